@@ -1,0 +1,1 @@
+"""The server: HTTP, the turn, the engine, and the core that ships with them."""

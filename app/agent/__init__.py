@@ -1,0 +1,1 @@
+"""The turn: from messages to events."""

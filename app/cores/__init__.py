@@ -1,0 +1,1 @@
+"""Core profiles: how each core is prompted, decided and constrained."""

@@ -1,0 +1,32 @@
+"""How a core is prompted, decided, sampled and constrained. Another core is only another profile."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What the turn must know of a core beyond its checkpoint.
+
+    `search_opening` is the text with which the core opens a search call at its first decision point, up to where the
+    query begins: the probability of that text is the turn's `need`, and forcing it is how a search is required.
+    `decide_after` is the text after which the decision point comes ("</think>\n\n" for a core that thinks first).
+    `trained_loop` cores learned the loop and its grammar (app.cores.grammar): no instructions or tool schemas are
+    rendered for the hosted tools and decoding is masked; the others get `instructions` and the schemas in their prompt.
+    """
+
+    name: str
+    trained_loop: bool = False
+    search_opening: str = '<tool_call>\n{"name": "search_memory", "arguments": {"query": "'
+    decide_after: str = ""
+    template: Mapping[str, Any] = field(default_factory=dict)
+    response_template: Mapping[str, Any] | None = None
+    instructions: str = ""
+    passages: int = 5
+    excerpt_words: int | None = None
+    marks: bool = False
+    history: int | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0

@@ -1,0 +1,85 @@
+"""The engine's contract: token ids in, token ids out. Knows no text, no tools, no HTTP."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Mask = Callable[[Sequence[int]], Sequence[int] | None]
+"""Given the ids generated so far, the ids allowed next; None allows all. Called on the engine's thread."""
+
+
+class EngineError(Exception):
+    """The root of what an engine refuses or fails at."""
+
+
+class PromptTooLong(EngineError):
+    """Prompt and requested tokens do not fit the context."""
+
+
+class InvalidPrompt(EngineError):
+    """No ids, or ids outside the vocabulary."""
+
+
+class EngineBusy(EngineError):
+    """The waiting queue is full; try again after `retry_after` seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class EngineClosed(EngineError):
+    """The engine is shutting down or its thread has died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How one request is sampled. temperature 0 is greedy; top_k 0 and top_p 1 are off."""
+
+    max_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    stop_ids: frozenset[int] = frozenset()
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    top_logprobs: int = 0
+    mask: Mask | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One generated token. `logprob` is under the model's own distribution, before sampling changes and masks.
+
+    `top` holds the `top_logprobs` most probable (id, logprob). `finish` is set on the last token only:
+    "stop" when it is one of `stop_ids` (it is still yielded), "length" at `max_tokens` or a full context.
+    `cached` counts the prompt tokens whose KV was reused, the same on every token of a request.
+    """
+
+    id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+    finish: Literal["stop", "length"] | None = None
+    cached: int = 0
+
+
+class Engine(Protocol):
+    """Both engines, local and remote, have this face."""
+
+    vocab_size: int
+    context_length: int
+
+    def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
+        """Stream tokens; closing the generator cancels. `key` salts prefix reuse: only equal keys share KV."""
+        ...
+
+    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> list[float]:
+        """Log-probability of each continuation id given all before it. Leaves the prompt's KV ready for reuse."""
+        ...
+
+    async def close(self) -> None:
+        """Finish or fail what runs, then stop the thread. Idempotent."""
+        ...

@@ -1,0 +1,1 @@
+"""Makes the embedded core and the reader."""

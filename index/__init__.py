@@ -1,0 +1,1 @@
+"""Documents in, hits out. Usable alone: knows nothing of the server."""

@@ -1,0 +1,66 @@
+"""What can go wrong in the memory.
+
+MemoryFault
+├── NotFound
+│   ├── FileNotFound · StoreNotFound · ChunkNotFound
+├── AmbiguousName        two stores share the name
+├── InvalidRequest       the caller's argument is wrong; `field` names it
+├── EmbedderMismatch     the data folder was made with another embedder
+└── ParseError           the document cannot be read; `code` is OpenAI's
+    ├── UnsupportedFile
+    └── InvalidFile
+"""
+
+from typing import Literal
+
+
+class MemoryFault(Exception):
+    """The root: its message says what is wrong and what would mend it."""
+
+
+class NotFound(MemoryFault):
+    """No such thing, or not yours to see."""
+
+
+class FileNotFound(NotFound):
+    """No file of this id."""
+
+
+class StoreNotFound(NotFound):
+    """No store of this id or name."""
+
+
+class ChunkNotFound(NotFound):
+    """No chunk of this id, or its document was removed."""
+
+
+class AmbiguousName(MemoryFault):
+    """Several stores have this name; use an id."""
+
+
+class InvalidRequest(MemoryFault):
+    """An argument is out of its range."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class EmbedderMismatch(MemoryFault):
+    """The vectors on disk come from another embedder."""
+
+
+class ParseError(MemoryFault):
+    """A document that cannot be read."""
+
+    code: Literal["unsupported_file", "invalid_file"] = "invalid_file"
+
+
+class UnsupportedFile(ParseError):
+    """A format that we do not read."""
+
+    code = "unsupported_file"
+
+
+class InvalidFile(ParseError):
+    """Empty, damaged, encrypted, too large, or not what its name says."""
