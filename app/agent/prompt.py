@@ -1,0 +1,136 @@
+"""Messages to ids, and hits to the text the core reads. The one renderer of server and training.
+
+A turn is append-only: the prompt of each round begins with every id of the round before, so its KV is reused.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from app.cores.profile import Profile
+from index.types import Hit
+
+Message = Mapping[str, Any]
+WORD = re.compile(r"\S+")
+HISTORY_WORDS = 60
+
+
+class Renderer:
+    """The core's own chat template, over its own tokenizer."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, profile: Profile) -> None:
+        self.tokenizer = tokenizer
+        self.profile = profile
+
+    def start(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+        """The ids of a conversation, up to where the core begins to write."""
+        return self._encode(self._text(self._fit(messages), tools))
+
+    def extend(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], so_far: Sequence[int]
+    ) -> list[int]:
+        """The ids of the longer conversation, beginning with `so_far` (prompt and generated ids).
+
+        Templates that rewrite what they have rendered before give other ids, and cost a prefill.
+        """
+        text = self._text(self._fit(messages), tools)
+        before = self.tokenizer.decode(so_far, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        if not text.startswith(before):
+            return self._encode(text)
+        return [*so_far, *self._encode(text[len(before) :])]
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _text(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
+        text = self.tokenizer.apply_chat_template(
+            list(messages),
+            tools=list(tools) or None,
+            tokenize=False,
+            add_generation_prompt=True,
+            **self.profile.template,
+        )
+        return str(text)
+
+    def _fit(self, messages: Sequence[Message]) -> list[Message]:
+        """The conversation as this core is shown it.
+
+        A core that follows no instructions is not shown any, and of earlier turns only the last `history`, in short:
+        its attention span is small, and what it said is in the memory anyway.
+        """
+        if not self.profile.trained_loop:
+            system = [{"role": "system", "content": self.profile.instructions}] if self.profile.instructions else []
+            return [*system, *messages]
+        shown = [m for m in messages if m["role"] != "system"]
+        current = max((n for n, m in enumerate(shown) if m["role"] == "user"), default=0)
+        past = [m for m in shown[:current] if m["role"] in ("user", "assistant") and m.get("content")]
+        keep = 2 * (self.profile.history or 0)
+        return [*({**m, "content": brief(m["content"])} for m in past[len(past) - keep :] if keep), *shown[current:]]
+
+
+def brief(text: str) -> str:
+    """The first paragraph, cut to a few dozen words: a reply without its quotes."""
+    return " ".join(text.split("\n\n")[0].split()[:HISTORY_WORDS])
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A stretch of a hit's chunk as the core reads it: single spaces between words.
+
+    `starts[i]` is the offset of character i of `text` in the chunk's text.
+    """
+
+    number: int
+    hit: Hit
+    text: str
+    starts: tuple[int, ...]
+
+    def locate(self, start: int, end: int) -> tuple[int, int]:
+        """Offsets in `text` to offsets in the parsed document."""
+        begin = self.hit.chunk.start
+        return begin + self.starts[start], begin + self.starts[end - 1] + 1
+
+
+def excerpt(number: int, hit: Hit, words: int | None) -> Excerpt:
+    """The words of the chunk around its mark, at most `words` of them (None: all)."""
+    found = list(WORD.finditer(hit.chunk.text))
+    if words is not None and len(found) > words:
+        middle = (hit.mark.start + hit.mark.end) // 2 if hit.mark else 0
+        centre = next((n for n, m in enumerate(found) if m.end() > middle), len(found) - 1)
+        first = min(max(centre - words // 2, 0), len(found) - words)
+        found = found[first : first + words]
+    starts: list[int] = []
+    for m in found:
+        starts.extend(([starts[-1] + 1] if starts else []) + list(range(m.start(), m.end())))
+    return Excerpt(number, hit, " ".join(m.group() for m in found), tuple(starts))
+
+
+def show(hits: Sequence[Hit], profile: Profile) -> tuple[str, list[Excerpt]]:
+    """The tool result that the core reads, and the excerpts in it, numbered from 1."""
+    excerpts = [excerpt(n, hit, profile.excerpt_words) for n, hit in enumerate(hits[: profile.passages], 1)]
+    if not excerpts:
+        return "Nothing was found.", []
+    if profile.marks:
+        return "\n".join(map(_marked, excerpts)), excerpts
+    return "\n\n".join(map(_plain, excerpts)), excerpts
+
+
+def _plain(shown: Excerpt) -> str:
+    chunk = shown.hit.chunk
+    place = " > ".join((chunk.filename, *chunk.headings)) + (f", p. {chunk.page}" if chunk.page else "")
+    return f"[{shown.number}] {place}\n{chunk.text}"
+
+
+def _marked(shown: Excerpt) -> str:
+    """The reader's probability as one digit, and its span between marks: hints that the core may overrule."""
+    mark = shown.hit.mark
+    inside = [n for n, at in enumerate(shown.starts) if mark and mark.start <= at < mark.end]
+    if mark is None or not inside:
+        return f"[{shown.number}] 0 {shown.text}"
+    start, end = inside[0], inside[-1] + 1
+    digit = min(int(mark.probability * 10), 9)
+    before, span, after = shown.text[:start].rstrip(), shown.text[start:end].strip(), shown.text[end:]
+    return f"[{shown.number}] {digit}{' ' if before else ''}{before}<mark> {span}</mark>{after}"
