@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.cores.grammar import SEARCH
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -30,3 +32,15 @@ class Profile:
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
+
+
+TINY = Profile(
+    name="tiny",
+    trained_loop=True,
+    search_opening=SEARCH,
+    passages=4,
+    excerpt_words=36,
+    marks=True,
+    history=2,
+)
+"""The embedded core: it learned the loop, reads four marked excerpts, and follows no instructions."""

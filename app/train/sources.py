@@ -1,0 +1,75 @@
+"""The training parts of the public data sets, read from a folder laid out as its MANIFEST.md says.
+
+Evaluation parts are not reachable from here.
+"""
+
+import json
+import lzma
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, its paragraph, and the answer's place in it."""
+
+    question: str
+    paragraph: int
+    start: int
+    end: int
+
+
+class Sources:
+    """Readers for one data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.paragraphs: list[str] = []
+        self.articles: list[int] = []
+        self.by_article: list[list[int]] = []
+        self._questions: list[Question] = []
+
+    def squad(self) -> list[Question]:
+        """SQuAD 1.1 train; fills `paragraphs`, the article of each, and the paragraphs of each article."""
+        if self._questions:
+            return self._questions
+        titles: dict[str, int] = {}
+        for row in _rows(self.folder / "squad/train.jsonl.xz"):
+            article = titles.setdefault(row["title"], len(titles))
+            if article == len(self.by_article):
+                self.by_article.append([])
+            self.by_article[article].append(len(self.paragraphs))
+            for qa in row["qas"]:
+                answer = qa["answers"][0]
+                start = answer["answer_start"]
+                self._questions.append(
+                    Question(qa["question"].strip(), len(self.paragraphs), start, start + len(answer["text"]))
+                )
+            self.paragraphs.append(row["context"])
+            self.articles.append(article)
+        return self._questions
+
+    def prose(self, articles: int) -> Iterator[str]:
+        """Wikipedia articles."""
+        for row in islice(_rows(self.folder / "wiki/wiki-00.jsonl.xz"), articles):
+            yield row["text"]
+
+    @cache
+    def requests(self) -> list[tuple[str, str, str]]:
+        """CLINC150 train: (text, intent, domain)."""
+        return [(r["text"], r["intent"], r["domain"]) for r in _rows(self.folder / "clinc150/train.jsonl.xz")]
+
+    @cache
+    def trivia(self) -> list[str]:
+        """TREC factoid questions."""
+        lines = (self.folder / "trec_factoid/large2470-train.tsv").read_text("utf-8").splitlines()
+        return [line.split("\t")[2] for line in lines]
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with lzma.open(path, "rt", encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
