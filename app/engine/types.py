@@ -8,6 +8,9 @@ Mask = Callable[[Sequence[int]], Sequence[int] | None]
 """Given the ids generated so far, the ids allowed next; None allows all. Called on the engine's thread."""
 
 
+Finish = Literal["stop", "length"]
+
+
 class EngineError(Exception):
     """The root of what an engine refuses or fails at."""
 
@@ -18,6 +21,18 @@ class PromptTooLong(EngineError):
 
 class InvalidPrompt(EngineError):
     """No ids, or ids outside the vocabulary."""
+
+
+class InvalidSampling(EngineError):
+    """A sampling value out of its range; the message names the field."""
+
+
+class UnsupportedModel(EngineError):
+    """A checkpoint that this engine cannot run as its authors meant it; the message names what and the remedy."""
+
+
+class RequestFailed(EngineError):
+    """This request alone failed inside the engine: its mask, or logits that are no numbers. The others go on."""
 
 
 class EngineBusy(EngineError):
@@ -62,7 +77,7 @@ class Token:
     id: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
-    finish: Literal["stop", "length"] | None = None
+    finish: Finish | None = None
     cached: int = 0
 
 

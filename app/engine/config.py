@@ -1,0 +1,115 @@
+"""What a checkpoint's config.json says of the decoder, or a refusal that names what we cannot run.
+
+Families: Llama, Qwen2, Qwen3 (dense). Everything a config may switch on and this decoder does not compute is refused
+here, at load time: answers that are silently a little wrong are the worst failure an engine has.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from app.engine.types import UnsupportedModel
+
+FAMILIES = ("llama", "qwen2", "qwen3")
+ROPE_KINDS = ("default", "linear", "llama3", "yarn")
+REMOTE = "serve it with vLLM or SGLang and use the remote engine"
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderConfig:
+    """The shape of one decoder. `rope` is the checkpoint's own table of RoPE parameters, with `rope_type` set."""
+
+    family: str
+    vocab_size: int
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    context: int
+    norm_eps: float
+    rope: Mapping[str, Any]
+    tied: bool
+    qkv_bias: bool
+    out_bias: bool
+    mlp_bias: bool
+    qk_norm: bool
+    dtype: str
+
+    @property
+    def kv_values_per_token(self) -> int:
+        return 2 * self.layers * self.kv_heads * self.head_dim
+
+
+def read_config(folder: Path) -> DecoderConfig:
+    """The decoder's shape from a Hugging Face folder. Raises UnsupportedModel."""
+    if not (folder / "config.json").is_file():
+        raise UnsupportedModel(f"{folder} has no config.json: give the folder of a Hugging Face checkpoint")
+    try:
+        raw = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (ValueError, KeyError, OSError) as exc:
+        raise UnsupportedModel(f"{folder}/config.json cannot be read as a model's config: {exc}") from exc
+    return from_mapping({**raw.to_dict(), "dtype": str(raw.dtype or "float32").removeprefix("torch.")})
+
+
+def from_mapping(raw: Mapping[str, Any]) -> DecoderConfig:
+    """`raw` is transformers' normalised config: RoPE under `rope_parameters`, defaults filled in."""
+    family = raw.get("model_type")
+    if family not in FAMILIES:
+        raise UnsupportedModel(f"model_type {family!r} is not one of {', '.join(FAMILIES)}: {REMOTE}")
+    _refuse_what_we_do_not_compute(raw)
+    rope = dict(raw["rope_parameters"])
+    heads = raw["num_attention_heads"]
+    bias = bool(raw.get("attention_bias", False))
+    return DecoderConfig(
+        family=family,
+        vocab_size=raw["vocab_size"],
+        hidden=raw["hidden_size"],
+        intermediate=raw["intermediate_size"],
+        layers=raw["num_hidden_layers"],
+        heads=heads,
+        kv_heads=raw["num_key_value_heads"],
+        head_dim=raw.get("head_dim") or raw["hidden_size"] // heads,
+        context=_context(raw["max_position_embeddings"], rope),
+        norm_eps=raw["rms_norm_eps"],
+        rope=rope,
+        tied=bool(raw["tie_word_embeddings"]),
+        # Qwen2 has biases on q, k and v by definition and none on the output.
+        qkv_bias=bias or family == "qwen2",
+        out_bias=bias and family != "qwen2",
+        mlp_bias=bool(raw.get("mlp_bias", False)),
+        qk_norm=family == "qwen3",
+        dtype=raw["dtype"],
+    )
+
+
+def _refuse_what_we_do_not_compute(raw: Mapping[str, Any]) -> None:
+    if raw.get("quantization_config"):
+        raise UnsupportedModel(f"quantization_config: only plain weights are read; take the original, or {REMOTE}")
+    if raw.get("hidden_act") != "silu":
+        raise UnsupportedModel(f"hidden_act {raw.get('hidden_act')!r} is not silu: {REMOTE}")
+    layer_types = raw.get("layer_types") or ()
+    if raw.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
+        raise UnsupportedModel(
+            "sliding window attention is switched on (use_sliding_window or layer_types): set use_sliding_window to "
+            f"false if your contexts are shorter than the window, else {REMOTE}"
+        )
+    rope = raw.get("rope_parameters") or {}
+    if "rope_theta" not in rope:
+        raise UnsupportedModel(f"rope_parameters has no rope_theta (per-layer RoPE is not computed): {REMOTE}")
+    if rope.get("rope_type") not in ROPE_KINDS:
+        kinds = ", ".join(ROPE_KINDS)
+        raise UnsupportedModel(f"rope_type {rope.get('rope_type')!r} is not one of {kinds}: {REMOTE}")
+    if rope.get("partial_rotary_factor", 1.0) != 1.0:
+        raise UnsupportedModel(f"partial_rotary_factor other than 1 is not computed: {REMOTE}")
+
+
+def _context(positions: int, rope: Mapping[str, Any]) -> int:
+    # Configs with YaRN added by hand, as Qwen's own README tells, keep the unextended max_position_embeddings.
+    if rope["rope_type"] == "yarn" and rope.get("factor"):
+        return max(positions, int(rope["factor"] * rope["original_max_position_embeddings"]))
+    return positions

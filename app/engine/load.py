@@ -1,0 +1,164 @@
+"""From a Hugging Face folder (or hub id) to a running engine. Reads safetensors only: a pickle runs code."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from app.engine.cache import KVCache, Slots
+from app.engine.config import DecoderConfig, read_config
+from app.engine.local import LocalEngine
+from app.engine.model import Decoder, Layer, Weights
+from app.engine.scheduler import Scheduler
+from app.engine.types import UnsupportedModel
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+DEFAULT_CONTEXT = 8192
+# Old checkpoints carry these tables; they are computed here.
+DERIVED = ("rotary_emb.inv_freq",)
+
+
+def resolve(path: str | Path) -> Path:
+    """The folder of a checkpoint: itself when it exists, else the hub id's snapshot (downloaded when not cached)."""
+    folder = Path(path)
+    if folder.is_dir():
+        return folder
+    name = str(path)
+    if name.count("/") != 1 or name.startswith((".", "~", "/")):
+        raise UnsupportedModel(f"no folder {name!r}: give an existing folder or a hub id such as Qwen/Qwen3-0.6B")
+    try:
+        return Path(snapshot_download(name, allow_patterns=WANTED))
+    except (OSError, ValueError, HFValidationError) as exc:
+        raise UnsupportedModel(f"{name!r} is no local folder and could not be fetched from the hub: {exc}") from exc
+
+
+def load_engine(
+    path: str | Path,
+    device: str = "cpu",
+    *,
+    dtype: DType = "auto",
+    max_sequences: int = 8,
+    cache_tokens: int | None = None,
+    queue: int = 64,
+    threads: int | None = None,
+    prefill_chunk: int | None = None,
+) -> LocalEngine:
+    """Load a Llama, Qwen2 or Qwen3 checkpoint and start its thread. Blocks. Raises UnsupportedModel.
+
+    `cache_tokens` is the KV of all slots together, in tokens, 2 · max_sequences slots of equal size; the context length
+    is one slot's share, and by default the model's own up to 8192. `threads` sets torch's for the whole process.
+    "auto" is float32 on a CPU (quickest for small models, and the same numbers everywhere) and the checkpoint's own
+    dtype elsewhere.
+    """
+    if max_sequences < 1 or queue < 1:
+        raise ValueError(f"max_sequences and queue must be at least 1, not {max_sequences} and {queue}")
+    folder = resolve(path)
+    config = read_config(folder)
+    slots = 2 * max_sequences
+    context = min(config.context, DEFAULT_CONTEXT if cache_tokens is None else cache_tokens // slots)
+    if context < 2:
+        raise ValueError(f"cache_tokens={cache_tokens} leaves {context} tokens to each of {slots} slots: give more")
+    kind = _dtype(dtype, config, device)
+    decoder = Decoder(config, _weights(folder, config, kind, device), context)
+    cache = KVCache(config.layers, slots, config.kv_heads, context, config.head_dim, kind, device)
+    # Up to about 160 rows a step keep the bits of a row independent of the others (see model.py); a GPU wants more.
+    chunk = prefill_chunk or (128 if device == "cpu" else 2048)
+    return LocalEngine(Scheduler(decoder, Slots(cache, slots), max_sequences, queue, chunk, threads))
+
+
+def _dtype(name: DType, config: DecoderConfig, device: str) -> torch.dtype:
+    if name == "auto":
+        return torch.float32 if device == "cpu" else DTYPES.get(config.dtype, torch.bfloat16)
+    if name not in DTYPES:
+        raise ValueError(f"dtype {name!r} is not one of auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+class _Checkpoint:
+    """The tensors of a folder by name, read one by one; it knows which nobody asked for."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype, device: str) -> None:
+        self.folder, self.dtype, self.device = folder, dtype, device
+        index = folder / "model.safetensors.index.json"
+        if index.is_file():
+            self.files: dict[str, str] = json.loads(index.read_text())["weight_map"]
+        elif (folder / "model.safetensors").is_file():
+            with safe_open(folder / "model.safetensors", framework="pt") as file:
+                self.files = dict.fromkeys(file.keys(), "model.safetensors")
+        else:
+            raise UnsupportedModel(f"{folder} has no model.safetensors: convert the checkpoint to safetensors")
+        self.left = set(self.files)
+
+    def get(self, name: str, *shape: int) -> Tensor:
+        if name not in self.files:
+            raise UnsupportedModel(
+                f"{self.folder} lacks the tensor {name}: the checkpoint is incomplete or another kind"
+            )
+        self.left.discard(name)
+        try:
+            with safe_open(self.folder / self.files[name], framework="pt") as file:
+                tensor: Tensor = file.get_tensor(name)
+        except (OSError, SafetensorError) as exc:
+            raise UnsupportedModel(f"{self.folder / self.files[name]} cannot be read: {exc}") from exc
+        if tensor.shape != shape:
+            raise UnsupportedModel(f"{name} is {tuple(tensor.shape)} where config.json says {shape}")
+        return tensor.to(self.dtype)
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device).contiguous()
+
+    def matrix(self, names: Iterable[str], outs: Iterable[int], inside: int) -> Tensor:
+        """The named [out, in] matrices side by side as one [in, sum of outs]."""
+        parts = [self.get(f"{name}.weight", out, inside) for name, out in zip(names, outs, strict=True)]
+        return self.keep(torch.cat(parts).t())
+
+    def bias(self, names: Iterable[str], outs: Iterable[int], there: bool) -> Tensor | None:
+        if not there:
+            return None
+        return self.keep(torch.cat([self.get(f"{name}.bias", out) for name, out in zip(names, outs, strict=True)]))
+
+
+def _weights(folder: Path, config: DecoderConfig, dtype: torch.dtype, device: str) -> Weights:
+    files = _Checkpoint(folder, dtype, device)
+    embed = files.matrix(["model.embed_tokens"], [config.vocab_size], config.hidden)
+    layers = tuple(_layer(files, config, f"model.layers.{index}") for index in range(config.layers))
+    norm = files.keep(files.get("model.norm.weight", config.hidden))
+    head = embed if config.tied else files.matrix(["lm_head"], [config.vocab_size], config.hidden)
+    files.left -= {"lm_head.weight"} if config.tied else set()
+    unknown = sorted(name for name in files.left if not name.endswith(DERIVED))
+    if unknown:
+        raise UnsupportedModel(f"{folder} has tensors that a {config.family} decoder does not use: {unknown[:3]}")
+    return Weights(embed, layers, norm, head)
+
+
+def _layer(files: _Checkpoint, config: DecoderConfig, at: str) -> Layer:
+    hidden, inner, dim = config.hidden, config.intermediate, config.head_dim
+    qkv = [f"{at}.self_attn.{letter}_proj" for letter in "qkv"]
+    widths = [config.heads * dim, config.kv_heads * dim, config.kv_heads * dim]
+    gate_up = [f"{at}.mlp.gate_proj", f"{at}.mlp.up_proj"]
+    out, down = [f"{at}.self_attn.o_proj"], [f"{at}.mlp.down_proj"]
+    qk_norm = None
+    if config.qk_norm:
+        query, key = (files.get(f"{at}.self_attn.{letter}_norm.weight", dim) for letter in "qk")
+        qk_norm = files.keep(torch.cat((query.expand(config.heads, dim), key.expand(config.kv_heads, dim))))
+    return Layer(
+        input_norm=files.keep(files.get(f"{at}.input_layernorm.weight", hidden)),
+        qkv=files.matrix(qkv, widths, hidden),
+        qkv_bias=files.bias(qkv, widths, config.qkv_bias),
+        qk_norm=qk_norm,
+        out=files.matrix(out, [hidden], config.heads * dim),
+        out_bias=files.bias(out, [hidden], config.out_bias),
+        post_norm=files.keep(files.get(f"{at}.post_attention_layernorm.weight", hidden)),
+        gate_up=files.matrix(gate_up, [inner, inner], hidden),
+        gate_up_bias=files.bias(gate_up, [inner, inner], config.mlp_bias),
+        down=files.matrix(down, [hidden], inner),
+        down_bias=files.bias(down, [hidden], config.mlp_bias),
+    )

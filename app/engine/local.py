@@ -1,0 +1,82 @@
+"""The engine's face to asyncio: checks up front, a stream that cancels when it is closed.
+
+Limits: a prompt must leave room for at least one token in `context_length`; generation then ends with "length" at
+`max_tokens` or when the context is full, whichever comes first.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from app.engine.sampler import Sampler, check
+from app.engine.scheduler import Request, Scheduler, Usage
+from app.engine.types import EngineError, InvalidPrompt, PromptTooLong, Sampling, Token
+
+GRACE = 30.0  # seconds that `close` gives what was accepted
+
+
+class LocalEngine:
+    """An Engine on this machine. Safe to use from several event loops; made by load_engine."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self.vocab_size = scheduler.decoder.config.vocab_size
+        self.context_length = scheduler.context
+
+    def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
+        """Raises InvalidPrompt, PromptTooLong and InvalidSampling at the call, all else from the stream."""
+        ids = self._ids("prompt", prompt)
+        if len(ids) >= self.context_length:
+            raise PromptTooLong(
+                f"the prompt has {len(ids)} tokens, and prompt and answer share {self.context_length}: shorten it"
+            )
+        check(sampling, self.vocab_size)
+        return self._stream(ids, sampling, key)
+
+    async def _stream(self, ids: list[int], sampling: Sampling, key: str) -> AsyncGenerator[Token]:
+        sampler = Sampler(sampling, self.vocab_size)
+        request = Request(ids, len(ids), key, sampler, asyncio.get_running_loop())
+        self._scheduler.submit(request)
+        try:
+            while True:
+                match await request.inbox.get():
+                    case Token() as token:
+                        yield token
+                        if token.finish:
+                            return
+                    case EngineError() as error:
+                        raise error
+        finally:
+            self._scheduler.cancel(request)
+
+    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> list[float]:
+        """Log-probability of each continuation id given all before it; the prompt's KV stays for the next request."""
+        ids = self._ids("prompt", prompt) + self._ids("continuation", continuation)
+        if len(ids) > self.context_length:
+            raise PromptTooLong(f"prompt and continuation have {len(ids)} tokens, the context {self.context_length}")
+        request = Request(ids, len(prompt), key, None, asyncio.get_running_loop())
+        self._scheduler.submit(request)
+        try:
+            outcome = await request.inbox.get()
+        finally:
+            self._scheduler.cancel(request)
+        if isinstance(outcome, EngineError):
+            raise outcome
+        if isinstance(outcome, Token):
+            raise TypeError("the scheduler sent a token to a request for scores")
+        return outcome
+
+    def usage(self) -> Usage:
+        return self._scheduler.usage()
+
+    async def close(self, grace: float = GRACE) -> None:
+        """Refuse new requests, finish the accepted ones within `grace` seconds, fail the rest. Idempotent."""
+        await asyncio.to_thread(self._scheduler.close, grace)
+
+    def _ids(self, name: str, given: Sequence[int]) -> list[int]:
+        ids = list(given)
+        if not ids:
+            raise InvalidPrompt(f"the {name} has no tokens")
+        low, high = min(ids), max(ids)
+        if low < 0 or high >= self.vocab_size:
+            raise InvalidPrompt(f"the {name} has the id {low if low < 0 else high}, outside 0 … {self.vocab_size - 1}")
+        return ids
