@@ -1,0 +1,56 @@
+"""What a turn is asked: the conversation, where it may look things up, and the contract it must keep."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from app.engine.types import Sampling
+
+Message = Mapping[str, Any]
+Choice = Literal["auto", "required", "none"]
+
+
+class TurnRefused(ValueError):
+    """This core cannot do what is asked; `field` names what asked for it, the message the remedy."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a turn may look things up.
+
+    `auto`: the core decides, by its need against `need_threshold`. `required`: it must search (with no store: call some
+    tool). `none`: no tool is called. `function` names the one tool that must be called: a client's, or a hosted one.
+    Below `abstain_below` confidence a core with a trained loop says that it does not know.
+    """
+
+    choice: Choice = "auto"
+    function: str | None = None
+    max_searches: int = 2
+    max_rounds: int = 4
+    hits: int = 5
+    filters: Mapping[str, Any] | None = None
+    need_threshold: float = 0.5
+    abstain_below: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One user message to be answered.
+
+    `messages` are OpenAI's, as plain dicts with text contents, ending with a user or tool message; `tools` the client's
+    functions in OpenAI's form; `stores` ids (none: nothing can be looked up). `sampling.max_tokens` counts everything
+    the core writes in the turn, thoughts and calls included; its mask, stop ids and logit bias for calls are the
+    turn's own. `stop` ends the visible reply. Turns share cached KV only with turns of the same `key`.
+    """
+
+    messages: Sequence[Message]
+    tools: Sequence[Mapping[str, Any]] = ()
+    stores: Sequence[str] = ()
+    policy: Policy = field(default_factory=Policy)
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: Sequence[str] = ()
+    key: str = ""

@@ -1,0 +1,86 @@
+"""A core by name, folder or hub id: its tokenizer, its profile, its engine. Nothing is downloaded for "tiny"."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from app.cores.profile import Profile
+from app.cores.profiles import PROFILES, profile_for
+from app.engine.load import DType, load_engine, resolve
+from app.engine.types import Engine
+
+TINY_FOLDER = Path(__file__).parent / "tiny"
+
+
+class UnknownCore(ValueError):
+    """No profile, or a tokenizer that cannot hold a conversation; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The small model and what a turn must know of it."""
+
+    name: str
+    tokenizer: PreTrainedTokenizerBase
+    profile: Profile
+    engine: Engine
+
+
+def load_core(
+    name: str = "tiny",
+    device: str = "cpu",
+    *,
+    profile: str = "",
+    dtype: DType = "auto",
+    max_sequences: int = 8,
+    cache_tokens: int | None = None,
+    queue: int = 64,
+    threads: int | None = None,
+) -> Core:
+    """Load a core and start its engine. Blocks. `profile` overrides what the checkpoint's config would choose.
+
+    Raises UnknownCore, and UnsupportedModel from the engine.
+    """
+    if profile and profile not in PROFILES:
+        raise UnknownCore(f"no profile {profile!r}; the profiles are {', '.join(PROFILES)}")
+    folder = TINY_FOLDER if name == "tiny" else resolve(name)
+    tokenizer = load_tokenizer(folder)
+    config = _config(folder)
+    chosen = PROFILES[profile] if profile else profile_for(config, str(tokenizer.chat_template))
+    if chosen is None:
+        raise UnknownCore(
+            f"{name}: its chat template knows no Hermes tool calls (<tool_call>), so it could not search; "
+            f"take another core, or choose a profile among {', '.join(PROFILES)}"
+        )
+    engine = load_engine(
+        folder,
+        device,
+        dtype=dtype,
+        max_sequences=max_sequences,
+        cache_tokens=cache_tokens,
+        queue=queue,
+        threads=threads,
+    )
+    return Core(name, tokenizer, chosen, engine)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint's folder, with a chat template and an end token."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if not tokenizer.chat_template:
+        raise UnknownCore(f"{folder} has no chat template: a base model cannot hold a conversation; take its chat form")
+    if tokenizer.eos_token_id is None:
+        raise UnknownCore(f"the tokenizer in {folder} names no eos_token: set it in tokenizer_config.json")
+    return tokenizer
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    file = folder / "config.json"
+    if not file.is_file():
+        raise UnknownCore(f"{folder} has no config.json: it is no checkpoint in Hugging Face format")
+    config: Mapping[str, Any] = json.loads(file.read_text("utf-8"))
+    return config
