@@ -36,10 +36,10 @@ def frequencies(rope: Mapping[str, Any], dim: int) -> tuple[Tensor, float]:
 
 def _llama3(rope: Mapping[str, Any], plain: Tensor) -> Tensor:
     # Long waves are slowed by `factor`, short ones kept, those between blended.
-    original, low, high = rope["original_max_position_embeddings"], rope["low_freq_factor"], rope["high_freq_factor"]
-    wavelength = 2 * math.pi / plain
-    blend = ((original / wavelength - low) / (high - low)).clamp(0, 1)
-    return (1 - blend) * plain / rope["factor"] + blend * plain
+    low, high = float(rope["low_freq_factor"]), float(rope["high_freq_factor"])
+    waves = plain * (float(rope["original_max_position_embeddings"]) / (2 * math.pi))
+    blend = ((waves - low) / (high - low)).clamp(0, 1)
+    return plain * ((1 - blend) / float(rope["factor"]) + blend)
 
 
 def _yarn(rope: Mapping[str, Any], plain: Tensor, dim: int) -> tuple[Tensor, float]:
