@@ -126,8 +126,8 @@ def write_pdf(source: list[Block], path: Path) -> None:
             case Grid(rows):
                 cells = [[Paragraph(escape(cell), body) for cell in row] for row in rows]
                 table = Table(cells, repeatRows=1)
-                lines = [("GRID", (0, 0), (-1, -1), 0.4, colors.grey), ("VALIGN", (0, 0), (-1, -1), "TOP")]
-                table.setStyle(TableStyle([*lines, ("BACKGROUND", (0, 0), (-1, 0), colors.whitesmoke)]))
+                whole = ((0, 0), (-1, -1))
+                table.setStyle(TableStyle([("GRID", *whole, 0.4, colors.grey), ("VALIGN", *whole, "TOP")]))
                 flow.extend([table, Spacer(1, 0.4 * cm)])
     margin = 2.2 * cm
     page = SimpleDocTemplate(

@@ -1,0 +1,8 @@
+"""`cogcore eval`: asks a question set of the whole server, over HTTP, and measures the answers.
+
+There is one path: the chat completions endpoint. Without `--base-url` the real server is started on a free port first.
+"""
+
+from app.eval.cli import main
+
+__all__ = ["main"]
