@@ -5,6 +5,7 @@ MemoryFault
 │   ├── FileNotFound · StoreNotFound · ChunkNotFound
 ├── AmbiguousName        two stores share the name
 ├── InvalidRequest       the caller's argument is wrong; `field` names it
+├── FolderFault          the data folder is in use, damaged, or from a newer version
 ├── EmbedderMismatch     the data folder was made with another embedder
 └── ParseError           the document cannot be read; `code` is OpenAI's
     ├── UnsupportedFile
@@ -44,6 +45,10 @@ class InvalidRequest(MemoryFault):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class FolderFault(MemoryFault):
+    """The data folder cannot be opened."""
 
 
 class EmbedderMismatch(MemoryFault):

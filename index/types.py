@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 T = TypeVar("T")
 Scalar = str | float | bool
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
+Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,7 @@ class File:
     created_at: int
     purpose: str
     sha256: str
+    expires_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,22 @@ class StoreInfo:
     metadata: Mapping[str, str]
     counts: Mapping[FileStatus, int]
     usage_bytes: int
+    description: str = ""
+    expires_after_days: int | None = None  # without use
+
+    @property
+    def expires_at(self) -> int | None:
+        return None if self.expires_after_days is None else self.last_active_at + self.expires_after_days * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Files attached together, counted together."""
+
+    id: str
+    store_id: str
+    created_at: int
+    counts: Mapping[FileStatus, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +128,49 @@ class Page(Generic[T]):
 
     data: Sequence[T]
     has_more: bool
+
+
+class Embedder(Protocol):
+    """Text to unit vectors. Safe to use from many threads."""
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two embedders exactly when their vectors may be mixed."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Passages to an (n, dimension) float32 array of L2-normalised rows."""
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """The same for questions, which some models want worded differently."""
+
+    def count_tokens(self, text: str) -> int:
+        """The length of a text in the model's tokens, never cut, without special tokens."""
+
+
+class PassageReader(Protocol):
+    """Judges passages beside a question: index.reader.Reader, or any other."""
+
+    def read(self, question: str, passages: Sequence[str]) -> list[Mark]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file on its way into a store."""
+
+    file_id: str
+    attributes: Mapping[str, Scalar] | None = None
+    chunking: Chunking | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """How much there is. `backlog` is what waits to become searchable."""
+
+    files: int
+    bytes: int
+    stores: int
+    chunks: int
+    backlog: int

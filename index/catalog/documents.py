@@ -1,0 +1,240 @@
+"""Files in stores. A row in progress is a job: the queue is this table, so it survives whatever the process does."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, Table, delete, func, insert, select, update
+
+from index.catalog import Transaction
+from index.catalog.files import COLUMNS as FILE_COLUMNS
+from index.catalog.files import number as file_number
+from index.catalog.files import to_file
+from index.catalog.paging import Cut, cut
+from index.catalog.schema import chunks, documents, files, stores
+from index.errors import FileNotFound
+from index.types import Attachment, Chunking, Failure, File, FileStatus, Page, Scalar, Stats, StoreFile
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A document to be made searchable. `attempts` counts the times it was begun, this one included."""
+
+    document: int
+    store: int
+    file_n: int
+    file: File
+    chunking: Chunking
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A document, by the numbers of the catalog."""
+
+    document: int
+    store: int
+    file_n: int
+    usage_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an attach means for an open store: new attributes for a document, or its removal."""
+
+    document: int
+    attributes: Mapping[str, Scalar] | None
+
+
+def attach(tx: Transaction, store: int, wanted: Attachment, batch: int | None, now: int) -> Change | None:
+    """Queue a file, unless it is in the store already with the same chunking and did not fail."""
+    file_n = file_number(tx, wanted.file_id)
+    document = find(tx, store, wanted.file_id)
+    if document is None:
+        _add(tx, store, file_n, wanted, batch, now)
+        return None
+    known = get(tx, store, wanted.file_id)
+    if known.status in ("failed", "cancelled") or wanted.chunking not in (None, known.chunking):
+        remove(tx, document)
+        kept = Attachment(wanted.file_id, wanted.attributes or known.attributes, wanted.chunking or known.chunking)
+        _add(tx, store, file_n, kept, batch, now)
+        return Change(document, None)
+    if batch is not None:
+        tx.execute(update(documents).where(documents.c.n == document).values(batch=batch))
+    if wanted.attributes is None:
+        return None
+    retag(tx, document, wanted.attributes)
+    return Change(document, wanted.attributes)
+
+
+def find(tx: Transaction, store: int, file_id: str) -> int | None:
+    return tx.execute(
+        select(documents.c.n).join(files).where(documents.c.store == store, files.c.id == file_id)
+    ).scalar_one_or_none()
+
+
+def number(tx: Transaction, store: int, file_id: str) -> int:
+    found = find(tx, store, file_id)
+    if found is None:
+        raise FileNotFound(f"the store has no file {file_id!r}; attach it first")
+    return int(found)
+
+
+def get(tx: Transaction, store: int, file_id: str) -> StoreFile:
+    n = number(tx, store, file_id)
+    return _to_store_file(tx.execute(_wanted().where(documents.c.n == n)).one())
+
+
+def page(tx: Transaction, store: int, limits: Cut, status: FileStatus | None, batch: int | None) -> Page[StoreFile]:
+    wanted = _wanted().where(documents.c.store == store)
+    if status is not None:
+        wanted = wanted.where(documents.c.status == status)
+    if batch is not None:
+        wanted = wanted.where(documents.c.batch == batch)
+    rows, more = cut(tx, wanted, documents.c.n, limits, lambda cursor: number(tx, store, cursor))
+    return Page([_to_store_file(row) for row in rows], more)
+
+
+def retag(tx: Transaction, document: int, attributes: Mapping[str, Scalar]) -> None:
+    tx.execute(update(documents).where(documents.c.n == document).values(attributes=dict(attributes)))
+
+
+def remove(tx: Transaction, document: int) -> None:
+    """The row and its chunks; the file stays."""
+    tx.execute(delete(documents).where(documents.c.n == document))
+
+
+def cancel_batch(tx: Transaction, batch: int) -> None:
+    tx.execute(
+        update(documents)
+        .where(documents.c.batch == batch, documents.c.status == "in_progress")
+        .values(status="cancelled")
+    )
+
+
+def places_of_file(tx: Transaction, file_n: int) -> list[Place]:
+    return _places(tx, documents.c.file == file_n)
+
+
+def places_of_store(tx: Transaction, store: int) -> list[Place]:
+    return _places(tx, documents.c.store == store)
+
+
+def waits(tx: Transaction, taken: Collection[int]) -> bool:
+    """Whether there is a job that nobody here works on."""
+    wanted = select(documents.c.n).where(documents.c.status == "in_progress", documents.c.n.not_in(taken))
+    return tx.execute(wanted.limit(1)).first() is not None
+
+
+def claim(tx: Transaction, taken: Collection[int]) -> Job | None:
+    """The oldest job that nobody here works on, with one more attempt on its count."""
+    row = tx.execute(
+        select(
+            documents.c.n.label("document"),
+            documents.c.store,
+            documents.c.max_tokens,
+            documents.c.overlap,
+            documents.c.attempts,
+            *FILE_COLUMNS,
+        )
+        .join(files)
+        .where(documents.c.status == "in_progress", documents.c.n.not_in(taken))
+        .order_by(documents.c.n)
+        .limit(1)
+    ).first()
+    if row is None:
+        return None
+    tx.execute(update(documents).where(documents.c.n == row.document).values(attempts=row.attempts + 1))
+    chunking = Chunking(row.max_tokens, row.overlap)
+    return Job(row.document, row.store, row.n, to_file(row), chunking, row.attempts + 1)
+
+
+def twin(tx: Transaction, job: Job) -> Place | None:
+    """A searchable document of the same bytes, name and chunking: its chunks are what this job would make."""
+    found = tx.execute(
+        select(documents.c.n, documents.c.store, documents.c.file, documents.c.usage_bytes)
+        .join(files)
+        .where(
+            documents.c.status == "completed",
+            documents.c.max_tokens == job.chunking.max_tokens,
+            documents.c.overlap == job.chunking.overlap,
+            files.c.sha256 == job.file.sha256,
+            files.c.filename == job.file.filename,  # its words are in the indexed text
+        )
+        .limit(1)
+    ).first()
+    return Place(*found) if found else None
+
+
+def complete(tx: Transaction, document: int, usage_bytes: int) -> bool:
+    """Mark a job done; False when it was removed or cancelled meanwhile."""
+    done = tx.execute(
+        update(documents)
+        .where(documents.c.n == document, documents.c.status == "in_progress")
+        .values(status="completed", usage_bytes=usage_bytes)
+    )
+    return done.rowcount == 1
+
+
+def fail(tx: Transaction, document: int, failure: Failure) -> None:
+    tx.execute(
+        update(documents)
+        .where(documents.c.n == document, documents.c.status == "in_progress")
+        .values(status="failed", error_code=failure.code, error_message=failure.message)
+    )
+
+
+def count(tx: Transaction) -> Stats:
+    def number_of(table: Table) -> int:
+        return tx.execute(select(func.count()).select_from(table)).scalar_one()
+
+    size = tx.execute(select(func.coalesce(func.sum(files.c.bytes), 0))).scalar_one()
+    waiting = tx.execute(select(func.count()).where(documents.c.status == "in_progress")).scalar_one()
+    return Stats(number_of(files), size, number_of(stores), number_of(chunks), waiting)
+
+
+def _add(tx: Transaction, store: int, file_n: int, wanted: Attachment, batch: int | None, now: int) -> None:
+    chunking = wanted.chunking or Chunking()
+    tx.execute(
+        insert(documents).values(
+            store=store,
+            file=file_n,
+            batch=batch,
+            status="in_progress",
+            attributes=dict(wanted.attributes or {}),
+            max_tokens=chunking.max_tokens,
+            overlap=chunking.overlap,
+            usage_bytes=0,
+            attempts=0,
+            created_at=now,
+        )
+    )
+
+
+def _places(tx: Transaction, condition: ColumnElement[bool]) -> list[Place]:
+    rows = tx.execute(
+        select(documents.c.n, documents.c.store, documents.c.file, documents.c.usage_bytes).where(condition)
+    )
+    return [Place(*row) for row in rows.tuples()]
+
+
+def _wanted() -> Select[*tuple[Any, ...]]:
+    return (
+        select(*documents.c, stores.c.id.label("store_id"), files.c.id, files.c.filename)
+        .join(files, documents.c.file == files.c.n)
+        .join(stores, documents.c.store == stores.c.n)
+    )
+
+
+def _to_store_file(row: Row[*tuple[Any, ...]]) -> StoreFile:
+    return StoreFile(
+        id=row.id,
+        store_id=row.store_id,
+        filename=row.filename,
+        status=row.status,
+        last_error=Failure(row.error_code, row.error_message) if row.error_code else None,
+        attributes=row.attributes,
+        chunking=Chunking(row.max_tokens, row.overlap),
+        usage_bytes=row.usage_bytes,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,90 @@
+"""Files and their parsed texts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, Select, delete, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from index.catalog import Transaction
+from index.catalog.paging import Cut, cut
+from index.catalog.schema import files, texts
+from index.errors import FileNotFound
+from index.types import File, Page
+
+COLUMNS = (
+    files.c.n,
+    files.c.id,
+    files.c.filename,
+    files.c.bytes,
+    files.c.created_at,
+    files.c.purpose,
+    files.c.sha256,
+    files.c.expires_at,
+)
+
+
+def to_file(row: Row[*tuple[Any, ...]]) -> File:
+    return File(row.id, row.filename, row.bytes, row.created_at, row.purpose, row.sha256, row.expires_at)
+
+
+def add(tx: Transaction, file: File) -> None:
+    tx.execute(
+        insert(files).values(
+            id=file.id,
+            filename=file.filename,
+            bytes=file.bytes,
+            created_at=file.created_at,
+            expires_at=file.expires_at,
+            purpose=file.purpose,
+            sha256=file.sha256,
+        )
+    )
+
+
+def number(tx: Transaction, file_id: str) -> int:
+    found = tx.execute(select(files.c.n).where(files.c.id == file_id)).scalar_one_or_none()
+    if found is None:
+        raise FileNotFound(f"there is no file {file_id!r}; list the files to see their ids")
+    return int(found)
+
+
+def get(tx: Transaction, file_id: str) -> File:
+    return to_file(tx.execute(select(*COLUMNS).where(files.c.n == number(tx, file_id))).one())
+
+
+def page(tx: Transaction, limits: Cut, purpose: str | None) -> Page[File]:
+    wanted: Select[*tuple[Any, ...]] = select(*COLUMNS)
+    if purpose is not None:
+        wanted = wanted.where(files.c.purpose == purpose)
+    rows, more = cut(tx, wanted, files.c.n, limits, lambda cursor: number(tx, cursor))
+    return Page([to_file(row) for row in rows], more)
+
+
+def expired(tx: Transaction, now: int) -> Sequence[str]:
+    return tx.execute(select(files.c.id).where(files.c.expires_at <= now)).scalars().all()
+
+
+def remove(tx: Transaction, file_id: str) -> None:
+    """The row, its text, its documents and their chunks."""
+    tx.execute(delete(files).where(files.c.id == file_id))
+
+
+def uses(tx: Transaction, sha256: str) -> bool:
+    return tx.execute(select(files.c.n).where(files.c.sha256 == sha256).limit(1)).first() is not None
+
+
+def hashes(tx: Transaction) -> set[str]:
+    return set(tx.execute(select(files.c.sha256).distinct()).scalars())
+
+
+def text(tx: Transaction, file_id: str) -> str | None:
+    return text_of(tx, number(tx, file_id))
+
+
+def text_of(tx: Transaction, file_n: int) -> str | None:
+    return tx.execute(select(texts.c.text).where(texts.c.file == file_n)).scalar_one_or_none()
+
+
+def keep_text(tx: Transaction, file_n: int, parsed: str) -> None:
+    tx.execute(upsert(texts).values(file=file_n, text=parsed).on_conflict_do_nothing())

@@ -1,0 +1,166 @@
+"""The catalog's tables, and how its database is opened.
+
+SQLite in WAL mode with synchronous=FULL: an upload that was answered must survive a power cut, and the one fsync per
+commit (a few ms) vanishes beside parsing and embedding. secure_delete overwrites what is removed, so that a deleted
+document's words do not stay in free pages. Ids handed out (`id`) are random; `n` is the order of
+creation, never reused.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Engine,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    select,
+)
+from sqlalchemy.exc import DatabaseError
+
+from index.errors import FolderFault
+
+VERSION = 1
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "busy_timeout=30000")
+
+schema = MetaData()
+
+facts = Table(
+    "facts",
+    schema,
+    Column("key", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
+files = Table(
+    "files",
+    schema,
+    Column("n", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("filename", String, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Integer),
+    Column("purpose", String, nullable=False),
+    Column("sha256", String, nullable=False, index=True),
+    sqlite_autoincrement=True,
+)
+texts = Table(
+    "texts",  # what the parser read, so that a citation can be shown in its place
+    schema,
+    Column("file", ForeignKey("files.n", ondelete="CASCADE"), primary_key=True),
+    Column("text", Text, nullable=False),
+)
+stores = Table(
+    "stores",
+    schema,
+    Column("n", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("name", String, nullable=False, index=True),
+    Column("description", String, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("last_active_at", Integer, nullable=False),
+    Column("expires_after_days", Integer),
+    sqlite_autoincrement=True,
+)
+batches = Table(
+    "batches",
+    schema,
+    Column("n", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("store", ForeignKey("stores.n", ondelete="CASCADE"), nullable=False),
+    Column("created_at", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+documents = Table(
+    "documents",  # a file in a store; a row in progress is a job in the queue
+    schema,
+    Column("n", Integer, primary_key=True),
+    Column("store", ForeignKey("stores.n", ondelete="CASCADE"), nullable=False),
+    Column("file", ForeignKey("files.n", ondelete="CASCADE"), nullable=False, index=True),
+    Column("batch", ForeignKey("batches.n", ondelete="SET NULL"), index=True),
+    Column("status", String, nullable=False, index=True),
+    Column("error_code", String),
+    Column("error_message", String),
+    Column("attributes", JSON, nullable=False),
+    Column("max_tokens", Integer, nullable=False),
+    Column("overlap", Integer, nullable=False),
+    Column("usage_bytes", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    UniqueConstraint("store", "file"),
+    sqlite_autoincrement=True,
+)
+chunks = Table(
+    "chunks",  # written in one transaction with the document's `completed`
+    schema,
+    Column("n", Integer, primary_key=True),
+    Column("document", ForeignKey("documents.n", ondelete="CASCADE"), nullable=False, index=True),
+    Column("text", Text, nullable=False),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    Column("page", Integer),
+    Column("headings", JSON, nullable=False),
+    Column("vector", LargeBinary, nullable=False),  # little-endian float16
+    sqlite_autoincrement=True,
+)
+
+
+def open_database(path: Path) -> Engine:
+    """The database at `path`, made if it is not there. Raises FolderFault when it is damaged or too new."""
+    engine = create_engine(f"sqlite:///{path}", pool_size=8, max_overflow=-1)
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    try:
+        with engine.connect().execution_options(immediate=True) as connection, connection.begin():
+            _check_version(connection, path)
+            schema.create_all(connection)
+            if read_fact(connection, "version") is None:
+                connection.execute(insert(facts).values(key="version", value=str(VERSION)))
+    except DatabaseError as error:
+        engine.dispose()
+        raise FolderFault(f"cannot open the catalog {path} ({error.orig}); restore it from a backup") from error
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def read_fact(connection: Connection, key: str) -> str | None:
+    return connection.execute(select(facts.c.value).where(facts.c.key == key)).scalar_one_or_none()
+
+
+def _check_version(connection: Connection, path: Path) -> None:
+    if not inspect(connection).has_table("facts"):
+        return
+    found = int(read_fact(connection, "version") or VERSION)
+    if found > VERSION:
+        raise FolderFault(
+            f"the catalog {path} has schema version {found}, this program knows up to {VERSION}: "
+            "upgrade the program, or choose another data folder"
+        )
+
+
+def _configure(connection: Any, _record: object) -> None:
+    # The driver's own transaction handling is switched off: _begin says when a transaction starts, and of which kind.
+    connection.isolation_level = None
+    for pragma in PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    # A writer takes its lock at once: upgrading a read lock later fails with SQLITE_BUSY whatever the timeout.
+    writing = connection.get_execution_options().get("immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

@@ -1,0 +1,138 @@
+"""Stores and batches, with the counts of their documents."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Row, Select, delete, func, insert, select, update
+
+from index.catalog import Transaction
+from index.catalog.paging import Cut, cut
+from index.catalog.schema import batches, documents, stores
+from index.errors import AmbiguousName, InvalidRequest, StoreNotFound
+from index.types import Batch, FileStatus, Page, StoreInfo
+
+STATUSES: tuple[FileStatus, ...] = ("in_progress", "completed", "failed", "cancelled")
+
+
+def add(tx: Transaction, info: StoreInfo) -> None:
+    tx.execute(
+        insert(stores).values(
+            id=info.id,
+            name=info.name,
+            description=info.description,
+            metadata=dict(info.metadata),
+            created_at=info.created_at,
+            last_active_at=info.last_active_at,
+            expires_after_days=info.expires_after_days,
+        )
+    )
+
+
+def number(tx: Transaction, id_or_name: str) -> int:
+    """An id wins over a name."""
+    found = tx.execute(select(stores.c.n).where(stores.c.id == id_or_name)).scalar_one_or_none()
+    if found is not None:
+        return int(found)
+    named = tx.execute(select(stores.c.n).where(stores.c.name == id_or_name)).scalars().all()
+    if not named:
+        raise StoreNotFound(f"there is no store {id_or_name!r}; list the stores to see their ids and names")
+    if len(named) > 1:
+        raise AmbiguousName(f"{len(named)} stores are named {id_or_name!r}; use the id of the one you mean")
+    return int(named[0])
+
+
+def named(tx: Transaction, name: str) -> bool:
+    return tx.execute(select(stores.c.n).where(stores.c.name == name).limit(1)).first() is not None
+
+
+def usable(tx: Transaction, id_or_name: str, now: int) -> int:
+    """The number of a store that has not expired."""
+    n = number(tx, id_or_name)
+    row = tx.execute(select(stores).where(stores.c.n == n)).one()
+    if row.expires_after_days is not None and row.last_active_at + row.expires_after_days * 86_400 <= now:
+        raise InvalidRequest(
+            "vector_store_id",
+            f"the store {id_or_name!r} expired after {row.expires_after_days} days without use; create a new one",
+        )
+    return n
+
+
+def get(tx: Transaction, id_or_name: str) -> StoreInfo:
+    return _fill(tx, [tx.execute(select(stores).where(stores.c.n == number(tx, id_or_name))).one()])[0]
+
+
+def page(tx: Transaction, limits: Cut) -> Page[StoreInfo]:
+    wanted: Select[*tuple[Any, ...]] = select(*stores.c)
+    rows, more = cut(tx, wanted, stores.c.n, limits, lambda cursor: number(tx, cursor))
+    return Page(_fill(tx, rows), more)
+
+
+def change(tx: Transaction, store: int, values: Mapping[str, object]) -> None:
+    if values:
+        tx.execute(update(stores).where(stores.c.n == store).values(**values))
+
+
+def remove(tx: Transaction, store: int) -> None:
+    """The row, its documents and their chunks; the files stay."""
+    tx.execute(delete(stores).where(stores.c.n == store))
+
+
+def expired(tx: Transaction, now: int) -> Sequence[int]:
+    """Stores past their time that still hold documents."""
+    end = stores.c.last_active_at + stores.c.expires_after_days * 86_400
+    return tx.execute(select(stores.c.n).where(end <= now).join(documents).distinct()).scalars().all()
+
+
+def add_batch(tx: Transaction, store: int, batch_id: str, created_at: int) -> int:
+    tx.execute(insert(batches).values(id=batch_id, store=store, created_at=created_at))
+    return batch_number(tx, store, batch_id)
+
+
+def batch_number(tx: Transaction, store: int, batch_id: str) -> int:
+    found = tx.execute(select(batches.c.n).where(batches.c.id == batch_id, batches.c.store == store)).scalar()
+    if found is None:
+        raise StoreNotFound(f"this store has no batch {batch_id!r}")
+    return int(found)
+
+
+def batch(tx: Transaction, store: int, batch_id: str) -> Batch:
+    n = batch_number(tx, store, batch_id)
+    row = tx.execute(
+        select(batches.c.created_at, stores.c.id.label("store_id")).join(stores).where(batches.c.n == n)
+    ).one()
+    counted = tx.execute(
+        select(documents.c.status, func.count()).where(documents.c.batch == n).group_by(documents.c.status)
+    )
+    return Batch(batch_id, row.store_id, row.created_at, _counts(dict(counted.tuples().all())))
+
+
+def _counts(found: Mapping[str, int]) -> dict[FileStatus, int]:
+    return {status: found.get(status, 0) for status in STATUSES}
+
+
+def _fill(tx: Transaction, rows: Iterable[Row[*tuple[Any, ...]]]) -> list[StoreInfo]:
+    kept = list(rows)
+    counted = tx.execute(
+        select(documents.c.store, documents.c.status, func.count(), func.sum(documents.c.usage_bytes))
+        .where(documents.c.store.in_([row.n for row in kept]))
+        .group_by(documents.c.store, documents.c.status)
+    )
+    counts: dict[int, dict[str, int]] = {}
+    usage: dict[int, int] = {}
+    for store, status, count, size in counted.tuples():
+        counts.setdefault(store, {})[status] = count
+        usage[store] = usage.get(store, 0) + size
+    return [
+        StoreInfo(
+            id=row.id,
+            name=row.name,
+            created_at=row.created_at,
+            last_active_at=row.last_active_at,
+            metadata=row.metadata,
+            counts=_counts(counts.get(row.n, {})),
+            usage_bytes=usage.get(row.n, 0),
+            description=row.description,
+            expires_after_days=row.expires_after_days,
+        )
+        for row in kept
+    ]

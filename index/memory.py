@@ -1,0 +1,382 @@
+"""The one door to the memory: files, stores, documents in them, and search.
+
+    memory = Memory(Path("data"), load_embedder(), load_reader())
+    file = memory.add_file("river.md", b"# Rivers ...")
+    memory.attach("default", file.id)
+    memory.wait("default", file.id)
+    hits = memory.search("default", "Which river is the longest?")
+
+Synchronous and thread-safe. One process at a time owns a data folder. What a method returned is on disk. Stores go by
+id or by name. A search that starts after a document became `completed` sees it; one that starts after a removal does
+not. Deleted text leaves the disk at once, originals as soon as no other file has the same bytes.
+"""
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from index.catalog import Catalog, chunks, documents, files, stores
+from index.catalog.paging import Cut
+from index.checks import (
+    check_attachment,
+    check_attributes,
+    check_days,
+    check_filename,
+    check_metadata,
+    check_store_name,
+)
+from index.errors import EmbedderMismatch, InvalidRequest
+from index.folderlock import FolderLock
+from index.ingest import Ingest, read_document
+from index.originals import Originals
+from index.parse import Limits
+from index.rank import DENSE_WEIGHT
+from index.search import Searcher
+from index.shelf import Shelf
+from index.types import (
+    Attachment,
+    Batch,
+    Chunk,
+    Chunking,
+    Embedder,
+    File,
+    FileStatus,
+    Hit,
+    Page,
+    PassageReader,
+    Scalar,
+    Stats,
+    StoreFile,
+    StoreInfo,
+)
+
+DEFAULT_STORE = "default"
+LARGEST_BATCH = 2000
+Order = Literal["asc", "desc"]
+
+
+class Memory:
+    """An open data folder. Close it: what is being ingested then waits for the next opening."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        embedder: Embedder,
+        reader: PassageReader | None = None,
+        *,
+        workers: int = 2,
+        limits: Limits | None = None,
+    ) -> None:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(data_dir / "lock")
+        try:
+            self._catalog = Catalog(data_dir / "catalog.sqlite")
+            _check_embedder(self._catalog, embedder, data_dir)
+            self._originals = Originals(data_dir / "originals")
+            with self._catalog.write() as tx:
+                if not stores.named(tx, DEFAULT_STORE):
+                    stores.add(tx, _new_store(DEFAULT_STORE))
+                self._originals.sweep(files.hashes(tx))
+                default = stores.number(tx, DEFAULT_STORE)
+            self._catalog.forget()
+            self._embedder, self._limits = embedder, limits or Limits()
+            self._shelf = Shelf(self._catalog, embedder.dimension)
+            self._shelf.get(default)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
+        self._used: dict[int, int] = {}
+        self._ingest = Ingest(self._catalog, self._originals, self._shelf, embedder, self._limits, workers, self.tidy)
+
+    def close(self) -> None:
+        self._ingest.close()
+        self.tidy()
+        self._catalog.close()
+        self._lock.release()
+
+    # Files
+
+    def add_file(self, filename: str, data: bytes, purpose: str = "assistants", expires_at: int | None = None) -> File:
+        check_filename(filename)
+        sha256 = self._originals.put(data)  # the slow part, outside the lock
+        file = File(_new_id("file-"), filename, len(data), _now(), purpose, sha256, expires_at)
+        with self._catalog.write() as tx:
+            if not self._originals.holds(sha256):  # the last other file of these bytes was just deleted
+                self._originals.put(data)
+            files.add(tx, file)
+        return file
+
+    def file(self, file_id: str) -> File:
+        with self._catalog.read() as tx:
+            return files.get(tx, file_id)
+
+    def files(
+        self,
+        limit: int = 20,
+        after: str | None = None,
+        before: str | None = None,
+        order: Order = "desc",
+        purpose: str | None = None,
+    ) -> Page[File]:
+        with self._catalog.read() as tx:
+            return files.page(tx, Cut(limit, after, before, order), purpose)
+
+    def delete_file(self, file_id: str) -> None:
+        """From everywhere: all stores, the catalog and the disk."""
+        with self._catalog.writing:
+            with self._catalog.write() as tx:
+                file = files.get(tx, file_id)
+                places = documents.places_of_file(tx, files.number(tx, file_id))
+                files.remove(tx, file_id)
+                last = not files.uses(tx, file.sha256)
+            for place in places:
+                self._shelf.remove(place.store, place.document)
+            if last:
+                self._originals.drop(file.sha256)
+            self._catalog.forget()
+
+    def content(self, file_id: str) -> bytes:
+        return self._originals.get(self.file(file_id).sha256)
+
+    def text(self, file_id: str) -> str:
+        """What the parser reads in a file; chunk offsets count in it. Raises ParseError."""
+        with self._catalog.read() as tx:
+            kept = files.text(tx, file_id)
+        if kept is not None:
+            return kept
+        file = self.file(file_id)
+        parsed, _ = read_document(file.filename, self.content(file_id), Chunking(), self._embedder, self._limits)
+        with self._catalog.write() as tx:
+            files.keep_text(tx, files.number(tx, file_id), parsed)
+        return parsed
+
+    # Stores
+
+    def create_store(
+        self,
+        name: str = "",
+        metadata: Mapping[str, str] | None = None,
+        description: str = "",
+        expires_after_days: int | None = None,
+    ) -> StoreInfo:
+        _check_free(name)
+        info = _new_store(name, check_metadata(metadata or {}), description, check_days(expires_after_days))
+        with self._catalog.write() as tx:
+            stores.add(tx, info)
+            return stores.get(tx, info.id)
+
+    def store(self, id_or_name: str) -> StoreInfo:
+        with self._catalog.read() as tx:
+            return stores.get(tx, id_or_name)
+
+    def stores(
+        self, limit: int = 20, after: str | None = None, before: str | None = None, order: Order = "desc"
+    ) -> Page[StoreInfo]:
+        with self._catalog.read() as tx:
+            return stores.page(tx, Cut(limit, after, before, order))
+
+    def update_store(
+        self,
+        store: str,
+        *,
+        name: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        description: str | None = None,
+        expires_after_days: int | None = None,
+        never_expires: bool = False,
+    ) -> StoreInfo:
+        """Changes what is given. `never_expires` takes an expiry away."""
+        values: dict[str, object] = {}
+        if metadata is not None:
+            values["metadata"] = check_metadata(metadata)
+        if description is not None:
+            values["description"] = description
+        if expires_after_days is not None or never_expires:
+            values["expires_after_days"] = None if never_expires else check_days(expires_after_days)
+        with self._catalog.write() as tx:
+            info = stores.get(tx, store)
+            if name is not None and name != info.name:
+                _check_not_default(info, "renamed")
+                values["name"] = _check_free(name)
+            stores.change(tx, stores.number(tx, info.id), values)
+            return stores.get(tx, info.id)
+
+    def delete_store(self, store: str) -> None:
+        """The store and its documents; the files stay."""
+        with self._catalog.writing:
+            with self._catalog.write() as tx:
+                _check_not_default(stores.get(tx, store), "deleted")
+                number = stores.number(tx, store)
+                stores.remove(tx, number)
+            self._shelf.close(number)
+            self._catalog.forget()
+
+    # Documents
+
+    def attach(
+        self,
+        store: str,
+        file_id: str,
+        attributes: Mapping[str, Scalar] | None = None,
+        chunking: Chunking | None = None,
+    ) -> StoreFile:
+        """Queue a file to become searchable. Again for the same file: sets attributes, retries what failed."""
+        self._attach(store, [Attachment(file_id, attributes, chunking)], None)
+        return self.store_file(store, file_id)
+
+    def attach_batch(self, store: str, attachments: Sequence[Attachment]) -> Batch:
+        if not 1 <= len(attachments) <= LARGEST_BATCH:
+            raise InvalidRequest("file_ids", f"a batch has 1 to {LARGEST_BATCH} files, not {len(attachments)}")
+        batch_id = _new_id("vsfb_")
+        self._attach(store, attachments, batch_id)
+        return self.batch(store, batch_id)
+
+    def batch(self, store: str, batch_id: str) -> Batch:
+        with self._catalog.read() as tx:
+            return stores.batch(tx, stores.number(tx, store), batch_id)
+
+    def cancel_batch(self, store: str, batch_id: str) -> Batch:
+        """What is not yet searchable will not become so."""
+        with self._catalog.write() as tx:
+            number = stores.number(tx, store)
+            documents.cancel_batch(tx, stores.batch_number(tx, number, batch_id))
+            return stores.batch(tx, number, batch_id)
+
+    def store_file(self, store: str, file_id: str) -> StoreFile:
+        with self._catalog.read() as tx:
+            return documents.get(tx, stores.number(tx, store), file_id)
+
+    def store_files(
+        self,
+        store: str,
+        limit: int = 20,
+        after: str | None = None,
+        before: str | None = None,
+        order: Order = "desc",
+        status: FileStatus | None = None,
+        batch_id: str | None = None,
+    ) -> Page[StoreFile]:
+        with self._catalog.read() as tx:
+            number = stores.number(tx, store)
+            batch = None if batch_id is None else stores.batch_number(tx, number, batch_id)
+            return documents.page(tx, number, Cut(limit, after, before, order), status, batch)
+
+    def detach(self, store: str, file_id: str) -> None:
+        """Forget a file's passages in one store; the file itself stays."""
+        with self._catalog.writing:
+            with self._catalog.write() as tx:
+                number = stores.number(tx, store)
+                document = documents.number(tx, number, file_id)
+                documents.remove(tx, document)
+            self._shelf.remove(number, document)
+            self._catalog.forget()
+
+    def update_attributes(self, store: str, file_id: str, attributes: Mapping[str, Scalar]) -> StoreFile:
+        checked = check_attributes(attributes)
+        with self._catalog.writing:
+            with self._catalog.write() as tx:
+                number = stores.number(tx, store)
+                document = documents.number(tx, number, file_id)
+                documents.retag(tx, document, checked)
+            self._shelf.retag(number, document, checked)
+        return self.store_file(store, file_id)
+
+    def wait(self, store: str, file_id: str, timeout: float | None = None) -> StoreFile:
+        """The document when it is completed or failed; after the timeout (seconds) as it then is."""
+        return self._ingest.wait(lambda: self.store_file(store, file_id), timeout)
+
+    # Search
+
+    def search(
+        self,
+        store: str,
+        queries: str | Sequence[str],
+        k: int = 10,
+        filters: Mapping[str, object] | None = None,
+        rerank: bool = True,
+        threshold: float = 0.0,
+        dense_weight: float = DENSE_WEIGHT,
+    ) -> list[Hit]:
+        """The k best chunks, best first, scores in [0, 1]. With a reader (and `rerank`) the best carry marks."""
+        with self._catalog.read() as tx:
+            number = stores.usable(tx, store, _now())
+        self._used[number] = _now()
+        return self._searcher.search(number, queries, k, filters, rerank, threshold, dense_weight)
+
+    def chunk(self, chunk_id: str) -> Chunk:
+        with self._catalog.read() as tx:
+            return chunks.by_id(tx, chunk_id)
+
+    def stats(self) -> Stats:
+        with self._catalog.read() as tx:
+            return documents.count(tx)
+
+    def tidy(self) -> None:
+        """Write down which stores were used; forget what has expired. Runs every minute or so."""
+        used, self._used = self._used, {}
+        with self._catalog.write() as tx:
+            for store, moment in used.items():
+                stores.change(tx, store, {"last_active_at": moment})
+            late_files = files.expired(tx, _now())
+            late = [place for store in stores.expired(tx, _now()) for place in documents.places_of_store(tx, store)]
+            for place in late:
+                documents.remove(tx, place.document)
+        for place in late:
+            self._shelf.remove(place.store, place.document)
+        for file_id in late_files:
+            self.delete_file(file_id)
+        if late:
+            self._catalog.forget()
+
+    def _attach(self, store: str, attachments: Sequence[Attachment], batch_id: str | None) -> None:
+        checked = [check_attachment(attachment) for attachment in attachments]
+        with self._catalog.writing:
+            with self._catalog.write() as tx:
+                number = stores.usable(tx, store, _now())
+                batch = stores.add_batch(tx, number, batch_id, _now()) if batch_id else None
+                changes = [documents.attach(tx, number, one, batch, _now()) for one in checked]
+            for change in filter(None, changes):
+                if change.attributes is None:
+                    self._shelf.remove(number, change.document)
+                else:
+                    self._shelf.retag(number, change.document, change.attributes)
+        self._ingest.wake()
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+def _new_id(prefix: str) -> str:
+    return prefix + secrets.token_hex(12)
+
+
+def _new_store(
+    name: str, metadata: Mapping[str, str] | None = None, description: str = "", days: int | None = None
+) -> StoreInfo:
+    return StoreInfo(_new_id("vs_"), name, _now(), _now(), metadata or {}, {}, 0, description, days)
+
+
+def _check_free(name: str) -> str:
+    if name == DEFAULT_STORE:
+        raise InvalidRequest("name", f"the store {DEFAULT_STORE!r} exists already; choose another name")
+    return check_store_name(name)
+
+
+def _check_not_default(info: StoreInfo, what: str) -> None:
+    if info.name == DEFAULT_STORE:
+        raise InvalidRequest(
+            "vector_store_id", f"the store {DEFAULT_STORE!r} cannot be {what}; detach its files instead"
+        )
+
+
+def _check_embedder(catalog: Catalog, embedder: Embedder, folder: Path) -> None:
+    found = catalog.fact("embedder", embedder.fingerprint)
+    if found != embedder.fingerprint:
+        raise EmbedderMismatch(
+            f"the vectors in {folder} were made by {found}, not by {embedder.fingerprint}: "
+            "set that embedder again, or ingest the documents into a new data folder"
+        )

@@ -1,0 +1,128 @@
+"""One searchable collection: a dense and a lexical index over the completed documents of a store, in RAM.
+
+Both are caches: they are built from the catalog when the store is first used and changed after it. Searches run side
+by side; a change waits for those running, holds those that come later, and is short (milliseconds).
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from index.catalog.chunks import Entry, Indexed
+from index.dense import Dense
+from index.filters import Predicate
+from index.lexical import Lexical
+from index.rank import DENSE_WEIGHT, DEPTH, fuse
+from index.types import Scalar, Vectors
+
+READABLE = str.maketrans("_-", "  ")
+
+
+def indexed_text(filename: str, headings: Iterable[str], text: str) -> str:
+    """What is embedded and indexed for a passage: its title and heading path say what it is about."""
+    title = PurePath(filename).stem.translate(READABLE)
+    return " > ".join((title, *headings)) + "\n" + text
+
+
+class Gate:
+    """Many readers or one writer. A waiting writer goes before readers that come later, so none starves."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._readers = 0
+        self._writing = False
+        self._waiting = 0
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._writing and not self._waiting)
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._readers -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        with self._changed:
+            self._waiting += 1
+            try:
+                self._changed.wait_for(lambda: not self._writing and not self._readers)
+                self._writing = True
+            finally:
+                self._waiting -= 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._writing = False
+                self._changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What filters and removal need to know."""
+
+    attributes: Mapping[str, Scalar]
+    chunks: tuple[int, ...]
+
+
+class Store:
+    """An open store. Thread-safe; chunks and documents go by their numbers in the catalog."""
+
+    def __init__(self, dimension: int) -> None:
+        self.gate = Gate()
+        self._dense = Dense(dimension)
+        self._lexical = Lexical()
+        self._documents: dict[int, Document] = {}
+
+    def __len__(self) -> int:
+        return len(self._dense)
+
+    def add(self, parts: Iterable[Indexed]) -> None:
+        """Make documents searchable. The caller holds the gate for writing, or is the only one to know this store."""
+        self._lexical.add(self._take(parts))
+
+    def remove(self, document: int) -> None:
+        """Forget a document, if it is here. The caller holds the gate for writing."""
+        known = self._documents.pop(document, None)
+        if known is not None:
+            self._dense.remove(known.chunks)
+            self._lexical.remove(document)
+
+    def retag(self, document: int, attributes: Mapping[str, Scalar]) -> None:
+        """The caller holds the gate for writing."""
+        known = self._documents.get(document)
+        if known is not None:
+            self._documents[document] = Document(attributes, known.chunks)
+
+    def search(
+        self, question: str, vector: Vectors, accepts: Predicate | None = None, weight: float = DENSE_WEIGHT
+    ) -> dict[int, float]:
+        """Chunks with their fused scores, best first."""
+        with self.gate.read():
+            documents = chunks = None
+            if accepts is not None:
+                documents = [n for n, document in self._documents.items() if accepts(document.attributes)]
+                chunks = [chunk for n in documents for chunk in self._documents[n].chunks]
+            dense = self._dense.search(vector, DEPTH, chunks)
+            lexical = self._lexical.search(question, DEPTH, documents)
+        return fuse(dense, lexical, weight)
+
+    def _take(self, parts: Iterable[Indexed]) -> Iterator[tuple[int, int, str]]:
+        for part in parts:
+            numbers = tuple(entry.chunk for entry in part.entries)
+            self._dense.add(numbers, part.vectors)
+            known = self._documents.get(part.document)
+            before = known.chunks if known else ()
+            self._documents[part.document] = Document(part.attributes, before + numbers)
+            yield from ((part.document, entry.chunk, _text(part, entry)) for entry in part.entries)
+
+
+def _text(part: Indexed, entry: Entry) -> str:
+    return indexed_text(part.filename, entry.headings, entry.text)
