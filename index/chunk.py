@@ -1,0 +1,266 @@
+"""A parsed document cut into passages that a small reader can take in whole.
+
+A passage never crosses a heading, unless the sections on both sides are tiny. Its own headings are not part of its
+text but ride along as `headings`. With no overlap, each character of the body that is not space is in exactly one
+passage, in order; none is longer than `max_tokens` as `count_tokens` counts.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from index.parse import Block, Parsed
+
+CountTokens = Callable[[str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """`text` is the parsed text[start:end]; `page` is where it begins; `headings` lead to it, outermost first."""
+
+    start: int
+    end: int
+    text: str
+    page: int | None
+    headings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """Body blocks under one heading. `lead` is where the heading itself starts."""
+
+    path: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    lead: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What is never cut further: a sentence, a row, a line, or a part of one too long."""
+
+    start: int
+    end: int
+    tokens: int
+    block: int
+    page: int | None
+
+
+def split(parsed: Parsed, count_tokens: CountTokens, max_tokens: int = 256, overlap: int = 0) -> list[Passage]:
+    """Passages in reading order. `overlap` tokens at most are repeated from the passage before, in whole sentences."""
+    if max_tokens < 1:
+        raise ValueError("max_tokens must be at least 1")
+    if not 0 <= overlap < max_tokens:
+        raise ValueError("overlap must be at least 0 and less than max_tokens")
+    cutter = _Cutter(parsed.text, count_tokens, max_tokens, overlap)
+    return [passage for section in _merged(list(_sections(parsed)), cutter) for passage in cutter.passages(section)]
+
+
+def _sections(parsed: Parsed) -> Iterator[_Section]:
+    """A heading with nothing under it is its own body, or else its words would be lost."""
+    open_headings: list[Block] = []
+    body: list[Block] = []
+    blocks = parsed.blocks
+    for i, block in enumerate(blocks):
+        if block.kind != "heading":
+            body.append(block)
+            continue
+        if body:
+            yield _section(parsed.text, open_headings, body)
+            body = []
+        while open_headings and open_headings[-1].level >= block.level:
+            open_headings.pop()
+        after = blocks[i + 1] if i + 1 < len(blocks) else None
+        if after is None or (after.kind == "heading" and after.level <= block.level):
+            yield _section(parsed.text, open_headings, [block])
+        else:
+            open_headings.append(block)
+    if body:
+        yield _section(parsed.text, open_headings, body)
+
+
+def _section(text: str, headings: Sequence[Block], body: Sequence[Block]) -> _Section:
+    path = tuple(text[heading.start : heading.end] for heading in headings)
+    return _Section(path, tuple(body), headings[-1].start if headings else body[0].start)
+
+
+def _merged(sections: Sequence[_Section], cutter: "_Cutter") -> Iterator[_Section]:
+    """Tiny sections join their tiny neighbours of the same parent, headings included."""
+    tiny = cutter.max_tokens // 8
+    at = 0
+    while at < len(sections):
+        group = sections[at]
+        tokens = cutter.size(group)
+        at += 1
+        while at < len(sections) and tokens < tiny and cutter.size(sections[at]) < tiny:
+            joined = _joined(group, sections[at])
+            if joined is None or (tokens := cutter.size(joined)) > cutter.max_tokens:
+                break
+            group = joined
+            at += 1
+        yield group
+
+
+def _joined(first: _Section, second: _Section) -> _Section | None:
+    """One section of two, when the second is the first's sibling or child; the path is what they share."""
+    blocks = first.blocks + second.blocks
+    if second.path == first.path or second.path[:-1] == first.path:
+        return _Section(first.path, blocks, first.lead)
+    if first.path and second.path[:-1] == first.path[:-1]:
+        # The first heading is no longer shared, so it becomes text.
+        opening = first.blocks[0]
+        heading = Block(first.lead, opening.start, "heading", 0, opening.page)
+        return _Section(first.path[:-1], (heading, *blocks), first.lead)
+    return None
+
+
+class _Cutter:
+    """Packs pieces of one document."""
+
+    def __init__(self, text: str, count_tokens: CountTokens, max_tokens: int, overlap: int) -> None:
+        self.text = text
+        self.count = count_tokens
+        self.max_tokens = max_tokens
+        self.overlap = overlap
+
+    def size(self, section: _Section) -> int:
+        start, end = section.blocks[0].start, section.blocks[-1].end
+        # Twelve characters a token is beyond any tokenizer and any text: no need to count a long section.
+        if end - start > 12 * self.max_tokens + 200:
+            return self.max_tokens + 1
+        return self.count(self.text[start:end])
+
+    def passages(self, section: _Section) -> Iterator[Passage]:
+        if self.size(section) <= self.max_tokens:
+            yield self._passage(section, section.blocks[0].start, section.blocks[-1].end, section.blocks[0].page)
+            return
+        pieces = [piece for i, block in enumerate(section.blocks) for piece in self._pieces(block, i)]
+        for group in self._packed(pieces):
+            yield self._passage(section, group[0].start, group[-1].end, group[0].page)
+
+    def _passage(self, section: _Section, start: int, end: int, page: int | None) -> Passage:
+        body = self.text[start:end]
+        start += len(body) - len(body.lstrip())
+        body = body.strip()
+        return Passage(start, start + len(body), body, page, section.path)
+
+    def _packed(self, pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
+        """Greedy, but a passage half full ends where a block ends rather than tear the next block."""
+        weight = [0] * (max(piece.block for piece in pieces) + 1)
+        for piece in pieces:
+            weight[piece.block] += piece.tokens
+        group: list[_Piece] = []
+        total = fresh = 0  # tokens; pieces that no passage held before
+        for piece in pieces:
+            starts_block = bool(group) and piece.block != group[-1].block
+            torn = starts_block and 2 * total >= self.max_tokens and total + weight[piece.block] > self.max_tokens
+            if fresh and (torn or not self._fits(group, total, piece)):
+                yield group
+                group = self._tail(group)
+                total, fresh = sum(p.tokens for p in group), 0
+            while group and not self._fits(group, total, piece):
+                total -= group.pop(0).tokens
+            group.append(piece)
+            total += piece.tokens
+            fresh += 1
+        if fresh:
+            yield group
+
+    def _fits(self, group: Sequence[_Piece], total: int, piece: _Piece) -> bool:
+        if not group:
+            return True
+        # Counts of parts add up exactly for most tokenizers only, so near the limit the whole is counted.
+        if 2 * (total + piece.tokens) <= self.max_tokens:
+            return True
+        return self.count(self.text[group[0].start : piece.end]) <= self.max_tokens
+
+    def _tail(self, group: Sequence[_Piece]) -> list[_Piece]:
+        """The last pieces that fit the overlap, though never the whole passage."""
+        tail: list[_Piece] = []
+        left = self.overlap
+        for piece in reversed(group[1:]):
+            left -= piece.tokens
+            if left < 0:
+                break
+            tail.insert(0, piece)
+        return tail
+
+    def _pieces(self, block: Block, number: int) -> Iterator[_Piece]:
+        text = self.text[block.start : block.end]
+        spans = _lines(text) if block.kind in ("table", "code") else sentence_spans(text)
+        for start, end in spans:
+            yield from self._small(block.start + start, block.start + end, number, block.page)
+
+    def _small(self, start: int, end: int, number: int, page: int | None) -> Iterator[_Piece]:
+        """The span as one piece, or by words when too long, or by characters when a word is."""
+        while start < end:
+            cut, tokens = self._longest(start, end)
+            yield _Piece(start, cut, tokens, number, page)
+            start = cut
+            while start < end and self.text[start].isspace():
+                start += 1
+
+    def _longest(self, start: int, end: int) -> tuple[int, int]:
+        """The furthest end that keeps text[start:end] within the limit, at a word's end if there is one."""
+        if (
+            end - start <= 12 * self.max_tokens + 200
+            and (tokens := self.count(self.text[start:end])) <= self.max_tokens
+        ):
+            return end, tokens
+        window = self.text[start : min(end, start + 12 * self.max_tokens + 200)]
+        ends = [start + word.end() for word in re.finditer(r"\S+", window)]
+        best = bisect_right(ends, self.max_tokens, key=lambda e: self.count(self.text[start:e]))
+        if best == 0:
+            ends = list(range(start + 1, ends[0] + 1))
+            best = max(1, bisect_right(ends, self.max_tokens, key=lambda e: self.count(self.text[start:e])))
+        return ends[best - 1], self.count(self.text[start : ends[best - 1]])
+
+
+def _lines(text: str) -> list[tuple[int, int]]:
+    return [_trimmed(text, line.start(), line.end()) for line in re.finditer(r"[^\n]*\S[^\n]*", text)]
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    part = text[start:end]
+    return start + len(part) - len(part.lstrip()), end - (len(part) - len(part.rstrip()))
+
+
+# An end mark with what closes after it, then space and something that can open a sentence; CJK marks need no space.
+_STOP = re.compile(r"[.!?…]+[)\]\"'”’»*]*(?=\s+[\"'“‘«(\[¿¡]*[^\sa-zß-öø-ÿа-яα-ω,;:)\]])|[。！？][」』”’）]*")
+_NO_STOP = re.compile(
+    r"(?:^|[\s(\[\"'“‘])(?:"
+    r"[A-Z]|(?:[A-Za-z]\.)+[A-Za-z]|\(?\d{1,3}|[ivx]{1,4}|"  # initials, e.g., U.S., list numbers at the line's start
+    r"Dr|Mr|Mrs|Ms|Prof|St|Sr|Jr|Gen|Col|Capt|Lt|Sgt|Rev|Hon|Gov|Sen|Rep|Pres|Mt|Ft|"
+    r"No|Nos|Nr|Fig|Figs|Eq|Sec|Ch|Vol|vol|pp|p|Art|cf|vs|viz|ca|approx|est|incl|esp|resp|"
+    r"Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec"
+    r")\.$"
+)
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """(start, end) of each sentence. A line's end always ends one, so a table row or a list item is a sentence.
+
+    Abbreviations, initials and decimals do not end a sentence; every character but space is in exactly one.
+    """
+    spans = []
+    for line_start, line_end in _lines(text):
+        start = line_start
+        for stop in _STOP.finditer(text, line_start, line_end):
+            if stop.end() >= line_end or not _ends(text, line_start, start, stop):
+                continue
+            spans.append(_trimmed(text, start, stop.end()))
+            start = stop.end()
+        spans.append(_trimmed(text, start, line_end))
+    return spans
+
+
+def _ends(text: str, line_start: int, start: int, stop: re.Match[str]) -> bool:
+    if stop.group() != ".":
+        return True
+    found = _NO_STOP.search(text[max(start, stop.end() - 20) : stop.end()])
+    if found is None:
+        return True
+    word = found.group().strip(" \t([\"'“‘.")
+    if word.isdigit() or re.fullmatch("[ivx]+", word):
+        return stop.end() - line_start > 8  # "3. Click" opens a line with its number; "was 3. The" ends a sentence
+    return False

@@ -1,0 +1,120 @@
+"""What a parsed document is, and how one is put together.
+
+`Parsed.text` is our own clean rendering: no markup, one line per table row or list item, wrapped lines joined, blocks
+apart by one blank line. Every offset in the memory is a character offset into it.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from index.errors import InvalidFile
+
+BlockKind = Literal["heading", "paragraph", "table", "list", "code"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one document may cost. Memory and time are those of the child process that reads it."""
+
+    max_bytes: int = 100 * 2**20
+    max_unpacked_bytes: int = 256 * 2**20  # of a zipped format, all members together
+    max_pages: int = 2_000
+    max_chars: int = 10_000_000
+    memory_bytes: int = 2 * 2**30  # address space, of which the idle parsers take 0.5 GiB
+    cpu_seconds: int = 120
+    wall_seconds: float = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`text[start:end]` of one piece. `level` is 1 to 6 for a heading and 0 else; pages count from 1."""
+
+    start: int
+    end: int
+    kind: BlockKind
+    level: int = 0
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A document as text with its structure. `pages` is None where the format has none."""
+
+    text: str
+    blocks: tuple[Block, ...]
+    pages: int | None = None
+
+
+class Rendering:
+    """Collects blocks in reading order."""
+
+    def __init__(self, max_chars: int) -> None:
+        self._max_chars = max_chars
+        self._parts: list[str] = []
+        self._blocks: list[Block] = []
+        self._length = 0
+
+    def add(self, kind: BlockKind, text: str, level: int = 0, page: int | None = None) -> None:
+        """Appends one block; text of nothing but space is dropped."""
+        text = _lines(text)
+        if kind == "heading":
+            text = " ".join(text.split())
+        if not text:
+            return
+        start = self._length + 2 if self._parts else 0
+        self._length = start + len(text)
+        if self._length > self._max_chars:
+            raise InvalidFile(f"The document holds more than {self._max_chars:,} characters of text; split it.")
+        self._parts.append(text)
+        self._blocks.append(Block(start, self._length, kind, min(max(level, 1), 6) if kind == "heading" else 0, page))
+
+    def done(self, pages: int | None = None) -> Parsed:
+        return Parsed("\n\n".join(self._parts), tuple(self._blocks), pages)
+
+
+# Control and format characters carry no words, and private ones are glyphs of a lost font; joiners stay, since
+# Persian, Hindi and emoji need them.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufff0-\ufffb\ue000-\uf8ff]"
+)
+_SPACES = re.compile("[\xa0\u2000-\u200a\u202f\u205f\u3000]")
+
+
+def clean(text: str) -> str:
+    """Newlines as \\n, no invisible characters, composed accents, and nothing that UTF-8 cannot hold."""
+    text = re.sub("\r\n?|\x0c|\u2028|\u2029|\x85", "\n", text)
+    text = _SPACES.sub(" ", _INVISIBLE.sub("", text))
+    return unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """One line per row, in words that explain themselves: `Plan: Pro; Seats: 25; Price per month: 49 EUR.`
+
+    The first row holds the headers; where it is empty, so is the naming.
+    """
+    grid = [[" ".join(clean(cell).split()) for cell in row] for row in rows]
+    if not grid:
+        return ""
+    headers = [header.rstrip(":") for header in grid[0]]
+    if len(grid) == 1:
+        return _sentence([header for header in headers if header])
+    lines = []
+    for row in grid[1:]:
+        names = headers + [""] * (len(row) - len(headers))
+        cells = [f"{name}: {cell}" if name else cell for name, cell in zip(names, row, strict=False) if cell]
+        lines.append(_sentence(cells))
+    return "\n".join(line for line in lines if line)
+
+
+def _sentence(cells: Sequence[str]) -> str:
+    line = "; ".join(cell.rstrip(";") for cell in cells)
+    return line if not line or line[-1] in ".!?…。" else line + "."
+
+
+def _lines(text: str) -> str:
+    """Trailing space and outer blank lines off, and never two blank lines in a row."""
+    lines = [line.rstrip() for line in clean(text).split("\n")]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")

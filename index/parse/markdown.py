@@ -1,0 +1,191 @@
+"""Markdown (CommonMark with tables), and MDX with its components reduced to the text they hold."""
+
+import re
+from collections.abc import Sequence
+from html import unescape
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from index.parse.document import Limits, Parsed, Rendering, table
+from index.parse.plain import decode
+
+_FRONT = re.compile(r"\A\s*---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_FIELD = re.compile(r"^(title|description|summary):[ \t]*(.+?)[ \t]*$", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*(```+|~~~+).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|\{/\*.*?\*/\}", re.DOTALL)
+_DROPPED = re.compile(r"<(script|style|template|svg)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"</?[A-Za-z][\w.:-]*(?:\s+(?:[^<>\"'{]|\"[^\"]*\"|'[^']*'|\{[^{}]*\})*)?/?>|<>|</>")
+_NAMED = re.compile(r"\b(?:title|label|name|path|query|body|header|summary|alt)=(?:\"([^\"]+)\"|'([^']+)')")
+_MODULE = re.compile(
+    r"^(?:import\s.+?\sfrom\s+['\"].+|import\s+['\"].+|export\s+(?:const|default|function)\b.*)$", re.M
+)
+
+
+def markdown(data: bytes, limits: Limits) -> Parsed:
+    out = Rendering(limits.max_chars)
+    render(decode(data), out)
+    return out.done()
+
+
+def mdx(data: bytes, limits: Limits) -> Parsed:
+    """Indentation means nothing in MDX, so there is no indented code and children of components are plain Markdown."""
+    out = Rendering(limits.max_chars)
+    source = _front(decode(data), out)
+    parts, at = [], 0
+    for fence in _FENCE.finditer(source):
+        parts += [_without_components(source[at : fence.start()]), _dedent(fence.group())]
+        at = fence.end()
+    parts.append(_without_components(source[at:]))
+    _blocks(_parser().disable(["code", "html_block"]).parse("".join(parts)), out)
+    return out.done()
+
+
+def render(source: str, out: Rendering, page: int | None = None) -> None:
+    """Markdown into `out`; other formats come this way too, once they are Markdown."""
+    _blocks(_parser().parse(_front(source, out)), out, page)
+
+
+def _parser() -> MarkdownIt:
+    return MarkdownIt("commonmark", {"maxNesting": 60}).enable(["table", "strikethrough"])
+
+
+def _front(source: str, out: Rendering) -> str:
+    """Of YAML front matter the title and the description are text; the rest configures some site."""
+    found = _FRONT.match(source)
+    if not found:
+        return source
+    fields = {name: value.strip("\"'") for name, value in _FIELD.findall(found.group(1))}
+    body = source[found.end() :]
+    title = fields.get("title", "")
+    if title and not re.match(rf"\s*#\s+{re.escape(title)}\s*$", body, re.MULTILINE):
+        out.add("heading", title, level=1)
+    out.add("paragraph", fields.get("description") or fields.get("summary") or "")
+    return body
+
+
+def _without_components(source: str) -> str:
+    source = _MODULE.sub("", _DROPPED.sub("", _COMMENT.sub("", source)))
+    return _TAG.sub(lambda tag: _attributes(tag.group()), source)
+
+
+def _attributes(tag: str) -> str:
+    names = [a or b for a, b in _NAMED.findall(tag)]
+    return "\n\n" + ", ".join(names) + "\n\n" if names and tag[1].isupper() else ""
+
+
+def _dedent(fence: str) -> str:
+    lines = fence.split("\n")
+    depth = len(lines[0]) - len(lines[0].lstrip())
+    return "\n".join(line[min(depth, len(line) - len(line.lstrip())) :] for line in lines)
+
+
+def _blocks(tokens: Sequence[Token], out: Rendering, page: int | None = None) -> None:
+    at = 0
+    while at < len(tokens):
+        token = tokens[at]
+        end = _closing(tokens, at)
+        match token.type:
+            case "heading_open":
+                out.add("heading", _inline(tokens[at + 1]), level=int(token.tag[1]), page=page)
+            case "paragraph_open":
+                out.add("paragraph", _inline(tokens[at + 1]), page=page)
+            case "fence" | "code_block":
+                out.add("code", token.content, page=page)
+            case "html_block":
+                out.add("paragraph", strip_tags(token.content), page=page)
+            case "table_open":
+                out.add("table", table(_rows(tokens[at:end])), page=page)
+            case "bullet_list_open" | "ordered_list_open":
+                _list(tokens[at:end], out, page)
+            case _:  # a quote is its paragraphs; a rule is nothing
+                end = at + 1
+        at = max(end, at + 1)
+
+
+def _closing(tokens: Sequence[Token], at: int) -> int:
+    if tokens[at].nesting != 1:
+        return at + 1
+    depth = 0
+    for i in range(at, len(tokens)):
+        depth += tokens[i].nesting
+        if depth == 0:
+            return i + 1
+    return len(tokens)
+
+
+def _list(tokens: Sequence[Token], out: Rendering, page: int | None) -> None:
+    """One line per item, indented by depth. A code block, table or heading inside ends the list block."""
+    lines: list[str] = []
+    numbers: list[int | None] = []
+    marker = ""
+    at = 0
+    while at < len(tokens):
+        token = tokens[at]
+        step = at + 1
+        match token.type:
+            case "bullet_list_open":
+                numbers.append(None)
+            case "ordered_list_open":
+                numbers.append(int(token.attrGet("start") or 1))
+            case "bullet_list_close" | "ordered_list_close":
+                numbers.pop()
+            case "list_item_open":
+                marker, numbers[-1] = _marker(numbers)
+            case "paragraph_open":
+                body = _inline(tokens[at + 1]).split("\n")
+                indent = "  " * (len(numbers) - 1)
+                lines += [indent + (marker if i == 0 else " " * len(marker)) + line for i, line in enumerate(body)]
+                marker = " " * len(marker)
+            case "fence" | "code_block" | "table_open" | "heading_open" | "html_block":
+                step = _closing(tokens, at)
+                out.add("list", "\n".join(lines), page=page)
+                lines = []
+                _blocks(tokens[at:step], out, page)
+        at = step
+    out.add("list", "\n".join(lines), page=page)
+
+
+def _marker(numbers: list[int | None]) -> tuple[str, int | None]:
+    number = numbers[-1]
+    return ("- ", None) if number is None else (f"{number}. ", number + 1)
+
+
+def _rows(tokens: Sequence[Token]) -> list[list[str]]:
+    rows: list[list[str]] = []
+    for token in tokens:
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "inline":
+            rows[-1].append(_inline(token))
+    return rows
+
+
+def _inline(token: Token) -> str:
+    """The words of an inline token: link texts without targets, images by their alt text, code as it is."""
+    parts: list[str] = []
+    for child in token.children or []:
+        match child.type:
+            case "text" | "code_inline" | "text_special":
+                parts.append(child.content)
+            case "softbreak":
+                parts.append(" ")
+            case "hardbreak":
+                parts.append("\n")
+            case "image":
+                parts.append(_inline(child))
+            case "html_inline" if re.match(r"<br\b", child.content, re.IGNORECASE):
+                parts.append("\n")
+    lines = "".join(parts).split("\n")
+    return "\n".join(" ".join(line.split()) for line in lines)
+
+
+def strip_tags(source: str) -> str:
+    """The text of simple HTML, one line per block element."""
+    source = _DROPPED.sub("", _COMMENT.sub("", source))
+    source = " ".join(source.split())
+    source = re.sub(
+        r"<(?:/?(?:p|div|li|tr|h[1-6]|ul|ol|summary|table|dd|dt|section)|br)\b[^>]*>", "\n", source, flags=re.I
+    )
+    lines = unescape(_TAG.sub("", source)).split("\n")
+    return "\n".join(line.strip() for line in lines if line.strip())

@@ -1,0 +1,175 @@
+"""PDF, Word and HTML, read by xberg. Only ever called in the child process, with bytes and never with a location."""
+
+import asyncio
+import io
+import json
+import re
+import zipfile
+import zlib
+from typing import Any
+
+import xberg
+
+from index.errors import InvalidFile, UnsupportedFile
+from index.parse.document import Limits, Parsed, Rendering, table
+from index.parse.markdown import render
+from index.parse.plain import decode
+
+PDF = "application/pdf"
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
+def pdf(data: bytes, limits: Limits) -> Parsed:
+    """Text with headings, tables and page numbers. A scan has no text: InvalidFile says so."""
+    pages = _pages(data)
+    if pages > limits.max_pages:
+        raise InvalidFile(f"The PDF has {pages:,} pages and the limit is {limits.max_pages:,}; split it.")
+    out = Rendering(limits.max_chars)
+    _nodes(_extract(data, PDF, limits), out)
+    parsed = out.done(pages)
+    if not parsed.text.strip():
+        if b"%%EOF" not in data[-2048:]:
+            raise InvalidFile("The PDF is cut off: its end is missing and no text could be read. Upload it again.")
+        raise InvalidFile(
+            "The PDF has no text, only images of it: run OCR on it (for example ocrmypdf) and upload that."
+        )
+    return parsed
+
+
+def _pages(data: bytes) -> int:
+    try:
+        return xberg.pdf_page_count(data)
+    except xberg.XbergError as fault:
+        raise _explained(str(fault), data) from fault
+
+
+def docx(data: bytes, limits: Limits) -> Parsed:
+    if data.startswith(_OLE):
+        if "EncryptedPackage".encode("utf-16-le") in data:
+            raise InvalidFile("The document is protected by a password; save it without one and upload that.")
+        raise UnsupportedFile("This is an old Word file (.doc) under a new name; save it as .docx and upload that.")
+    _unpack(data, limits)
+    out = Rendering(limits.max_chars)
+    _nodes(_extract(data, DOCX, limits), out, paged=False)
+    return out.done()
+
+
+def _unpack(data: bytes, limits: Limits) -> None:
+    """Counts what every member really inflates to, since a bomb may lie about it, before a library sees the file."""
+    budget = limits.max_unpacked_bytes
+    bomb = InvalidFile(f"The document unpacks to more than {budget / 2**20:,.0f} MiB; split it or remove its images.")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            if sum(member.file_size for member in members) > budget:
+                raise bomb
+            if not any(member.filename == "word/document.xml" for member in members):
+                raise UnsupportedFile("This is a zip archive but no Word document; unpack it and upload its files.")
+            if any(member.flag_bits & 1 for member in members):
+                raise InvalidFile("The document is protected by a password; save it without one and upload that.")
+            for member in members:
+                with archive.open(member) as stream:
+                    while block := stream.read(2**20):
+                        budget -= len(block)
+                        if budget < 0:
+                            raise bomb
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, OSError, zlib.error) as fault:
+        raise InvalidFile("The Word document is damaged or cut off; open it in Word, save it, upload that.") from fault
+
+
+def html(data: bytes, limits: Limits) -> Parsed:
+    """By way of Markdown, with every character that Markdown would read as markup escaped."""
+    source = _extract(decode(data).encode(), "text/html", limits).content
+    out = Rendering(limits.max_chars)
+    render(source, out)
+    return out.done()
+
+
+def _extract(data: bytes, mime: str, limits: Limits) -> xberg.ExtractedDocument:
+    config = xberg.ExtractionConfig(
+        use_cache=False,
+        disable_ocr=True,
+        enable_quality_processing=False,
+        output_format="markdown" if mime == "text/html" else "plain",
+        include_document_structure=mime != "text/html",
+        html_options=xberg.ConversionOptions(
+            extract_metadata=False, escape_asterisks=True, escape_underscores=True, escape_misc=True
+        ),
+        max_archive_depth=0,
+        concurrency=xberg.ConcurrencyConfig(max_threads=1),
+        security_limits=xberg.SecurityLimits(max_archive_size=limits.max_unpacked_bytes),
+    )
+    source = xberg.ExtractInput(kind="bytes", bytes=data, mime_type=mime)
+    try:
+        result = asyncio.run(xberg.extract(source, config=config))
+    except (xberg.XbergError, RuntimeError, ValueError) as fault:
+        raise _explained(str(fault), data) from fault
+    if not result.results:
+        raise _explained("; ".join(error.message for error in result.errors), data)
+    return result.results[0]
+
+
+def _explained(reason: str, data: bytes) -> InvalidFile:
+    if "encrypt" in reason.lower() or "password" in reason.lower():
+        return InvalidFile("The document is protected by a password; save it without one and upload that.")
+    if data.startswith(b"%PDF") and b"%%EOF" not in data[-2048:]:
+        return InvalidFile("The PDF is cut off: its end is missing. Upload it again.")
+    return InvalidFile(f"The document is damaged and cannot be read ({reason[:200]}); save it anew and upload that.")
+
+
+_BULLET = re.compile("^[\x7f\uf0a7\uf0b7\u2022\u2023\u25aa\u25cf\u25e6\u2043\u00b7]+\\s*")
+_LOOSE = re.compile(r"(?<=\w) (?=[,.](?:\s|$))")  # where a font changes, PDFs tear commas off their words
+
+
+def _nodes(document: xberg.ExtractedDocument, out: Rendering, paged: bool = True) -> None:
+    """The typed tree in reading order. A group only repeats the heading that follows it."""
+    items: list[str] = []
+    page: int | None = None
+    for node in document.document.nodes if document.document else ():
+        content = json.loads(str(node.content))
+        kind, text = content["node_type"], content.get("text", "")
+        if paged and kind != "code":
+            content["text"] = text = _LOOSE.sub("", text)
+        if kind == "list_item" or (kind in ("heading", "paragraph") and _BULLET.match(text)):
+            if items and paged and node.page != page:
+                out.add("list", "\n".join(items), page=page)
+                items = []
+            page = node.page if paged else None
+            items.append("- " + " ".join(_BULLET.sub("", text).split()))
+            continue
+        if kind in ("list", "group"):
+            continue
+        out.add("list", "\n".join(items), page=page)
+        items = []
+        page = node.page if paged else None
+        _node(kind, content, out, page)
+    out.add("list", "\n".join(items), page=page)
+
+
+def _node(kind: str, content: dict[str, Any], out: Rendering, page: int | None) -> None:
+    text = content.get("text") or ""
+    match kind:
+        case "title":
+            out.add("heading", text, level=1, page=page)
+        case "heading" if len(text) <= 200:
+            out.add("heading", text, level=content["level"], page=page)
+        case "table":
+            out.add("table", table(_grid(content["grid"])), page=page)
+        case "code":
+            out.add("code", text, page=page)
+        case "definition_item":
+            out.add("paragraph", f"{content['term']}: {content['definition']}", page=page)
+        case "image":
+            out.add("paragraph", content.get("description") or "", page=page)
+        case _:
+            out.add("paragraph", " ".join(text.split()), page=page)
+
+
+def _grid(grid: dict[str, Any]) -> list[list[str]]:
+    """Every cell at its place; a cell that spans several stands in each, so that each row explains itself."""
+    rows = [[""] * grid["cols"] for _ in range(grid["rows"])]
+    for cell in grid["cells"]:
+        for row in range(cell["row"], min(cell["row"] + cell["row_span"], len(rows))):
+            rows[row][cell["col"]] = cell["content"]
+    return rows
