@@ -37,7 +37,7 @@ ENV PATH=/opt/cogcore/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     COGCORE_HOST=0.0.0.0 \
     COGCORE_PORT=8000 \
-    COGCORE_DATA_DIR=/data \
+    COGCORE_DATA_DIR=/data/memory \
     HF_HOME=/data/hub
 USER 10001:10001
 WORKDIR /data

@@ -1,0 +1,159 @@
+"""The image and the compose file say the same as the settings and the tree. Neither is built here: no engine is needed."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import yaml
+
+from app.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+ENTRYPOINT = ROOT / "docker/entrypoint.sh"
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.yaml").read_text("utf-8"))
+SETTINGS = {"COGCORE_" + name.upper() for name in Settings.model_fields}
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(INSTRUCTION, arguments) of the Dockerfile, continued lines joined."""
+    lines = [line for line in (ROOT / "Dockerfile").read_text("utf-8").splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [(word, rest) for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
+
+
+def environment() -> dict[str, str]:
+    """What the last stage sets."""
+    last = max(n for n, (word, _) in enumerate(instructions()) if word == "FROM")
+    pairs = [shlex.split(rest) for word, rest in instructions()[last:] if word == "ENV"]
+    return dict(pair.split("=", 1) for group in pairs for pair in group)
+
+
+def test_base_images_are_pinned_to_a_full_version() -> None:
+    images = dict(rest.split("=", 1) for word, rest in instructions() if word == "ARG" and "IMAGE=" in rest)
+    assert images and all(re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", image) for image in images.values())
+    bases = [rest.split()[0] for word, rest in instructions() if word == "FROM"]
+    assert len(bases) == 2 and all(base == "${PYTHON_IMAGE}" for base in bases)
+
+
+def test_the_server_is_not_root() -> None:
+    users = [rest for word, rest in instructions() if word == "USER"]
+    assert users and re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1])
+
+
+def test_what_is_copied_exists_and_is_let_through() -> None:
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")]
+    copied = [rest.split()[:-1] for word, rest in instructions() if word == "COPY" and not rest.startswith("--from")]
+    for source in (name.rstrip("/") for names in copied for name in names):
+        assert (ROOT / source).exists(), source
+        assert source in allowed, f"{source} is kept out by .dockerignore"
+
+
+def test_nothing_is_fetched_but_by_pip() -> None:
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    assert not re.search(r"\b(curl|wget|git clone|apt-get|apk add)\b", text)
+    assert not [rest for word, rest in instructions() if word == "ADD"]
+    assert "http" not in ENTRYPOINT.read_text("utf-8")
+
+
+def test_the_image_sets_only_settings_that_exist() -> None:
+    ours = {name for name in environment() if name.startswith("COGCORE_")}
+    assert ours == {"COGCORE_HOST", "COGCORE_PORT", "COGCORE_DATA_DIR"} and ours <= SETTINGS
+
+
+def test_compose_agrees_with_the_image_and_the_settings() -> None:
+    image = environment()
+    assert set(COMPOSE["services"]) == {"cogcore-cpu", "cogcore-gpu"}
+    for name, service in COMPOSE["services"].items():
+        assert service["profiles"] == [name.removeprefix("cogcore-")]
+        # Every setting can be given, but for those that the image decides.
+        assert set(service["environment"]) | {"COGCORE_HOST", "COGCORE_PORT", "COGCORE_DATA_DIR"} == SETTINGS
+        assert ":?" in service["environment"]["COGCORE_API_KEY"], "a key is demanded before anything starts"
+        assert service["ports"] == ["${PUBLISH:-127.0.0.1}:${PORT:-8000}:" + image["COGCORE_PORT"]]
+        assert service["volumes"] == ["data:/data"] and image["COGCORE_DATA_DIR"].startswith("/data/")
+        assert service["read_only"] and service["cap_drop"] == ["ALL"]
+    assert set(COMPOSE["volumes"]) == {"data"}
+    cpu, gpu = COMPOSE["services"]["cogcore-cpu"], COMPOSE["services"]["cogcore-gpu"]
+    assert cpu["image"] == gpu["image"] and cpu["build"] == gpu["build"]
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert device["driver"] == "nvidia" and device["capabilities"] == ["gpu"] and "deploy" not in cpu
+
+
+@pytest.fixture
+def cogcore(tmp_path: Path) -> Path:
+    """A folder with a `cogcore` that prints how it was called."""
+    program = tmp_path / "bin/cogcore"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$@"\nenv | grep ^COGCORE_ | sort\n', "utf-8")
+    program.chmod(0o755)
+    return program.parent
+
+
+def enter(cogcore: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": f"{cogcore}:{os.environ['PATH']}", **{"COGCORE_" + k: v for k, v in settings.items()}}
+    return subprocess.run([ENTRYPOINT, *arguments], env=env, capture_output=True, text=True, check=False)
+
+
+def test_entrypoint_demands_a_key_where_others_can_reach_it(cogcore: Path) -> None:
+    refused = enter(cogcore, "serve", HOST="0.0.0.0")
+    assert refused.returncode == 64 and "COGCORE_API_KEY" in refused.stderr and not refused.stdout
+    assert enter(cogcore, "serve", HOST="127.0.0.1").stdout.startswith("serve\n")
+    assert enter(cogcore, "version", HOST="0.0.0.0").stdout.startswith("version\n")
+
+
+def test_entrypoint_hands_on_arguments_and_a_key_from_a_file(cogcore: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret\n", "utf-8")
+    started = enter(cogcore, HOST="0.0.0.0", API_KEY_FILE=str(secret), DATA_DIR=str(tmp_path / "new/data"))
+    assert started.stdout.splitlines()[0] == "serve"
+    assert "COGCORE_API_KEY=s3cret" in started.stdout and "API_KEY_FILE" not in started.stdout
+    assert (tmp_path / "new/data").is_dir()
+    missing = enter(cogcore, "serve", API_KEY_FILE=str(tmp_path / "nothing"))
+    assert missing.returncode == 64 and "cannot be read" in missing.stderr
+
+
+def test_entrypoint_says_when_the_volume_cannot_be_written(cogcore: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused = enter(cogcore, "serve", DATA_DIR=str(tmp_path / "file/data"))
+    assert refused.returncode == 64 and "cannot be written" in refused.stderr
+
+
+class Health(BaseHTTPRequestHandler):
+    status = 200
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    Health.asked.clear()
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
+def test_the_health_check_itself(port: int, monkeypatch: pytest.MonkeyPatch, status: int, healthy: bool) -> None:
+    monkeypatch.setattr(Health, "status", status)
+    (check,) = [rest for word, rest in instructions() if word == "HEALTHCHECK"]
+    command = yaml.safe_load(check[check.index("[") :])
+    env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COGCORE_PORT": str(port)}
+    done = subprocess.run(command, env=env, capture_output=True, check=False)
+    assert (done.returncode == 0) == healthy and Health.asked == ["/healthz"]
