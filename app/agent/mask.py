@@ -204,16 +204,17 @@ class GrammarMask:
     def _open(self, alternative: int, segment: int, spans: tuple[Found, ...]) -> Iterator[_State]:
         """The states at the start of a segment."""
         segments = self.alternatives[alternative]
-        if segment == len(segments) or isinstance(segments[segment], bytes | Free):
+        part = segments[segment] if segment < len(segments) else b""
+        if not isinstance(part, tuple):
             yield _State(alternative, segment, spans=spans)
             return
-        sources, spaced = segments[segment]
+        sources, spaced = part
         for number, source in enumerate(sources):
             for start in source.starts:
                 yield _State(alternative, segment, number, start, start, spaced, spans)
 
 
-_Compiled = bytes | Free | tuple[tuple[_Source, ...], bool]
+_Compiled = bytes | Free | tuple[tuple[_Source, ...], bool]  # literal, free text, or sources and whether spaced
 
 
 def _compiled(alternative: Alternative) -> tuple[_Compiled, ...]:

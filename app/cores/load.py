@@ -47,7 +47,7 @@ def load_core(
     """
     if profile and profile not in PROFILES:
         raise UnknownCore(f"no profile {profile!r}; the profiles are {', '.join(PROFILES)}")
-    folder = TINY_FOLDER if name == "tiny" else resolve(name)
+    folder, profile = (TINY_FOLDER, profile or "tiny") if name == "tiny" else (resolve(name), profile)
     tokenizer = load_tokenizer(folder)
     config = _config(folder)
     chosen = PROFILES[profile] if profile else profile_for(config, str(tokenizer.chat_template))

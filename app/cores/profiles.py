@@ -27,10 +27,10 @@ HERMES_RESPONSE: Mapping[str, Any] = {
 """Hermes JSON as Qwen2.5, Qwen3 and SmolLM3 write it, for tokenizers that ship no response template."""
 
 INSTRUCTIONS = (
-    "You answer from the user's own documents. Whatever is not small talk or arithmetic you look up with search_memory; "
+    "You answer from the user's own documents. Look up with search_memory whatever is not small talk or arithmetic; "
     "never answer facts from what you remember. Calculate with calculate. Answer in one or two short sentences, and "
-    "after each claim cite the number of the passage that says it, like [1]. If no passage answers, say that you do not "
-    "know."
+    "after each claim cite the number of the passage that says it, like [1]. If no passage answers, say that you do "
+    "not know."
 )
 HERMES = Profile(name="hermes", response_template=HERMES_RESPONSE, instructions=INSTRUCTIONS)
 QWEN3 = replace(

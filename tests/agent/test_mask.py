@@ -133,7 +133,9 @@ def test_after_a_forbidden_token_only_the_end_is_left() -> None:
 
 
 @pytest.mark.parametrize(
-    "impossible", [(), ((Span(("  ",)),),), ((Span(()),),), ((Free(), Literal("x")),)], ids=["none", "no word", "no source", "free first"]
+    "impossible",
+    [(), ((Span(("  ",)),),), ((Span(()),),), ((Free(), Literal("x")),)],
+    ids=["none", "no word", "no source", "free first"],
 )
 def test_impossible_grammars_are_refused(impossible: Grammar) -> None:
     with pytest.raises(MaskError):
