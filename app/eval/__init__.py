@@ -2,7 +2,3 @@
 
 There is one path: the chat completions endpoint. Without `--base-url` the real server is started on a free port first.
 """
-
-from app.eval.cli import main
-
-__all__ = ["main"]

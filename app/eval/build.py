@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.eval.questions import EvalError, Question, save
+from app.eval.questions import EvalError, Kind, Question, save
 
 QUESTIONS = 500
 SEED = 0
@@ -68,7 +68,7 @@ def _paragraphs(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _question(qa: dict[str, Any], file: str | None, identifier: str) -> Question:
     # The text of a set: one answer is often given by several readers.
     answers = tuple(dict.fromkeys(answer["text"] for answer in qa["answers"])) if file else ()
-    kind = "fact" if file else "unanswerable"
+    kind: Kind = "fact" if file else "unanswerable"
     return Question(identifier, qa["question"].strip(), kind, answers, search=True, file=file, evidence=None)
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
-# Table rules, cell borders and emphasis: how a parser writes a table must not decide what was found.
-MARKUP = re.compile(r"\|[\s:|-]*\||[|*]")
+# Between the cells of a row a parser may write borders, or each column's name.
+CELL_GAP = r".{1,40}?"
 
 
 def normalise(text: str) -> str:
@@ -57,14 +57,13 @@ def _number(text: str) -> float | None:
         return None
 
 
-def flatten(text: str) -> str:
-    """The words of a passage on one line, without the marks of tables and emphasis."""
-    return " ".join(MARKUP.sub(" ", text).split())
-
-
 def quotes(passage: str, evidence: str) -> bool:
-    """Whether the evidence stands in the passage, however its tables and lines are written."""
-    return f" {flatten(evidence)}" in f" {flatten(passage)}"
+    """Whether the evidence stands in the passage, however its lines are broken.
+
+    " | " in the evidence parts the cells of a table's row: they must follow each other closely, in any rendering.
+    """
+    cells = [re.escape(" ".join(cell.split())) for cell in evidence.split(" | ")]
+    return re.search(rf"(?<!\w){CELL_GAP.join(cells)}(?!\w)", " ".join(passage.split())) is not None
 
 
 def mean(values: Iterable[float]) -> float | None:

@@ -1,7 +1,8 @@
 """Question sets: one JSON object a line.
 
 `{id, question, kind, answers, search, file, evidence}`: `search` is whether the question must be looked up, `file` the
-document that answers it, `evidence` the words of that document that do (null: any passage of the file does).
+document that answers it, `evidence` the words of that document that do (null: any passage of the file does); the cells
+of a table's row stand in it between " | ".
 """
 
 import json

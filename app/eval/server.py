@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from app.api import create_app
 from app.eval.questions import EvalError
-from app.main import build
+from app.main import build, create_app
 from app.settings import Settings
+from index.errors import MemoryFault
 
 PATIENCE = 300.0
 
@@ -23,7 +23,12 @@ def running(settings: Settings) -> Iterator[str]:
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     settings = settings.model_copy(update={"host": "127.0.0.1", "port": port})
-    server = uvicorn.Server(uvicorn.Config(create_app(build(settings)), log_level="warning", lifespan="on"))
+    try:
+        parts = build(settings)
+    except MemoryFault as error:
+        listener.close()
+        raise EvalError(f"{error} Or ask the server that runs already, with --base-url.") from error
+    server = uvicorn.Server(uvicorn.Config(create_app(parts), log_level="warning", lifespan="on"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

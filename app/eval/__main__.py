@@ -101,3 +101,7 @@ async def _ask(asker: Asker, asked: Sequence[Question], concurrency: int) -> lis
         return await asker.ask_all(asked, concurrency)
     finally:
         await asker.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,386 @@
+"""The measures on cases computed by hand, and the command against a server whose replies are known."""
+
+import json
+import lzma
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from app.eval import metrics
+from app.eval.__main__ import main
+from app.eval.ask import Found, Reply
+from app.eval.questions import EvalError, Question, draw, load
+from app.eval.report import by_kind, judge, summarise, table
+
+# --- answers -------------------------------------------------------------------------------------------------------
+
+
+def test_normalise_is_squads() -> None:
+    assert metrics.normalise("The  26 Days, a year!") == "26 days year"
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted", "exact", "f1"),
+    [
+        ("26 days", ["26", "26 days"], True, 1.0),
+        ("the 26 days.", ["26 days"], True, 1.0),
+        ("26 days", ["28 days"], False, 0.5),
+        # 1 word in common of 4 and 2: P = 1/4, R = 1/2, F1 = 2 · 1/8 / (3/4) = 1/3.
+        ("paid 26 vacation entitlement", ["26 days"], False, 1 / 3),
+        # A repeated word counts once where the gold has it once: P = 1/2, R = 1.
+        ("red red", ["red"], False, 2 / 3),
+        ("", ["red"], False, 0.0),
+        ("red", [], False, 0.0),
+    ],
+)
+def test_exact_and_f1(answer: str, accepted: list[str], exact: bool, f1: float) -> None:
+    assert metrics.exact(answer, accepted) is exact
+    assert metrics.f1(answer, accepted) == pytest.approx(f1)
+
+
+def test_contains_looks_for_whole_words() -> None:
+    assert metrics.contains("It costs 3,390 euros.", ["3,390"])
+    assert not metrics.contains("It costs 13,390 euros.", ["3,390"])
+    assert not metrics.contains("anything", ["the"])
+
+
+def test_same_number() -> None:
+    assert metrics.same_number("1,865", ["1865"])
+    assert metrics.same_number("78.0", ["78"])
+    assert not metrics.same_number("5", ["-5"])
+    assert not metrics.same_number("about five", ["5"])
+
+
+@pytest.mark.parametrize(
+    "passage",
+    [
+        "| Part | Unit | Price |\n|---|---|---|\n| Valve | piece | 17.40 |",
+        "Part: Valve; Unit: piece; Price: 17.40.",
+        "Part Unit Price Valve piece 17.40 Wall bracket",
+    ],
+)
+def test_a_row_is_found_however_its_table_is_written(passage: str) -> None:
+    assert metrics.quotes(passage, "Valve | piece | 17.40")
+    assert not metrics.quotes(passage, "Valve | piece | 17.4")
+    assert not metrics.quotes(passage, "Valve | 17.40 | piece")
+
+
+def test_evidence_may_run_over_lines_but_not_begin_within_a_word() -> None:
+    assert metrics.quotes("lasts 400\nhours", "400 hours")
+    assert not metrics.quotes("lasts 1400 hours", "400 hours")
+
+
+# --- ranking and confidence ----------------------------------------------------------------------------------------
+
+
+def test_auroc() -> None:
+    assert metrics.auroc([0.9, 0.8, 0.2, 0.1], [True, True, False, False]) == 1.0
+    assert metrics.auroc([0.1, 0.9], [True, False]) == 0.0
+    # Pairs: (.9,.7) won, (.9,.3) won, (.3,.7) lost, (.3,.3) tied: (1 + 1 + 0 + ½) / 4.
+    assert metrics.auroc([0.9, 0.7, 0.3, 0.3], [True, False, True, False]) == 0.625
+    assert metrics.auroc([0.5, 0.5, 0.5], [True, False, False]) == 0.5
+    assert metrics.auroc([0.5], [True]) is None
+
+
+def test_coverage_at_a_risk() -> None:
+    scores, right = [0.9, 0.8, 0.7, 0.6, 0.5], [True, True, False, True, False]
+    assert metrics.coverage(scores, right, 0.0) == pytest.approx(2 / 5)
+    assert metrics.coverage(scores, right, 0.25) == pytest.approx(4 / 5)
+    assert metrics.coverage(scores, right, 0.5) == 1.0
+    # Equal scores cannot be told apart: the right one of them cannot be answered alone.
+    assert metrics.coverage([0.9, 0.9], [True, False], 0.0) == 0.0
+    assert metrics.coverage([], [], 0.0) is None
+
+
+def test_precision_and_recall() -> None:
+    assert metrics.precision_recall([True, True, False, True], [True, False, True, True]) == (2 / 3, 2 / 3)
+    assert metrics.precision_recall([False], [True]) == (None, 0.0)
+    assert metrics.precision_recall([True], [False]) == (0.0, None)
+
+
+def test_percentile_is_a_value_that_occurred() -> None:
+    values = [float(n) for n in range(20, 0, -1)]
+    assert metrics.percentile(values, 0.5) == 10
+    assert metrics.percentile(values, 0.95) == 19
+    assert metrics.percentile([3.0], 0.95) == 3
+    assert metrics.percentile([], 0.5) is None
+
+
+# --- judging -------------------------------------------------------------------------------------------------------
+
+FACT = Question("f", "How many days?", "fact", ("26", "26 days"), True, "leave.md", "get 26 days of vacation")
+NOWHERE = Question("u", "Who won?", "unanswerable", (), True, None, None)
+SUM = Question("a", "What is 2 times 3?", "arithmetic", ("6",), False, None, None)
+HELLO = Question("t", "Hi!", "talk", (), False, None, None)
+GOLD = Found("leave.md", 0.9, "New employees get 26 days of vacation.")
+OTHER = Found("leave.md", 0.8, "Apprentices get 27 days of vacation.")
+RIGHT = Reply("26.", "26", 0.9, 0.8, False, 1, (OTHER, GOLD), ("New employees get 26 days",), (40, 60), 20, 1.0)
+WRONG = Reply("27.", "27", 0.9, 0.6, False, 1, (OTHER,), ("Apprentices get 27 days",), (40, 50), 20, 3.0)
+ABSTAINED = Reply("I do not know.", None, 0.7, 0.1, True, 1, (OTHER,), (), (40, 30), 10, 2.0)
+COUNTED = Reply("6.", "6", 0.1, 1.0, False, 0, (), (), (40, 10), 10, 0.5)
+GREETED = Reply("Hello!", None, 0.2, 1.0, False, 0, (), (), (40,), 5, 0.4)
+
+
+def test_a_right_answer() -> None:
+    j = judge(FACT, RIGHT)
+    assert (j.exact, j.f1, j.contains, j.quoted, j.recalled, j.supported) == (True, 1.0, True, True, True, True)
+
+
+def test_a_wrong_answer() -> None:
+    j = judge(FACT, WRONG)
+    assert (j.exact, j.f1, j.contains, j.quoted, j.recalled, j.supported) == (False, 0.0, False, False, False, False)
+
+
+def test_an_abstention_counts_as_no_answer_even_if_it_has_one() -> None:
+    hedged = Reply("I do not know.", "26", 0.7, 0.1, True, 1, (GOLD,), (), (40, 30), 10, 2.0)
+    j = judge(FACT, hedged)
+    assert (j.exact, j.f1, j.answered, j.recalled, j.supported) == (False, 0.0, False, True, None)
+
+
+def test_where_no_evidence_is_named_any_passage_of_the_file_counts() -> None:
+    whole = Question("f", "How many days?", "fact", ("26",), True, "leave.md", None)
+    assert judge(whole, WRONG).recalled is True
+
+
+def test_a_summary_by_hand() -> None:
+    asked = [FACT, FACT, FACT, NOWHERE, NOWHERE, SUM, HELLO]
+    replies = [RIGHT, WRONG, ABSTAINED, ABSTAINED, WRONG, COUNTED, WRONG]
+    summary = summarise([judge(q, r) for q, r in zip(asked, replies, strict=True)])
+    assert summary["decision_accuracy"] == pytest.approx(6 / 7)
+    assert (summary["over_search"], summary["under_search"]) == (0.5, 0.0)
+    assert summary["recall_at_5"] == pytest.approx(1 / 3)
+    assert summary["exact_match"] == summary["f1"] == summary["quote_contains"] == pytest.approx(1 / 3)
+    assert summary["citation_precision"] == 0.5
+    assert summary["arithmetic_right"] == 1.0
+    assert (summary["abstention_precision"], summary["abstention_recall"]) == (0.5, 0.5)
+    # Of five look-ups only the first is right, and it has the highest confidence.
+    assert summary["confidence_auroc"] == summary["confidence_auroc_answered"] == 1.0
+    assert summary["coverage_at_5_percent_risk"] == pytest.approx(1 / 5)
+    assert (summary["seconds_p50"], summary["seconds_p95"]) == (2.0, 3.0)
+    # Second rounds: 60 + 50 + 30 + 30 + 50 + 10 + 50 over seven.
+    assert summary["prefilled_per_round"] == [40.0, 40.0]
+
+
+def test_a_failed_question_counts_as_unanswered_and_is_counted() -> None:
+    judged = [judge(FACT, Reply(error="503")), judge(FACT, RIGHT)]
+    summary = summarise(judged)
+    assert (summary["failed"], summary["exact_match"], summary["seconds_p95"]) == (1, 0.5, 1.0)
+    assert "failed" in table(summary, by_kind(judged))
+
+
+# --- question files ------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_line_is_named_with_its_field(tmp_path: Path) -> None:
+    row = {"id": "1", "question": "q", "kind": "fact", "answers": ["a"], "search": True, "file": "x", "evidence": None}
+    for field, value in (("kind", "riddle"), ("answers", "a"), ("search", "yes"), ("file", None), ("question", " ")):
+        path = tmp_path / "set.jsonl"
+        path.write_text(json.dumps(row) + "\n" + json.dumps({**row, "id": "2", field: value}), "utf-8")
+        with pytest.raises(EvalError, match=f"line 2.*'{field}'"):
+            load(str(path))
+
+
+def test_a_limit_draws_the_same_questions_each_time() -> None:
+    asked = load("sample")
+    drawn = draw(asked, 20)
+    assert drawn == draw(asked, 20) and len(drawn) == 20
+    assert len({q.kind for q in drawn}) > 2
+    assert draw(asked, None) == asked
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+def _completion(question: str) -> dict[str, Any]:
+    """What a server with one document says: it finds one passage for days, and abstains from the rest."""
+    hit = {"file_id": "file-1", "filename": "leave.md", "chunk_id": "chunk/1", "score": 0.9}
+    place = {"start": 4, "end": 30, "page": None, "quote": "get 26 days of vacation"}
+    known = "days" in question
+    told = {
+        "answer": "26 days" if known else None,
+        "need": 0.9,
+        "confidence": 0.8 if known else 0.1,
+        "abstained": not known,
+        "searches": [{"query": question, "store": "leave", "hits": [{**hit, **place}]}],
+        "citations": [{**hit, **place}] if known else [],
+        "rounds": [{"prompt": 40, "cached": 0, "generated": 9}, {"prompt": 100, "cached": 49, "generated": 9}],
+    }
+    return {"choices": [{"message": {"content": "…"}}], "cogcore": told}
+
+
+class Known(BaseHTTPRequestHandler):
+    """The few routes that an evaluation uses, for a store that is being filled."""
+
+    polls = 0
+    uploads: ClassVar[list[bytes]] = []
+
+    def _json(self, body: object) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/v1/vector_stores":
+            # Two pages, so that paging is seen to work.
+            first = "after" not in self.path
+            data = [{"id": "vs_0", "name": "default"}] if first else [{"id": "vs_1", "name": "leave"}]
+            self._json({"data": data, "has_more": first, "last_id": data[-1]["id"]})
+        elif path == "/v1/vector_stores/vs_1":
+            type(self).polls += 1
+            counts = {"in_progress": int(self.polls == 1), "completed": 1, "failed": 0}
+            self._json({"file_counts": counts})
+        elif path == "/v1/passages/chunk%2F1":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html><blockquote>New staff &amp; all get 26 days of vacation</blockquote>")
+        else:
+            self._json({"data": [], "has_more": False, "last_id": None})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/v1/chat/completions":
+            request = json.loads(body)
+            assert request["model"] == "cogcore/leave"
+            self._json(_completion(request["messages"][-1]["content"]))
+        else:
+            type(self).uploads.append(body)
+            self._json({"id": "file-1"})
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr("app.eval.store.POLL", 0.01)
+    Known.polls, Known.uploads = 0, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Known)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def _set(folder: Path) -> Path:
+    rows: list[dict[str, Any]] = [
+        {"id": "1", "question": "How many days?", "kind": "fact", "answers": ["26", "26 days"], "search": True},
+        {"id": "2", "question": "Who won?", "kind": "unanswerable", "answers": [], "search": True},
+        {"id": "3", "question": "Hi!", "kind": "talk", "answers": [], "search": False},
+    ]
+    gold: list[dict[str, Any]] = [
+        {"file": "leave.md", "evidence": "& all get 26 days"},
+        *[{"file": None, "evidence": None}] * 2,
+    ]
+    path = folder / "set.jsonl"
+    path.write_text("\n".join(json.dumps({**r, **g}) for r, g in zip(rows, gold, strict=True)), "utf-8")
+    return path
+
+
+def test_the_command_against_known_replies(known: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.json"
+    argv = [str(_set(tmp_path)), "--base-url", f"{known}/v1", "--store", "leave", "--json", str(out)]
+    assert main(argv) == 0
+    assert Known.polls == 2
+    told = json.loads(out.read_text("utf-8"))
+    summary = told["summary"]
+    assert (summary["exact_match"], summary["recall_at_5"], summary["citation_precision"]) == (1.0, 1.0, 1.0)
+    assert (summary["decision_accuracy"], summary["over_search"]) == (pytest.approx(2 / 3), 1.0)
+    assert (summary["abstention_precision"], summary["abstention_recall"]) == (0.5, 1.0)
+    assert summary["prefilled_per_round"] == [40, 51]
+    assert [row["id"] for row in told["questions"]] == ["1", "2", "3"]
+    assert told["questions"][0]["reply"]["found"][0]["filename"] == "leave.md"
+    printed = capsys.readouterr().out
+    assert "decision accuracy" in printed and "unanswerable" in printed
+
+
+def test_documents_are_uploaded_first(known: str, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "leave.md").write_text("New staff get 26 days.", "utf-8")
+    argv = [str(_set(tmp_path)), "--base-url", known, "--store", "leave", "--documents", str(tmp_path / "docs")]
+    assert main(argv) == 0
+    assert b"New staff get 26 days." in Known.uploads[0]
+    assert json.loads(Known.uploads[1]) == {"file_id": "file-1"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "FILE"),
+        (["missing.jsonl"], "missing.jsonl is no file"),
+        (["sample", "--base-url", "http://127.0.0.1:1"], "no server answers"),
+        (["--build", "squad"], "--data"),
+        (["--build", "squad", "--data", "/nowhere", "--out", "x"], "dev.jsonl.xz is missing"),
+    ],
+)
+def test_what_cannot_be_measured_is_explained(
+    argv: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_store_that_is_not_there_is_named(known: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(_set(tmp_path)), "--base-url", known, "--store", "levae"]) == 2
+    assert "no store named levae" in capsys.readouterr().err
+
+
+# --- building sets -------------------------------------------------------------------------------------------------
+
+
+def _data(folder: Path) -> Path:
+    """SQuAD in small: three articles of 100 paragraphs with two questions each."""
+    rows = []
+    for title in ("Super_Bowl_50", "Warsaw", "Île_de_Ré"):
+        for n in range(100):
+            answers = [{"text": f"word {n}", "answer_start": 0}] * 3
+            qas = [{"id": f"{title}{n}{q}", "question": f" What {q}? ", "answers": answers} for q in "ab"]
+            rows.append({"title": title, "context": f"word {n} of {title}", "qas": qas})
+    (folder / "squad").mkdir(parents=True)
+    with lzma.open(folder / "squad" / "dev.jsonl.xz", "wt", encoding="utf-8") as out:
+        out.writelines(json.dumps(row) + "\n" for row in rows)
+    return folder
+
+
+def test_squad_becomes_documents_and_questions(tmp_path: Path) -> None:
+    data, out = _data(tmp_path / "data"), tmp_path / "out"
+    assert main(["--build", "squad", "--data", str(data), "--out", str(out)]) == 0
+    assert len(list((out / "documents").iterdir())) == 300
+    assert (out / "documents" / "super-bowl-50-001.txt").read_text("utf-8") == "word 0 of Super_Bowl_50\n"
+    asked = load(str(out / "questions.jsonl"))
+    assert len(asked) == 500 and all(len(q.answers) == 1 and q.search for q in asked)
+    for question in asked:
+        assert question.file and question.answers[0] in (out / "documents" / question.file).read_text("utf-8")
+
+
+def test_squad_absent_leaves_out_what_would_answer(tmp_path: Path) -> None:
+    data = _data(tmp_path / "data")
+    main(["--build", "squad", "--data", str(data), "--out", str(tmp_path / "with")])
+    main(["--build", "squad-absent", "--data", str(data), "--out", str(tmp_path / "without")])
+    gold = {q.file for q in load(str(tmp_path / "with" / "questions.jsonl"))}
+    left = {path.name for path in (tmp_path / "without" / "documents").iterdir()}
+    asked = load(str(tmp_path / "without" / "questions.jsonl"))
+    assert left and not gold & left and len(gold | left) == 300
+    assert all(q.kind == "unanswerable" and not q.answers for q in asked)
+
+
+def test_docs_are_unpacked_without_licences(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "docs_kb"
+    folder.mkdir(parents=True)
+    (tmp_path / "page.md").write_text("# Page", "utf-8")
+    with tarfile.open(folder / "docs_kb.tar.xz", "w:xz") as archive:
+        for name in ("one+two/docs/page.md", "one+two/LICENSE"):
+            archive.add(tmp_path / "page.md", name)
+    argv = ["--build", "docs_kb", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    assert main(argv) == 0
+    assert [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()] == ["page.md"]
+    assert main(argv) == 2
