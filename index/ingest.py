@@ -18,7 +18,7 @@ from index.catalog import Catalog, chunks, documents, files
 from index.catalog.chunks import Draft
 from index.catalog.documents import Job
 from index.chunk import split
-from index.errors import ParseError
+from index.errors import InvalidFile, ParseError
 from index.originals import Originals
 from index.parse import Limits, parse
 from index.shelf import Shelf
@@ -119,7 +119,8 @@ class Ingest:
     def _do(self, job: Job) -> None:
         try:
             failure = self._attempt(job)
-            if failure is not None:
+            # A parser that ends because the server does has found no fault with the document.
+            if failure is not None and not self._closing:
                 with self._catalog.write() as tx:
                     documents.fail(tx, job.document, failure)
         finally:
@@ -195,7 +196,9 @@ class Ingest:
 def read_document(
     filename: str, data: bytes, chunking: Chunking, embedder: Embedder, limits: Limits
 ) -> tuple[str, list[Draft]]:
-    """The text of a document and its passages. Raises ParseError."""
+    """The text of a document and its passages, at least one. Raises ParseError."""
     parsed = parse(filename, data, limits)
     passages = split(parsed, embedder.count_tokens, chunking.max_tokens, chunking.overlap)
+    if not passages:
+        raise InvalidFile("The document holds no text; a searchable file needs some words.")
     return parsed.text, [Draft(p.text, p.start, p.end, p.page, tuple(p.headings)) for p in passages]

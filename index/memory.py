@@ -14,6 +14,7 @@ not. Deleted text leaves the disk at once, originals as soon as no other file ha
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -70,32 +71,24 @@ class Memory:
         limits: Limits | None = None,
     ) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
-        self._lock = FolderLock(data_dir / "lock")
-        try:
+        with ExitStack() as opened:
+            opened.callback(FolderLock(data_dir / "lock").release)
             self._catalog = Catalog(data_dir / "catalog.sqlite")
+            opened.callback(self._catalog.close)
             _check_embedder(self._catalog, embedder, data_dir)
             self._originals = Originals(data_dir / "originals")
-            with self._catalog.write() as tx:
-                if not stores.named(tx, DEFAULT_STORE):
-                    stores.add(tx, _new_store(DEFAULT_STORE))
-                self._originals.sweep(files.hashes(tx))
-                default = stores.number(tx, DEFAULT_STORE)
-            self._catalog.forget()
             self._embedder, self._limits = embedder, limits or Limits()
             self._shelf = Shelf(self._catalog, embedder.dimension)
-            self._shelf.get(default)
-        except BaseException:
-            self._lock.release()
-            raise
-        self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
-        self._used: dict[int, int] = {}
+            self._shelf.get(self._recover())
+            self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
+            self._used: dict[int, int] = {}
+            self._opened = opened.pop_all()
         self._ingest = Ingest(self._catalog, self._originals, self._shelf, embedder, self._limits, workers, self.tidy)
 
     def close(self) -> None:
         self._ingest.close()
         self.tidy()
-        self._catalog.close()
-        self._lock.release()
+        self._opened.close()
 
     # Files
 
@@ -137,6 +130,11 @@ class Memory:
             if last:
                 self._originals.drop(file.sha256)
             self._catalog.forget()
+
+    def stores_of(self, file_id: str) -> list[str]:
+        """The ids of the stores that a file is in."""
+        with self._catalog.read() as tx:
+            return stores.with_file(tx, files.number(tx, file_id))
 
     def content(self, file_id: str) -> bytes:
         return self._originals.get(self.file(file_id).sha256)
@@ -330,6 +328,16 @@ class Memory:
             self.delete_file(file_id)
         if late:
             self._catalog.forget()
+
+    def _recover(self) -> int:
+        """End what a crash interrupted between two steps. The number of the default store, made if need be."""
+        with self._catalog.write() as tx:
+            if not stores.named(tx, DEFAULT_STORE):
+                stores.add(tx, _new_store(DEFAULT_STORE))
+            self._originals.sweep(files.hashes(tx))
+            default = stores.number(tx, DEFAULT_STORE)
+        self._catalog.forget()
+        return default
 
     def _attach(self, store: str, attachments: Sequence[Attachment], batch_id: str | None) -> None:
         checked = [check_attachment(attachment) for attachment in attachments]

@@ -30,7 +30,7 @@ class HashedWords:
         for word in _words(text):
             seed = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
             total += np.random.default_rng(seed).standard_normal(self.dimension)
-        return (total / np.linalg.norm(total)).astype(np.float32)
+        return np.asarray(total / np.linalg.norm(total), np.float32)
 
 
 def _words(text: str) -> list[str]:

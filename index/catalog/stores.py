@@ -77,6 +77,10 @@ def remove(tx: Transaction, store: int) -> None:
     tx.execute(delete(stores).where(stores.c.n == store))
 
 
+def with_file(tx: Transaction, file_n: int) -> list[str]:
+    return list(tx.execute(select(stores.c.id).join(documents).where(documents.c.file == file_n)).scalars())
+
+
 def expired(tx: Transaction, now: int) -> Sequence[int]:
     """Stores past their time that still hold documents."""
     end = stores.c.last_active_at + stores.c.expires_after_days * 86_400
