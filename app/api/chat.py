@@ -1,0 +1,68 @@
+"""POST /v1/chat/completions: a request is validated, becomes a turn, and the turn's events become the answer."""
+
+import json
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from app.agent.events import Event
+from app.agent.loop import answer
+from app.api.chat_request import ChatRequest
+from app.api.encode import Head, chunks, whole
+from app.api.errors import body, describe
+from app.api.hangup import ClientGone, EventStream, start, unless_gone
+from app.api.parts import Parts
+from app.api.turn import turn_of
+
+log = logging.getLogger("cogcore.http")
+
+
+def routes(parts: Parts) -> APIRouter:
+    router = APIRouter(prefix="/v1/chat", tags=["chat"])
+
+    @router.post("/completions")
+    async def complete(request: Request, wanted: ChatRequest) -> Response:
+        turn = await turn_of(wanted, parts)
+        head = Head(wanted.model, parts.settings.public_url or str(request.base_url).rstrip("/"))
+        events = answer(turn, parts.core, parts.memory)
+        try:
+            if wanted.stream:
+                options = wanted.stream_options
+                # Refusals come with the first event, while a status can still be chosen.
+                started = await unless_gone(request, start(events))
+                return EventStream(sse(started, head, include_usage=bool(options and options.include_usage)), started)
+            return _json(await unless_gone(request, _closing(events, head)))
+        except ClientGone:
+            return Response(status_code=499)
+
+    return router
+
+
+async def _closing(events: AsyncGenerator[Event], head: Head) -> dict[str, Any]:
+    async with aclosing(events):
+        return await whole(events, head)
+
+
+async def sse(events: AsyncGenerator[Event], head: Head, *, include_usage: bool) -> AsyncGenerator[str]:
+    """The chunks as server-sent events. A failure becomes a last frame with OpenAI's error body."""
+    try:
+        async with aclosing(chunks(events, head, include_usage=include_usage)) as made:
+            async for chunk in made:
+                yield f"data: {dump(chunk)}\n\n"
+    except Exception as error:
+        message, row, _ = describe(error)
+        if row.status >= 500:
+            log.exception("reply %s failed", head.id)
+        yield f"data: {dump(body(message, row))}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+def dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _json(value: Any) -> Response:
+    return Response(dump(value), media_type="application/json")

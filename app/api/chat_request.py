@@ -1,0 +1,108 @@
+"""The body of POST /v1/chat/completions. Every field of OpenAI's is honoured, refused by name, or without effect."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from app.api.limits import Strict, only
+from app.api.messages import Message, Tool
+
+
+def _stops(given: Any) -> Any:
+    stops = [given] if isinstance(given, str) else given
+    if isinstance(stops, list) and (len(stops) > 4 or not all(isinstance(s, str) and s for s in stops)):
+        raise ValueError("'stop' takes at most 4 texts, none of them empty.")
+    return stops
+
+
+def _choice(given: Any) -> Any:
+    """A named function becomes its bare name after `function:`, which no mode can look like."""
+    if isinstance(given, dict):
+        function = given.get("function")
+        named = function.get("name") if isinstance(function, dict) else None
+        if given.get("type") != "function" or not isinstance(named, str):
+            raise ValueError(
+                '\'tool_choice\' must be "auto", "none", "required" or {"type": "function", "function": ...}.'
+            )
+        return f"function:{named}"
+    if given not in (None, "auto", "none", "required"):
+        raise ValueError('\'tool_choice\' must be "auto", "none", "required" or {"type": "function", "function": ...}.')
+    return given
+
+
+def _biases(given: Any) -> Any:
+    if given is None:
+        return None
+    if not isinstance(given, dict) or not all(str(key).isdecimal() for key in given):
+        raise ValueError("'logit_bias' maps token ids to numbers from -100 to 100.")
+    if any(isinstance(v, bool) or not isinstance(v, int | float) or not -100 <= v <= 100 for v in given.values()):
+        raise ValueError("'logit_bias' maps token ids to numbers from -100 to 100.")
+    return {str(key): float(value) for key, value in given.items()}
+
+
+class StreamOptions(Strict):
+    include_usage: bool | None = None
+    include_obfuscation: Annotated[bool | None, only(False, remedy="Obfuscation is not offered")] = None
+
+
+class Extension(Strict):
+    """What OpenAI's words have no place for: the search policy of this one request."""
+
+    max_searches: int | None = Field(default=None, ge=0, le=8)
+    stores: list[str] | None = Field(default=None, min_length=1, max_length=16)
+    filters: dict[str, Any] | None = None
+    need_threshold: float | None = Field(default=None, ge=0, le=1)
+    abstain_below: float | None = Field(default=None, ge=0, le=1)
+
+
+class ChatRequest(Strict):
+    model: str
+    messages: list[Message] = Field(min_length=1)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    cogcore: Extension | None = None
+
+    tools: list[Tool] | None = Field(default=None, max_length=128)
+    tool_choice: Annotated[str | None, BeforeValidator(_choice)] = None
+    parallel_tool_calls: bool | None = None  # a permission: the core makes one call at a time
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=0)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    stop: Annotated[list[str] | None, BeforeValidator(_stops)] = None
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    logit_bias: Annotated[dict[str, float] | None, BeforeValidator(_biases)] = None
+
+    # Not offered: only what asks for nothing passes.
+    n: Annotated[Any, only(1, remedy="'n' must be 1; send the request again for another answer")] = None
+    logprobs: Annotated[Any, only(False, remedy="'logprobs' is not offered; leave it out")] = None
+    top_logprobs: Annotated[Any, only(0, remedy="'top_logprobs' is not offered; leave it out")] = None
+    response_format: Annotated[
+        Any, only({"type": "text"}, remedy="'response_format' must be text; ask for JSON with a tool's parameters")
+    ] = None
+    modalities: Annotated[Any, only(["text"], remedy="'modalities' must be [\"text\"]")] = None
+    audio: Annotated[Any, only(remedy="'audio' is not offered; leave it out")] = None
+    functions: Annotated[Any, only(remedy="'functions' is out of use; send 'tools'")] = None
+    function_call: Annotated[Any, only(remedy="'function_call' is out of use; send 'tool_choice'")] = None
+    reasoning_effort: Annotated[Any, only(remedy="'reasoning_effort' is not offered; leave it out")] = None
+    verbosity: Annotated[Any, only(remedy="'verbosity' is not offered; leave it out")] = None
+    web_search_options: Annotated[
+        Any, only(remedy="'web_search_options' is not offered: this server searches its own memory; leave it out")
+    ] = None
+    moderation: Annotated[Any, only(remedy="'moderation' is not offered; leave it out")] = None
+
+    # Without effect on the answer.
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prediction: dict[str, Any] | None = None
+    service_tier: Literal["auto", "default"] | None = None

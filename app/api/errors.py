@@ -1,0 +1,166 @@
+"""From whatever went wrong to OpenAI's error body. The one table of status codes."""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from app.engine.types import EngineBusy, EngineClosed, InvalidPrompt, InvalidSampling, PromptTooLong
+from index.errors import AmbiguousName, EmbedderMismatch, FolderFault, InvalidRequest, NotFound, ParseError
+
+INVALID = "invalid_request_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one kind of error is told."""
+
+    status: int
+    type: str = INVALID
+    code: str | None = None
+    param: str | None = None
+
+
+TABLE: Mapping[type[Exception], Row] = {
+    NotFound: Row(404, code="not_found"),
+    AmbiguousName: Row(400, code="ambiguous_name"),
+    InvalidRequest: Row(400, code="invalid_value"),
+    ParseError: Row(400, code="invalid_file", param="file"),
+    PromptTooLong: Row(400, code="context_length_exceeded", param="messages"),
+    InvalidPrompt: Row(400, code="invalid_prompt", param="messages"),
+    InvalidSampling: Row(400, code="invalid_value"),
+    EngineBusy: Row(429, "rate_limit_error", "rate_limit_exceeded"),
+    EngineClosed: Row(503, "server_error", "shutting_down"),
+    FolderFault: Row(500, "server_error", "data_folder_fault"),
+    EmbedderMismatch: Row(500, "server_error", "embedder_mismatch"),
+}
+UNKNOWN = Row(500, "server_error", "internal_error")
+BY_STATUS: Mapping[int, Row] = {
+    401: Row(401, code="invalid_api_key"),
+    404: Row(404, code="unknown_url"),
+    405: Row(405, code="method_not_allowed"),
+    413: Row(413, code="body_too_large"),
+}
+
+
+class ApiError(Exception):
+    """A request that the HTTP door itself refuses."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None, status: int = 400) -> None:
+        super().__init__(message)
+        self.row = Row(status, INVALID, code, param)
+
+
+class TooLarge(HTTPException):
+    """The body passes its limit. An HTTPException, because FastAPI hides any other that comes up while it reads."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, f"The request's body is larger than {limit / 2**20:.0f} MiB. Send less at once.")
+
+
+def body(message: str, row: Row) -> dict[str, Any]:
+    """OpenAI's shape, all four keys always."""
+    return {"error": {"message": message, "type": row.type, "param": row.param, "code": row.code}}
+
+
+def describe(error: Exception) -> tuple[str, Row, dict[str, str]]:
+    """Message, row and headers for any error that may leave this server."""
+    if isinstance(error, ApiError):
+        return str(error), error.row, {}
+    if isinstance(error, RequestValidationError):
+        return _invalid(error.errors())
+    if isinstance(error, StarletteHTTPException):
+        row = BY_STATUS.get(error.status_code, Row(error.status_code))
+        return str(error.detail), row, dict(error.headers or {})
+    for kind in type(error).__mro__:
+        if kind in TABLE:
+            row = TABLE[kind]
+            # The field of the memory's complaint is the request's parameter: they are named alike.
+            named = Row(row.status, row.type, row.code, getattr(error, "field", row.param))
+            return _sentence(str(error)), named, _retry(error)
+    # Its own words may hold paths or document text: those belong in the log.
+    return "The server failed to answer. Its log has the cause under this request's x-request-id.", UNKNOWN, {}
+
+
+def response(error: Exception) -> JSONResponse:
+    """The error as a whole answer."""
+    message, row, headers = describe(error)
+    return JSONResponse(body(message, row), row.status, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Answer with OpenAI's shape wherever FastAPI or a route raises; the door catches what no row names."""
+    for kind in (*TABLE, ApiError, RequestValidationError):
+        app.add_exception_handler(kind, _handle)
+    app.add_exception_handler(StarletteHTTPException, _handle_http)
+
+
+async def _handle(_: Request, error: Exception) -> JSONResponse:
+    return response(error)
+
+
+async def _handle_http(request: Request, error: Exception) -> JSONResponse:
+    status = getattr(error, "status_code", 500)
+    if status in (404, 405) and isinstance(error, HTTPException | StarletteHTTPException):
+        phrase = "There is no" if status == 404 else f"{request.method} is not possible at"
+        path = request.url.path
+        error = StarletteHTTPException(status, f"{phrase} {path}. The routes are in /openapi.json.", error.headers)
+    return response(error)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+
+
+def _retry(error: Exception) -> dict[str, str]:
+    if not isinstance(error, EngineBusy):
+        return {}
+    return {"Retry-After": str(math.ceil(error.retry_after)), "retry-after-ms": str(round(error.retry_after * 1000))}
+
+
+def _invalid(errors: Sequence[Any]) -> tuple[str, Row, dict[str, str]]:
+    """FastAPI's first complaint, in one sentence."""
+    first = errors[0]
+    where = [part for part in first["loc"][1:] if first["type"] != "json_invalid"]
+    param = name(where)
+    match first["type"]:
+        case "json_invalid":
+            said = f"The body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}."
+        case "missing" if param is None:
+            said = "The body is missing. Send JSON with the header Content-Type: application/json."
+        case "missing":
+            said = f"Missing required parameter: '{param}'."
+        case "extra_forbidden":
+            said = f"Unknown parameter: '{param}'. Leave it out."
+        case "value_error":
+            said = first["msg"].removeprefix("Value error, ")
+        case "model_attributes_type" | "dict_type" if param is None:
+            said = "The body must be a JSON object, sent with the header Content-Type: application/json."
+        case _:
+            said = f"Invalid '{param}': {first['msg'][0].lower()}{first['msg'][1:]}."
+    return said, Row(400, param=param, code=_code(first["type"])), {}
+
+
+def _code(kind: str) -> str | None:
+    known = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter", "json_invalid": None}
+    return known.get(kind, "invalid_value")
+
+
+def name(where: Sequence[str | int]) -> str | None:
+    """`("messages", 0, "content")` as OpenAI writes it: messages[0].content."""
+    text = ""
+    for part in where:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or None
+
+
+def closest(word: str, known: Sequence[str]) -> str:
+    """` Did you mean x?`, or nothing."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""

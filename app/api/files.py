@@ -1,0 +1,128 @@
+"""/v1/files: originals, uploaded once and kept as they came."""
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
+from starlette.datastructures import FormData
+
+from app.api.errors import ApiError
+from app.api.listing import Cursor, Order, Wire, listing
+from app.api.parts import Parts
+from index import types
+from index.errors import FileNotFound
+
+PURPOSES = ("assistants", "user_data", "batch", "fine-tune", "vision", "evals")
+REMEMBERED = 1000
+ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
+
+
+class Retries:
+    """Uploads by their Idempotency-Key, so that a client that retries does not upload twice. Lost on a restart."""
+
+    def __init__(self) -> None:
+        self.ids: OrderedDict[str, str] = OrderedDict()
+
+    def remember(self, key: str, file_id: str) -> None:
+        self.ids[key] = file_id
+        if len(self.ids) > REMEMBERED:
+            self.ids.popitem(last=False)
+
+
+def file_object(file: types.File) -> Wire:
+    """OpenAI's File. Nothing is done to a file before a store has it, so it is at once `processed`."""
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": file.created_at,
+        "expires_at": file.expires_at,
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": "processed",
+        "status_details": None,
+    }
+
+
+def routes(parts: Parts) -> APIRouter:
+    router, memory, retries = APIRouter(prefix="/v1/files", tags=["files"]), parts.memory, Retries()
+
+    @router.post("")
+    async def upload(
+        request: Request,
+        file: Annotated[UploadFile, File()],
+        purpose: Annotated[str, Form()],
+        idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    ) -> Wire:
+        expires_at = _expiry(await request.form())
+        if purpose not in PURPOSES:
+            raise ApiError(f"Unknown purpose '{purpose}'. Use one of: {', '.join(PURPOSES)}.", param="purpose")
+        if not file.filename:
+            raise ApiError("The file has no name. Send one: its ending tells how to read it.", param="file")
+        data = await file.read()
+        if not data:
+            raise ApiError(f"{file.filename} is empty. Upload a file with content.", param="file", code="empty_file")
+        if idempotency_key:
+            before = await asyncio.to_thread(_before, idempotency_key, file.filename, data)
+            if before:
+                return file_object(before)
+        added = await asyncio.to_thread(memory.add_file, file.filename, data, purpose, expires_at)
+        if idempotency_key:
+            retries.remember(idempotency_key, added.id)
+        return file_object(added)
+
+    def _before(key: str, filename: str, data: bytes) -> types.File | None:
+        """What an earlier request with this key made, unless it was deleted since."""
+        try:
+            before = memory.file(retries.ids.get(key, ""))
+        except FileNotFound:
+            return None
+        if (before.filename, before.sha256) != (filename, hashlib.sha256(data).hexdigest()):
+            message = "This Idempotency-Key came with another file before. Use a new key for a new file."
+            raise ApiError(message, param="Idempotency-Key", code="idempotency_key_reused")
+        return before
+
+    @router.get("")
+    def files(
+        purpose: Annotated[str | None, Query()] = None,
+        limit: Annotated[int, Query(ge=1, le=10000)] = 10000,
+        order: Order = "desc",
+        after: Cursor = None,
+    ) -> Wire:
+        return listing(memory.files(limit=limit, after=after, order=order, purpose=purpose), file_object)
+
+    @router.get("/{file_id}")
+    def file(file_id: str) -> Wire:
+        return file_object(memory.file(file_id))
+
+    @router.get("/{file_id}/content")
+    def content(file_id: str) -> Response:
+        # As a download: an uploaded page must never run as one of ours.
+        headers = {"Content-Disposition": f"attachment; filename*=utf-8''{quote(memory.file(file_id).filename)}"}
+        return Response(memory.content(file_id), media_type="application/octet-stream", headers=headers)
+
+    @router.delete("/{file_id}")
+    def delete(file_id: str) -> Wire:
+        memory.delete_file(file_id)
+        return {"id": file_id, "object": "file", "deleted": True}
+
+    return router
+
+
+def _expiry(form: FormData) -> int | None:
+    """When the file goes, by OpenAI's two form fields; the other fields have been read already."""
+    for field in form:
+        if field not in ("file", "purpose", ANCHOR, SECONDS):
+            raise ApiError(f"Unknown parameter: '{field}'. Leave it out.", param=field, code="unknown_parameter")
+    anchor, seconds = form.get(ANCHOR), form.get(SECONDS)
+    if anchor is None and seconds is None:
+        return None
+    if anchor != "created_at":
+        raise ApiError(f"'{ANCHOR}' must be created_at.", param=ANCHOR)
+    if not isinstance(seconds, str) or not seconds.isdecimal() or not 3600 <= int(seconds) <= 2_592_000:
+        raise ApiError(f"'{SECONDS}' must be a whole number from 3600 to 2592000.", param=SECONDS)
+    return int(time.time()) + int(seconds)

@@ -1,0 +1,27 @@
+"""OpenAI's lists: one page of them, and the query that asks for it."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import Query
+
+from index.types import Page
+
+T = TypeVar("T")
+Wire = dict[str, Any]
+
+Limit = Annotated[int, Query(ge=1, le=100)]
+Order = Annotated[Literal["asc", "desc"], Query()]
+Cursor = Annotated[str | None, Query()]
+
+
+def listing(page: Page[T], wire: Callable[[T], Mapping[str, Any]]) -> Wire:
+    """`{object: list, data, first_id, last_id, has_more}`."""
+    data = [wire(item) for item in page.data]
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": page.has_more,
+    }

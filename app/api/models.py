@@ -1,0 +1,68 @@
+"""Model names: `cogcore` answers from the store `default`, `cogcore/<store>` from that store."""
+
+from fastapi import APIRouter
+
+from app.api.errors import ApiError, closest
+from app.api.listing import Wire
+from app.api.parts import Parts
+from index.errors import AmbiguousName, StoreNotFound
+from index.memory import Memory
+from index.types import StoreInfo
+
+MODEL = "cogcore"
+DEFAULT = "default"
+
+
+def store_of(memory: Memory, model: str) -> StoreInfo:
+    """The store that a model name means. Raises ApiError when it means none, or two."""
+    root, _, store = model.partition("/")
+    try:
+        if root == MODEL and (store or model == MODEL):
+            return memory.store(store or DEFAULT)
+    except AmbiguousName as error:
+        raise ApiError(f"The model '{model}' is ambiguous: {error}.", param="model", code="ambiguous_name") from error
+    except StoreNotFound:
+        pass
+    known = names(memory)
+    raise ApiError(
+        f"The model '{model}' does not exist.{closest(model, known)} GET /v1/models lists all; each store is one.",
+        param="model",
+        code="model_not_found",
+        status=404,
+    )
+
+
+def everything(memory: Memory) -> list[StoreInfo]:
+    """All stores, oldest first."""
+    stores: list[StoreInfo] = []
+    while True:
+        found = memory.stores(limit=100, order="asc", after=stores[-1].id if stores else None)
+        stores.extend(found.data)
+        if not found.has_more:
+            return stores
+
+
+def names(memory: Memory) -> list[str]:
+    """Every model name: a store by its name where that is its alone, else by its id."""
+    stores = everything(memory)
+    held = [store.name for store in stores]
+    return [MODEL] + [f"{MODEL}/{s.name if s.name and held.count(s.name) == 1 else s.id}" for s in stores]
+
+
+def _wire(name: str, created: int) -> Wire:
+    return {"id": name, "object": "model", "created": created, "owned_by": MODEL}
+
+
+def routes(parts: Parts) -> APIRouter:
+    router, memory = APIRouter(prefix="/v1/models", tags=["models"]), parts.memory
+
+    @router.get("")
+    def models() -> Wire:
+        created = memory.store(DEFAULT).created_at
+        return {"object": "list", "data": [_wire(name, created) for name in names(memory)]}
+
+    @router.get("/{model:path}")
+    def model(model: str) -> Wire:
+        return _wire(model, store_of(memory, model).created_at)
+
+    return router

@@ -1,0 +1,146 @@
+"""/v1/vector_stores/{id}/files and /file_batches: which documents a store holds, and how far each one is."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from app.api.errors import ApiError
+from app.api.limits import Strategy, Strict
+from app.api.listing import Cursor, Limit, Order, Wire, listing
+from app.api.parts import Parts
+from index.types import Attachment, Batch, FileStatus, StoreFile
+
+# SDKs ask again after this long instead of their default second.
+POLL_MS = "250"
+
+
+Filter = Annotated[FileStatus | None, Query(alias="filter")]
+
+
+class NewFile(Strict):
+    file_id: str
+    attributes: dict[str, Any] | None = None
+    chunking_strategy: Strategy = None
+
+    def attachment(self) -> Attachment:
+        return Attachment(self.file_id, self.attributes, self.chunking_strategy)
+
+
+class AttributesChange(Strict):
+    attributes: dict[str, Any] | None
+
+
+class NewBatch(Strict):
+    file_ids: list[str] | None = None
+    files: list[NewFile] | None = None
+    attributes: dict[str, Any] | None = None
+    chunking_strategy: Strategy = None
+
+    def attachments(self) -> list[Attachment]:
+        if (self.file_ids is None) == (self.files is None):
+            raise ApiError("Send either 'file_ids' or 'files'.", param="file_ids")
+        if self.files is not None:
+            if self.attributes is not None or self.chunking_strategy is not None:
+                raise ApiError("With 'files', attributes and chunking_strategy belong to each of them.", param="files")
+            return [file.attachment() for file in self.files]
+        return [Attachment(one, self.attributes, self.chunking_strategy) for one in self.file_ids or ()]
+
+
+def store_file_object(file: StoreFile) -> Wire:
+    error = file.last_error
+    sizes = {"max_chunk_size_tokens": file.chunking.max_tokens, "chunk_overlap_tokens": file.chunking.overlap}
+    return {
+        "id": file.id,
+        "object": "vector_store.file",
+        "usage_bytes": file.usage_bytes,
+        "created_at": file.created_at,
+        "vector_store_id": file.store_id,
+        "status": file.status,
+        "last_error": None if error is None else {"code": error.code, "message": error.message},
+        "chunking_strategy": {"type": "static", "static": sizes},
+        "attributes": dict(file.attributes),
+    }
+
+
+def batch_object(batch: Batch) -> Wire:
+    counts = {status: batch.counts.get(status, 0) for status in ("in_progress", "completed", "failed", "cancelled")}
+    ended = "cancelled" if counts["cancelled"] else "completed"
+    return {
+        "id": batch.id,
+        "object": "vector_store.files_batch",
+        "created_at": batch.created_at,
+        "vector_store_id": batch.store_id,
+        "status": "in_progress" if counts["in_progress"] else ended,
+        "file_counts": {**counts, "total": sum(counts.values())},
+    }
+
+
+def routes(parts: Parts) -> APIRouter:
+    router, memory = APIRouter(prefix="/v1/vector_stores/{store_id}", tags=["vector stores"]), parts.memory
+
+    @router.post("/files")
+    def attach(store_id: str, wanted: NewFile) -> Wire:
+        return store_file_object(memory.attach(store_id, wanted.file_id, wanted.attributes, wanted.chunking_strategy))
+
+    @router.get("/files")
+    def files(
+        store_id: str,
+        limit: Limit = 20,
+        order: Order = "desc",
+        after: Cursor = None,
+        before: Cursor = None,
+        status: Filter = None,
+    ) -> Wire:
+        return listing(memory.store_files(store_id, limit, after, before, order, status), store_file_object)
+
+    @router.get("/files/{file_id}")
+    def file(store_id: str, file_id: str, response: Response) -> Wire:
+        response.headers["openai-poll-after-ms"] = POLL_MS
+        return store_file_object(memory.store_file(store_id, file_id))
+
+    @router.post("/files/{file_id}")
+    def update(store_id: str, file_id: str, change: AttributesChange) -> Wire:
+        return store_file_object(memory.update_attributes(store_id, file_id, change.attributes or {}))
+
+    @router.delete("/files/{file_id}")
+    def detach(store_id: str, file_id: str) -> Wire:
+        memory.detach(store_id, file_id)
+        return {"id": file_id, "object": "vector_store.file.deleted", "deleted": True}
+
+    @router.get("/files/{file_id}/content")
+    def content(store_id: str, file_id: str) -> Wire:
+        text = memory.text(memory.store_file(store_id, file_id).id)
+        return {
+            "object": "vector_store.file_content.page",
+            "data": [{"type": "text", "text": text}],
+            "has_more": False,
+            "next_page": None,
+        }
+
+    @router.post("/file_batches")
+    def attach_batch(store_id: str, wanted: NewBatch) -> Wire:
+        return batch_object(memory.attach_batch(store_id, wanted.attachments()))
+
+    @router.get("/file_batches/{batch_id}")
+    def batch(store_id: str, batch_id: str, response: Response) -> Wire:
+        response.headers["openai-poll-after-ms"] = POLL_MS
+        return batch_object(memory.batch(store_id, batch_id))
+
+    @router.post("/file_batches/{batch_id}/cancel")
+    def cancel(store_id: str, batch_id: str) -> Wire:
+        return batch_object(memory.cancel_batch(store_id, batch_id))
+
+    @router.get("/file_batches/{batch_id}/files")
+    def batch_files(
+        store_id: str,
+        batch_id: str,
+        limit: Limit = 20,
+        order: Order = "desc",
+        after: Cursor = None,
+        before: Cursor = None,
+        status: Filter = None,
+    ) -> Wire:
+        page = memory.store_files(store_id, limit, after, before, order, status, batch_id)
+        return listing(page, store_file_object)
+
+    return router

@@ -1,0 +1,166 @@
+"""/v1/vector_stores: searchable collections, and the search itself."""
+
+import time
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from app.api.errors import ApiError
+from app.api.limits import Strategy, Strict, only
+from app.api.listing import Cursor, Limit, Order, Wire, listing
+from app.api.parts import Parts
+from index.rank import DENSE_WEIGHT
+from index.types import Attachment, Hit, StoreInfo
+
+
+class ExpiresAfter(Strict):
+    anchor: Literal["last_active_at"]
+    days: int
+
+
+class NewStore(Strict):
+    name: str | None = None
+    description: str | None = None
+    file_ids: list[str] | None = Field(default=None, max_length=500)
+    chunking_strategy: Strategy = None
+    expires_after: ExpiresAfter | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class StoreChange(Strict):
+    name: str | None = None
+    expires_after: ExpiresAfter | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class HybridSearch(Strict):
+    embedding_weight: float = Field(ge=0)
+    text_weight: float = Field(ge=0)
+
+    def dense_weight(self) -> float:
+        """The embedding's share of both."""
+        both = self.embedding_weight + self.text_weight
+        if not both:
+            raise ApiError(
+                "One of embedding_weight and text_weight must be above 0.", param="ranking_options.hybrid_search"
+            )
+        return self.embedding_weight / both
+
+
+class Ranking(Strict):
+    ranker: Literal["none", "auto", "default-2024-11-15", "default_2024_08_21"] = "auto"
+    score_threshold: float = 0.0
+    hybrid_search: HybridSearch | None = None
+
+
+class Search(Strict):
+    query: str | list[str]
+    max_num_results: int = 10
+    filters: dict[str, Any] | None = None
+    ranking_options: Ranking = Ranking()
+    rewrite_query: Annotated[bool | None, only(False, remedy="'rewrite_query' is not offered; leave it out")] = None
+
+
+def store_object(store: StoreInfo) -> Wire:
+    counts = {status: store.counts.get(status, 0) for status in ("in_progress", "completed", "failed", "cancelled")}
+    days = store.expires_after_days
+    return {
+        "id": store.id,
+        "object": "vector_store",
+        "created_at": store.created_at,
+        "name": store.name,
+        "description": store.description,
+        "usage_bytes": store.usage_bytes,
+        "file_counts": {**counts, "total": sum(counts.values())},
+        "status": _status(store, counts["in_progress"]),
+        "expires_after": None if days is None else {"anchor": "last_active_at", "days": days},
+        "expires_at": store.expires_at,
+        "last_active_at": store.last_active_at,
+        "metadata": dict(store.metadata),
+    }
+
+
+def _status(store: StoreInfo, in_progress: int) -> str:
+    if store.expires_at is not None and store.expires_at <= time.time():
+        return "expired"
+    return "in_progress" if in_progress else "completed"
+
+
+def result(hit: Hit) -> Wire:
+    """OpenAI's search result, and the passage's id, by which /v1/passages shows it."""
+    chunk = hit.chunk
+    return {
+        "file_id": chunk.file_id,
+        "filename": chunk.filename,
+        "score": hit.score,
+        "attributes": dict(chunk.attributes),
+        "content": [{"type": "text", "text": chunk.text}],
+        "chunk_id": chunk.id,
+    }
+
+
+def routes(parts: Parts) -> APIRouter:
+    router, memory = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"]), parts.memory
+
+    @router.post("")
+    def create(wanted: NewStore) -> Wire:
+        # Looked up first: a store with half its files would be left behind.
+        attachments = [Attachment(memory.file(one).id, None, wanted.chunking_strategy) for one in wanted.file_ids or ()]
+        store = memory.create_store(
+            wanted.name or "",
+            wanted.metadata,
+            wanted.description or "",
+            wanted.expires_after.days if wanted.expires_after else None,
+        )
+        if attachments:
+            memory.attach_batch(store.id, attachments)
+        return store_object(memory.store(store.id))
+
+    @router.get("")
+    def stores(limit: Limit = 20, order: Order = "desc", after: Cursor = None, before: Cursor = None) -> Wire:
+        return listing(memory.stores(limit, after, before, order), store_object)
+
+    @router.get("/{store_id}")
+    def store(store_id: str) -> Wire:
+        return store_object(memory.store(store_id))
+
+    @router.post("/{store_id}")
+    def update(store_id: str, change: StoreChange) -> Wire:
+        updated = memory.update_store(
+            store_id,
+            name=change.name,
+            # null empties it, absence leaves it.
+            metadata={} if "metadata" in change.model_fields_set and change.metadata is None else change.metadata,
+            expires_after_days=change.expires_after.days if change.expires_after else None,
+            never_expires="expires_after" in change.model_fields_set and change.expires_after is None,
+        )
+        return store_object(updated)
+
+    @router.delete("/{store_id}")
+    def delete(store_id: str) -> Wire:
+        found = memory.store(store_id)
+        memory.delete_store(found.id)
+        return {"id": found.id, "object": "vector_store.deleted", "deleted": True}
+
+    @router.post("/{store_id}/search")
+    def search(store_id: str, wanted: Search) -> Wire:
+        ranking = wanted.ranking_options
+        hits = memory.search(
+            store_id,
+            wanted.query,
+            wanted.max_num_results,
+            wanted.filters,
+            rerank=ranking.ranker != "none",
+            threshold=ranking.score_threshold,
+            dense_weight=ranking.hybrid_search.dense_weight() if ranking.hybrid_search else DENSE_WEIGHT,
+        )
+        return {
+            "object": "vector_store.search_results.page",
+            "search_query": [wanted.query] if isinstance(wanted.query, str) else wanted.query,
+            "data": [result(hit) for hit in hits],
+            "has_more": False,
+            "next_page": None,
+        }
+
+    return router

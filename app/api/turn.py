@@ -1,0 +1,83 @@
+"""A validated chat request as the turn that the loop answers: names looked up, defaults of core and settings filled."""
+
+import asyncio
+
+from app.agent.turn import Choice, Policy, Turn
+from app.api.chat_request import ChatRequest, Extension
+from app.api.errors import ApiError
+from app.api.messages import check_order, check_tools
+from app.api.models import store_of
+from app.api.parts import Parts
+from app.cores.profile import Profile
+from app.engine.types import Sampling
+from index.errors import AmbiguousName, StoreNotFound
+from index.filters import compile_filter
+from index.memory import Memory
+
+NAMED = "function:"
+DEFAULTS = Sampling()
+
+
+async def turn_of(wanted: ChatRequest, parts: Parts) -> Turn:
+    """Raises ApiError and InvalidRequest, naming the field."""
+    check_order(wanted.messages)
+    given = wanted.cogcore or Extension()
+    if given.filters is not None:
+        # Now, while it can still be a 400: the search comes in the middle of the answer.
+        compile_filter(given.filters, "cogcore.filters")
+    policy = _policy(wanted, given, parts)
+    check_tools(wanted.tools or (), policy.function)
+    return Turn(
+        messages=[message.plain() for message in wanted.messages],
+        tools=[tool.model_dump(exclude_none=True) for tool in wanted.tools or ()],
+        stores=await asyncio.to_thread(_stores, parts.memory, wanted.model, given.stores),
+        policy=policy,
+        sampling=_sampling(wanted, parts.core.profile),
+        stop=wanted.stop or (),
+    )
+
+
+def _policy(wanted: ChatRequest, given: Extension, parts: Parts) -> Policy:
+    settings, choice = parts.settings, wanted.tool_choice or "auto"
+    mode: Choice = "none" if choice == "none" else "auto" if choice == "auto" else "required"
+
+    return Policy(
+        choice=mode,
+        function=choice.removeprefix(NAMED) if choice.startswith(NAMED) else None,
+        max_searches=settings.max_searches if given.max_searches is None else given.max_searches,
+        filters=given.filters,
+        need_threshold=settings.need_threshold if given.need_threshold is None else given.need_threshold,
+        abstain_below=settings.abstain_below if given.abstain_below is None else given.abstain_below,
+    )
+
+
+def _sampling(wanted: ChatRequest, profile: Profile) -> Sampling:
+    most = wanted.max_completion_tokens or wanted.max_tokens
+    if wanted.max_tokens and most != wanted.max_tokens:
+        raise ApiError("max_tokens and max_completion_tokens differ. Send one of them.", param="max_tokens")
+    return Sampling(
+        max_tokens=most or DEFAULTS.max_tokens,
+        temperature=profile.temperature if wanted.temperature is None else wanted.temperature,
+        top_p=wanted.top_p or profile.top_p,
+        top_k=profile.top_k if wanted.top_k is None else wanted.top_k,
+        min_p=wanted.min_p or 0.0,
+        seed=wanted.seed,
+        logit_bias=tuple((int(token), bias) for token, bias in (wanted.logit_bias or {}).items()),
+        frequency_penalty=wanted.frequency_penalty or 0.0,
+        presence_penalty=wanted.presence_penalty or 0.0,
+    )
+
+
+def _stores(memory: Memory, model: str, named: list[str] | None) -> list[str]:
+    """Ids of the stores to search: those of the extension, else the one of the model's name."""
+    own = store_of(memory, model).id
+    if named is None:
+        return [own]
+    found: dict[str, None] = {}
+    for n, name in enumerate(named):
+        try:
+            found[memory.store(name).id] = None
+        except (AmbiguousName, StoreNotFound) as error:
+            status = 404 if isinstance(error, StoreNotFound) else 400
+            raise ApiError(f"{error}.", param=f"cogcore.stores[{n}]", status=status) from error
+    return list(found)

@@ -1,0 +1,1 @@
+"""What the `cogcore` command does and prints."""

@@ -1,0 +1,139 @@
+"""`cogcore ingest`: a folder of documents into a store. Run again, it adds what is new and replaces what has changed.
+
+A document keeps its path and its bytes' SHA-256 as attributes: by these a later run knows it again.
+What has disappeared from the folder stays in the store.
+"""
+
+import asyncio
+import hashlib
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from app.cli.server import Progress, ServerError, Wire, call, connected, everything
+from app.settings import Settings
+from index.folder import find_files
+from index.parse import FORMATS
+
+POLL = 0.3
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of each file, by its path."""
+
+    done: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        numbers = f"{len(self.done)} done, {len(self.unchanged)} unchanged"
+        lines = [f"{numbers}, {len(self.skipped)} skipped, {len(self.failed)} failed"]
+        for what, reasons in (("skipped", self.skipped), ("failed", self.failed)):
+            lines += [f"  {what} {path}: {reason}" for path, reason in reasons.items()]
+        return "\n".join(lines)
+
+
+def ingest(settings: Settings, folder: Path, store: str) -> int:
+    """Print progress and a summary; the exit status is 1 when a document failed."""
+    if not folder.is_dir():
+        print(f"cogcore: {folder} is not a folder. Name the folder that holds the documents.", file=sys.stderr)
+        return 2
+    try:
+        summary = asyncio.run(_ingest(settings, folder, store))
+    except (ServerError, httpx.HTTPError) as error:
+        print(f"cogcore: {error or type(error).__name__}", file=sys.stderr)
+        return 1
+    print(summary.text())
+    return 1 if summary.failed else 0
+
+
+async def _ingest(settings: Settings, folder: Path, name: str) -> Summary:
+    summary = Summary()
+    paths = _readable(folder, summary)
+    async with connected(settings) as client:
+        store = await _store(client, name)
+        members = await everything(client, f"/v1/vector_stores/{store}/files")
+        known = {m["attributes"]["path"]: m for m in members if "path" in m["attributes"]}
+        waiting: dict[str, str] = {}
+        progress = Progress("Sending documents")
+        for n, path in enumerate(paths, 1):
+            try:
+                file_id, new = await _send(client, store, path, known.get(str(path)))
+            except (ServerError, OSError) as error:
+                summary.failed[str(path)] = str(error)
+            else:
+                if new:
+                    waiting[file_id] = str(path)
+                else:
+                    summary.unchanged.append(str(path))
+            progress.show(n, len(paths))
+        await _finish(client, store, waiting, known, summary)
+    return summary
+
+
+def _readable(folder: Path, summary: Summary) -> list[Path]:
+    """The files to send; hidden ones are not looked at."""
+    kept: list[Path] = []
+    for file in find_files([folder]):
+        if file.suffix.lower() not in FORMATS:
+            summary.skipped[str(file)] = f"'{file.suffix or file.name}' is not read; readable are {', '.join(FORMATS)}"
+        elif not file.stat().st_size:
+            summary.skipped[str(file)] = "the file is empty"
+        else:
+            kept.append(file)
+    return kept
+
+
+async def _store(client: httpx.AsyncClient, name: str) -> str:
+    """The id of the store of this name or id; a new store when there is none."""
+    found = await client.get(f"/v1/vector_stores/{name}")
+    if found.status_code == 404:
+        made = await call(client, "POST", "/v1/vector_stores", json={"name": name})
+        return str(made["id"])
+    return str((await call(client, "GET", f"/v1/vector_stores/{name}"))["id"])
+
+
+async def _send(client: httpx.AsyncClient, store: str, file: Path, known: Wire | None) -> tuple[str, bool]:
+    """The id of the file's document, and whether it still has to become searchable."""
+    data = await asyncio.to_thread(file.read_bytes)
+    attributes = {"path": str(file), "sha256": hashlib.sha256(data).hexdigest()}
+    same = known is not None and known["attributes"].get("sha256") == attributes["sha256"]
+    if known and same and known["status"] == "completed":
+        return str(known["id"]), False
+    if known and same:
+        file_id = known["id"]
+    else:
+        form = {"purpose": "assistants"}
+        file_id = (await call(client, "POST", "/v1/files", data=form, files={"file": (file.name, data)}))["id"]
+    # Attaching what is attached asks again for what has failed.
+    wanted = {"file_id": file_id, "attributes": attributes}
+    await call(client, "POST", f"/v1/vector_stores/{store}/files", json=wanted)
+    return file_id, True
+
+
+async def _finish(
+    client: httpx.AsyncClient, store: str, waiting: dict[str, str], known: dict[str, Wire], summary: Summary
+) -> None:
+    """Wait until all are searchable or have failed. An older version goes once the newer one is searchable."""
+    progress, total = Progress("Reading documents"), len(waiting)
+    while waiting:
+        for file_id, path in list(waiting.items()):
+            now = await call(client, "GET", f"/v1/vector_stores/{store}/files/{file_id}")
+            if now["status"] == "in_progress":
+                # They are read in the order they came, so the later ones need not be asked for.
+                break
+            del waiting[file_id]
+            if now["status"] != "completed":
+                summary.failed[path] = (now["last_error"] or {"message": now["status"]})["message"]
+                continue
+            summary.done.append(path)
+            old = known.get(path)
+            if old and old["id"] != file_id:
+                await call(client, "DELETE", f"/v1/files/{old['id']}")
+        progress.show(total - len(waiting), total)
+        if waiting:
+            await asyncio.sleep(POLL)

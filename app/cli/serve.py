@@ -1,0 +1,111 @@
+"""`cogcore serve`: start, say what to try, run until stopped."""
+
+import json
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+import uvicorn
+
+from app.cli.server import Progress
+from app.main import build, create_app
+from app.settings import Settings, reachable
+from index.errors import MemoryFault
+from index.memory import DEFAULT_STORE, Memory
+
+QUESTION = "For how many days is an invitation valid?"
+
+
+def serve(settings: Settings) -> int:
+    """Run the server; its exit status."""
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    try:
+        bound = bind(settings.host, settings.port)
+    except OSError as error:
+        print(
+            f"cogcore: cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. "
+            "Stop what listens there, or choose another COGCORE_PORT.",
+            file=sys.stderr,
+        )
+        return 1
+    with bound:
+        print(f"Loading the core '{settings.core}' and the memory in {settings.data_dir} …", flush=True)
+        try:
+            parts = build(settings)
+        except MemoryFault as error:
+            print(f"cogcore: {error}", file=sys.stderr)
+            return 1
+        watch_ingest(parts.memory, DEFAULT_STORE)
+        base = address(settings, bound.getsockname()[1])
+        config = uvicorn.Config(
+            create_app(parts), log_level=settings.log_level, timeout_graceful_shutdown=30, server_header=False
+        )
+        Server(config, lambda: print(welcome(base, bool(settings.api_key)), flush=True)).run(sockets=[bound])
+    return 0
+
+
+class Server(uvicorn.Server):
+    """Calls `ready` when it has begun to listen."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.ready()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take the port before the seconds of loading. Nothing is accepted until the server listens."""
+    family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    taken = socket.socket(family, kind, protocol)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(where)
+    except OSError:
+        taken.close()
+        raise
+    return taken
+
+
+def address(settings: Settings, port: int | None = None) -> str:
+    """Where a client on this machine reaches the server."""
+    if settings.public_url:
+        return settings.public_url
+    return f"http://{reachable(settings.host)}:{port or settings.port}"
+
+
+def watch_ingest(memory: Memory, store: str) -> None:
+    """Show how the documents of a store become searchable, until all have."""
+    progress = Progress(f"Reading documents into '{store}'", sys.stdout)
+    while waiting := memory.store(store).counts["in_progress"]:
+        total = sum(memory.store(store).counts.values())
+        progress.show(total - waiting, total)
+        time.sleep(0.2)
+
+
+def welcome(base: str, key: bool) -> str:
+    """What to try, ready to be pasted."""
+    body = json.dumps({"model": "cogcore", "messages": [{"role": "user", "content": QUESTION}]})
+    secret = ' -H "Authorization: Bearer $COGCORE_API_KEY"' if key else ""
+    opened = "os.environ['COGCORE_API_KEY']" if key else '"none"'
+    start = "import os; from openai import OpenAI" if key else "from openai import OpenAI"
+    return f"""
+Cogcore is ready at {base}. Try it in another terminal:
+
+curl -s {base}/v1/chat/completions -H 'Content-Type: application/json'{secret} -d '{body}'
+
+or in Python (pip install openai):
+
+{start}
+client = OpenAI(base_url="{base}/v1", api_key={opened})
+reply = client.chat.completions.create(model="cogcore", messages=[{{"role": "user", "content": "{QUESTION}"}}])
+print(reply.choices[0].message.content)
+print(reply.cogcore["searches"][0]["hits"][0]["quote"])
+
+Your own documents: cogcore ingest DIR --store NAME, then ask the model cogcore/NAME.
+"""

@@ -1,0 +1,111 @@
+"""The server that a command talks to: the one that runs at COGCORE_HOST and COGCORE_PORT, else one in this process.
+
+Both are spoken to over the same HTTP interface, so that a command has one way of doing things. A data folder belongs
+to one process: with a server running, nothing is opened here.
+"""
+
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TextIO
+
+import httpx
+
+from app.settings import Settings, reachable
+
+Wire = dict[str, Any]
+
+
+class ServerError(Exception):
+    """The server's own words for why it refused."""
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the running server, or of one made here."""
+    base = f"http://{reachable(settings.host)}:{settings.port}"
+    key = settings.api_key
+    options: dict[str, Any] = {
+        "base_url": base,
+        "headers": {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
+        # Slow answers are fine, a slow greeting on this machine is not.
+        "timeout": httpx.Timeout(600, connect=2),
+        # No proxy stands before this machine.
+        "trust_env": False,
+    }
+    async with httpx.AsyncClient(**options) as client:
+        if await _runs(client):
+            yield client
+            return
+    print(f"No server runs at {base}: opening {settings.data_dir} here …", file=sys.stderr, flush=True)
+    # Loads torch, for which a client of a running server need not wait.
+    from app.main import build, create_app
+
+    try:
+        parts = build(settings)
+    except Exception as error:
+        raise ServerError(str(error)) from error
+    try:
+        options["transport"] = httpx.ASGITransport(create_app(parts))
+        async with httpx.AsyncClient(**options) as client:
+            yield client
+    finally:
+        await parts.close()
+
+
+async def _runs(client: httpx.AsyncClient) -> bool:
+    try:
+        about = await call(client, "GET", "/version")
+    except httpx.ConnectError:
+        return False
+    if about.get("name") != "cogcore":
+        raise ServerError(f"{client.base_url} is another server than Cogcore. Set COGCORE_PORT to another port.")
+    return True
+
+
+async def call(client: httpx.AsyncClient, method: str, path: str, **given: Any) -> Wire:
+    """The JSON that a route answers; ServerError when it refuses."""
+    return checked(await client.request(method, path, **given))
+
+
+def checked(response: httpx.Response) -> Wire:
+    """The body of a success; raises ServerError with the server's words otherwise."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if isinstance(body, dict) and response.is_success:
+        return body
+    error = body.get("error") if isinstance(body, dict) else None
+    raise ServerError(error["message"] if isinstance(error, dict) else f"{response.url}: HTTP {response.status_code}")
+
+
+async def everything(client: httpx.AsyncClient, path: str) -> list[Wire]:
+    """All items of a listing, page by page."""
+    found: list[Wire] = []
+    while True:
+        after = {"after": found[-1]["id"]} if found else {}
+        page = await call(client, "GET", path, params={"limit": 100, "order": "asc", **after})
+        found += page["data"]
+        if not page["has_more"]:
+            return found
+
+
+class Progress:
+    """How far the reading of documents is: one line that is rewritten, or now and then a new one in a log."""
+
+    def __init__(self, what: str, out: TextIO = sys.stderr) -> None:
+        self.what, self.out, self.told = what, out, 0.0
+
+    def show(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self.out.isatty():
+            filled = 30 * done // max(total, 1)
+            self.out.write(f"\r{self.what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total} ")
+            if done == total:
+                self.out.write("\n")
+        elif done == total or now - self.told > 2:
+            self.out.write(f"{self.what}: {done} of {total}\n")
+            self.told = now
+        self.out.flush()

@@ -1,0 +1,164 @@
+"""Every setting, read once: from COGCORE_* variables over the TOML file that COGCORE_CONFIG names, over the defaults.
+
+A name that no setting has stops the start. Imports nothing of ours.
+"""
+
+import difflib
+import ipaddress
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX = "COGCORE_"
+CONFIG = PREFIX + "CONFIG"
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or wrong; the message names it, where it stands, and the remedy."""
+
+
+class Settings(BaseSettings):
+    """The server's settings. `cogcore serve` shows them in its README with one line each."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs an API key.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    api_key: SecretStr | None = Field(None, description="Clients must send it as `Authorization: Bearer`.")
+    public_url: str = Field("", description="How clients reach this server; citations link there. Empty: as asked.")
+    data_dir: Path = Field(Path("data"), description="Folder of documents, catalog and indexes.")
+    sample: bool = Field(True, description="Fill an empty memory with the sample knowledge base at the first start.")
+    max_upload_mb: int = Field(64, ge=1, le=4096, description="Largest upload in MB.")
+    core: str = Field("tiny", description="`tiny` is the embedded core; else a checkpoint's folder or hub id.")
+    embedder: str = Field("", description="A sentence-transformers model. Empty: the one in the package.")
+    reader: str = Field("", description="The memory's reader, by path. Empty: the one in the package; `none`: none.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the core runs.")
+    profile: str = Field("", description="How the core is prompted. Empty: as its checkpoint suggests.")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of the core. 0: as many as there are cores.")
+    max_sequences: int = Field(8, ge=1, le=4096, description="Sequences that the engine decodes at once.")
+    cache_tokens: int = Field(0, ge=0, description="Tokens of KV kept in all. 0: as many as the core's context needs.")
+    queue: int = Field(64, ge=1, le=65536, description="Sequences that may wait; one more is refused with 429.")
+    need_threshold: float = Field(0.5, ge=0, le=1, description="Search when the core's need is at least this.")
+    abstain_below: float = Field(0.5, ge=0, le=1, description="Say `I do not know` when confidence is below this.")
+    max_searches: int = Field(2, ge=0, le=8, description="Searches of the memory in one turn.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+
+    @field_validator("api_key")
+    @classmethod
+    def _blank_is_none(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is None or not key.get_secret_value().strip():
+            return None
+        if not key.get_secret_value().isascii():
+            raise ValueError("must be ASCII, since it travels in a header")
+        return key
+
+    @field_validator("public_url")
+    @classmethod
+    def _absolute(cls, url: str) -> str:
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _closed_door(self) -> Self:
+        if self.api_key is None and not loopback(self.host):
+            raise ValueError(
+                f"{PREFIX}HOST={self.host} would let other machines read every document. "
+                f"Set {PREFIX}API_KEY to a secret, or {PREFIX}HOST to 127.0.0.1."
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, Environment(settings_cls), File(settings_cls)
+
+
+class Environment(EnvSettingsSource):
+    """COGCORE_* variables, none of them unknown."""
+
+    def __call__(self) -> dict[str, Any]:
+        given = (name for name in os.environ if name.startswith(PREFIX) and name != CONFIG)
+        refuse_unknown(given, [PREFIX + name.upper() for name in Settings.model_fields], "the environment")
+        return super().__call__()
+
+
+class File(TomlConfigSettingsSource):
+    """The file named by COGCORE_CONFIG, if any: `port = 8001`, one line per setting."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        self.path = Path(os.environ[CONFIG]) if os.environ.get(CONFIG) else None
+        if self.path and not self.path.is_file():
+            raise SettingsError(f"{CONFIG}={self.path}: there is no such file. Correct the path or unset {CONFIG}.")
+        try:
+            super().__init__(settings_cls, toml_file=self.path)
+        except ValueError as error:
+            raise SettingsError(f"{self.path} is not TOML: {error}") from error
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        refuse_unknown(values, list(Settings.model_fields), str(self.path))
+        return values
+
+
+def read(**given: Any) -> Settings:
+    """The settings, or a SettingsError in words for whoever starts the server. `given` wins over all sources."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_words(dict(e)) for e in error.errors())) from error
+
+
+def _words(error: dict[str, Any]) -> str:
+    said = str(error["msg"]).removeprefix("Value error, ")
+    name = ".".join(str(part) for part in error["loc"])
+    # An error must not put the secret into a log.
+    value = "" if name == "api_key" else f"={error['input']}"
+    return f"{PREFIX}{name.upper()}{value}: {said}" if name else said
+
+
+def refuse_unknown(given: Iterable[str], known: list[str], where: str) -> None:
+    """Raise when `given` holds a name that is not in `known`."""
+    for name in given:
+        # Windows-style lower-case variables are read too, so they are compared in upper case.
+        if name not in known and name.upper() not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise SettingsError(f"{name} in {where} is not a setting.{hint} The settings are: {', '.join(known)}.")
+
+
+def reachable(host: str) -> str:
+    """The host part of a URL by which this machine reaches what listens on `host`."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return "127.0.0.1" if address.version == 4 else "[::1]"
+    return host if address.version == 4 else f"[{host}]"
+
+
+def loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
