@@ -1,4 +1,4 @@
-"""The image and the compose file say the same as the settings and the tree. Neither is built here: no engine is needed."""
+"""The image and the compose file say the same as the settings and the tree. Neither is built here."""
 
 import os
 import re
@@ -24,8 +24,8 @@ SETTINGS = {"COGCORE_" + name.upper() for name in Settings.model_fields}
 
 def instructions() -> list[tuple[str, str]]:
     """(INSTRUCTION, arguments) of the Dockerfile, continued lines joined."""
-    lines = [line for line in (ROOT / "Dockerfile").read_text("utf-8").splitlines() if not line.lstrip().startswith("#")]
-    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text("utf-8"), flags=re.M)
+    joined = re.sub(r"\\\n\s*", " ", text)
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
 
 
