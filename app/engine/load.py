@@ -1,9 +1,9 @@
 """From a Hugging Face folder (or hub id) to a running engine. Reads safetensors only: a pickle runs code."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from huggingface_hub import snapshot_download
@@ -18,6 +18,7 @@ from app.engine.model import Decoder, Layer, Weights
 from app.engine.scheduler import Scheduler
 from app.engine.types import UnsupportedModel
 
+T = TypeVar("T")
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
@@ -87,15 +88,27 @@ class _Checkpoint:
 
     def __init__(self, folder: Path, dtype: torch.dtype, device: str) -> None:
         self.folder, self.dtype, self.device = folder, dtype, device
-        index = folder / "model.safetensors.index.json"
-        if index.is_file():
-            self.files: dict[str, str] = json.loads(index.read_text())["weight_map"]
-        elif (folder / "model.safetensors").is_file():
-            with safe_open(folder / "model.safetensors", framework="pt") as file:
-                self.files = dict.fromkeys(file.keys(), "model.safetensors")
-        else:
-            raise UnsupportedModel(f"{folder} has no model.safetensors: convert the checkpoint to safetensors")
+        self.files = self._files()
         self.left = set(self.files)
+
+    def _files(self) -> dict[str, str]:
+        """Which file holds which tensor."""
+        index, single = self.folder / "model.safetensors.index.json", "model.safetensors"
+        if index.is_file():
+            try:
+                return dict(json.loads(index.read_text())["weight_map"])
+            except (ValueError, KeyError, TypeError) as exc:
+                raise UnsupportedModel(f"{index} cannot be read: {exc!r}") from exc
+        if not (self.folder / single).is_file():
+            raise UnsupportedModel(f"{self.folder} has no {single}: convert the checkpoint to safetensors")
+        return dict.fromkeys(self._open(single, lambda file: list(file.keys())), single)
+
+    def _open(self, name: str, read: Callable[[Any], T]) -> T:
+        try:
+            with safe_open(self.folder / name, framework="pt") as file:
+                return read(file)
+        except (OSError, SafetensorError) as exc:
+            raise UnsupportedModel(f"{self.folder / name} cannot be read, fetch it again: {exc}") from exc
 
     def get(self, name: str, *shape: int) -> Tensor:
         if name not in self.files:
@@ -103,11 +116,7 @@ class _Checkpoint:
                 f"{self.folder} lacks the tensor {name}: the checkpoint is incomplete or another kind"
             )
         self.left.discard(name)
-        try:
-            with safe_open(self.folder / self.files[name], framework="pt") as file:
-                tensor: Tensor = file.get_tensor(name)
-        except (OSError, SafetensorError) as exc:
-            raise UnsupportedModel(f"{self.folder / self.files[name]} cannot be read: {exc}") from exc
+        tensor: Tensor = self._open(self.files[name], lambda file: file.get_tensor(name))
         if tensor.shape != shape:
             raise UnsupportedModel(f"{name} is {tuple(tensor.shape)} where config.json says {shape}")
         return tensor.to(self.dtype)

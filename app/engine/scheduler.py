@@ -42,7 +42,6 @@ class Request:
     cached: int = 0
     scores: list[float] = field(default_factory=list)
     cancelled: bool = False
-    done: bool = False
     admitted: float = 0.0
 
     @property
@@ -116,7 +115,6 @@ class Scheduler:
             request.cancelled = True
             if request in self._waiting:
                 self._waiting.remove(request)
-                request.done = True
 
     def close(self, grace: float) -> None:
         """Refuse new requests, give those accepted `grace` seconds, fail the rest, and wait for the thread's end."""
@@ -303,13 +301,12 @@ class Scheduler:
         self._posts.append((request, outcome))
 
     def _release(self, request: Request, *, poisoned: bool = False) -> None:
-        request.done = True
-        if request in self._running:
-            self._running.remove(request)
         if request.slot is not None:
             self.slots.give_back(request.slot, poisoned=poisoned)
             request.slot = None
             self._seconds += 0.1 * (time.monotonic() - request.admitted - self._seconds)
+        if request in self._running:
+            self._running.remove(request)
 
     def _deliver(self) -> None:
         """Hand the step's outcomes over, one wake-up per event loop."""

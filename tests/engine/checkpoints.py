@@ -76,4 +76,5 @@ def write(name: str, folder: Path, *, shards: str = "1GB", **changes: Any) -> Pr
                 parameter.mul_(1.5)
     model.save_pretrained(folder, max_shard_size=shards)
     reloaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return reloaded.eval()
+    reloaded.eval()
+    return reloaded

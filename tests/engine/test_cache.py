@@ -1,0 +1,103 @@
+"""Slots: what one holds is always true, keys never mix, and nobody's running sequence is touched."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.engine.cache import KVCache, Slot, Slots, common_prefix
+
+small_ids = st.lists(st.integers(0, 2), min_size=1, max_size=12)
+
+
+def make(count: int = 3) -> Slots:
+    return Slots(KVCache(2, count, 1, 12, 2, torch.float32, "cpu"), count)
+
+
+def run(slots: Slots, slot: Slot, ids: list[int]) -> None:
+    """Do what a model would: write each new token's KV (here its id + 1) and note it in the slot."""
+    for position in range(len(slot.ids), len(ids)):
+        slots.cache.data[:, slot.index, :, position] = ids[position] + 1
+        slot.ids.append(ids[position])
+
+
+def held(slots: Slots, slot: Slot) -> list[int]:
+    data = slots.cache.data[:, slot.index, :, : len(slot.ids)]
+    assert (data == data[:1, :1, :, :1]).all()
+    return [int(value) - 1 for value in data[0, 0, :, 0]]
+
+
+@given(st.lists(st.integers(0, 1), max_size=20), st.lists(st.integers(0, 1), max_size=20))
+def test_common_prefix(one: list[int], other: list[int]) -> None:
+    count = common_prefix(one, other)
+    assert one[:count] == other[:count]
+    assert count == min(len(one), len(other)) or one[count] != other[count]
+
+
+@given(st.lists(st.tuples(small_ids, st.sampled_from("ab"), st.booleans(), st.integers(0, 5)), max_size=25))
+def test_what_a_slot_holds_is_true(moves: list[tuple[list[int], str, bool, int]]) -> None:
+    slots = make()
+    running: list[tuple[Slot, list[int], str]] = []
+    for ids, key, poisoned, which in moves:
+        if len(running) == len(slots.slots):
+            slot, _, _ = running.pop(which % len(running))
+            slots.give_back(slot, poisoned=poisoned)
+        known = [slot.ids for slot in slots.slots if slot.key == key]
+        slot = slots.take(ids, key, len(ids) - 1)
+        assert slot.ids == ids[: len(slot.ids)]
+        assert len(slot.ids) == min(len(ids) - 1, max((common_prefix(other, ids) for other in known), default=0))
+        run(slots, slot, ids)
+        running.append((slot, ids, key))
+        assert slots.free == len(slots.slots) - len(running)
+        assert len({slot.index for slot, _, _ in running}) == len(running)
+        for owned, owner_ids, owner_key in running:
+            assert (held(slots, owned), owned.ids, owned.key) == (owner_ids, owner_ids, owner_key)
+        if which == 5:
+            slots.give_back(running.pop()[0])
+
+
+def test_a_conversation_goes_on_in_its_slot() -> None:
+    slots = make()
+    first = slots.take([1, 2, 3, 4], "", 3)
+    run(slots, first, [1, 2, 3, 4])
+    slots.give_back(first)
+    again = slots.take([1, 2, 3, 4, 5, 6], "", 5)
+    assert again is first
+    assert again.ids == [1, 2, 3, 4]
+
+
+def test_a_short_shared_beginning_is_copied_and_leaves_the_conversation() -> None:
+    slots = make()
+    first = slots.take([1, 2, 3, 4, 5, 6], "", 5)
+    run(slots, first, [1, 2, 3, 4, 5, 6])
+    slots.give_back(first)
+    other = slots.take([1, 2, 9, 9], "", 3)
+    assert other is not first
+    assert held(slots, other) == [1, 2]
+    assert first.ids == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_running_neighbour_is_copied_from() -> None:
+    slots = make()
+    first = slots.take([1, 2, 3], "", 2)
+    run(slots, first, [1, 2, 3])
+    second = slots.take([1, 2, 3], "", 2)
+    assert second is not first
+    assert held(slots, second) == [1, 2]
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    slots = make(2)
+    one, two = slots.take([1, 1], "", 1), slots.take([2, 2], "", 1)
+    for slot, ids in ((one, [1, 1]), (two, [2, 2])):
+        run(slots, slot, ids)
+    slots.give_back(two)
+    slots.give_back(one)
+    assert slots.take([7, 7], "", 1) is two
+
+
+def test_none_free_is_an_error() -> None:
+    slots = make(1)
+    slots.take([1], "", 0)
+    with pytest.raises(LookupError, match="no free slot"):
+        slots.take([1], "", 0)

@@ -1,0 +1,146 @@
+"""What is read from a folder, and that everything unfit is refused by name, with a remedy, before anything runs."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from app.engine.config import from_mapping, read_config
+from app.engine.load import load_engine, resolve
+from app.engine.local import LocalEngine
+from app.engine.types import Sampling, UnsupportedModel
+from tests.engine import checkpoints
+from tests.engine.conftest import Checkpoint
+
+Start = Callable[..., LocalEngine]
+
+
+def edit(folder: Path, **changes: Any) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return folder
+
+
+@pytest.fixture
+def folder(checkpoint: Callable[[str], Checkpoint], tmp_path: Path) -> Path:
+    return Path(copytree(checkpoint("qwen3")[0], tmp_path / "copy"))
+
+
+def test_shards(tmp_path: Path, start: Start, engine: LocalEngine) -> None:
+    checkpoints.write("qwen3", tmp_path, shards="20KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    shards = start(tmp_path)
+    want = asyncio.run(engine.score([1, 2], [3, 4], key="shards"))
+    assert asyncio.run(shards.score([1, 2], [3, 4])) == want
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"model_type": "gpt2"}, "gpt2"),
+        ({"hidden_act": "gelu"}, "hidden_act"),
+        ({"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 0, "layer_types": None}, "sliding"),
+        ({"layer_types": ["sliding_attention", "full_attention", "full_attention"]}, "sliding"),
+        ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, "dynamic"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantization_config"),
+    ],
+)
+def test_configs_we_would_get_wrong(changes: dict[str, Any], named: str, folder: Path) -> None:
+    with pytest.raises(UnsupportedModel, match=named):
+        load_engine(edit(folder, **changes))
+
+
+def test_rope_that_turns_only_a_part(folder: Path) -> None:
+    raw = {**json.loads((folder / "config.json").read_text()), "dtype": "float32"}
+    assert from_mapping(raw).qk_norm
+    raw["rope_parameters"] = {**raw["rope_parameters"], "partial_rotary_factor": 0.5}
+    with pytest.raises(UnsupportedModel, match="partial_rotary_factor"):
+        from_mapping(raw)
+    raw["rope_parameters"] = {"full_attention": raw["rope_parameters"]}
+    with pytest.raises(UnsupportedModel, match="rope_theta"):
+        from_mapping(raw)
+
+
+def test_old_rope_scaling_is_understood(folder: Path) -> None:
+    raw = json.loads((folder / "config.json").read_text())
+    del raw["rope_parameters"]
+    old = {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}}
+    (folder / "config.json").write_text(json.dumps({**raw, **old}))
+    rope = read_config(folder).rope
+    assert (rope["rope_type"], rope["factor"], rope["rope_theta"]) == ("linear", 2.0, 5e5)
+
+
+def test_yarn_extends_the_context(checkpoint: Callable[[str], Checkpoint], tmp_path: Path) -> None:
+    copy = Path(copytree(checkpoint("qwen2-yarn")[0], tmp_path / "copy"))
+    assert read_config(edit(copy, max_position_embeddings=64)).context == 256
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda tensors: tensors.pop("model.layers.1.mlp.up_proj.weight"), r"lacks .*model\.layers\.1\.mlp\.up_proj"),
+        (lambda tensors: tensors.update(extra=torch.ones(2)), "extra"),
+        (lambda tensors: tensors.update({"model.norm.weight": torch.ones(5)}), r"model\.norm\.weight is \(5,\)"),
+    ],
+)
+def test_tensors_that_do_not_fit(change: Callable[[dict[str, Any]], Any], named: str, folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UnsupportedModel, match=named):
+        load_engine(folder)
+
+
+def test_files_that_are_not_there_or_broken(folder: Path, tmp_path: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UnsupportedModel, match="cannot be read"):
+        load_engine(folder)
+    weights.unlink()
+    with pytest.raises(UnsupportedModel, match="convert the checkpoint to safetensors"):
+        load_engine(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(UnsupportedModel, match=r"config\.json"):
+        load_engine(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(UnsupportedModel, match="cannot be read"):
+        load_engine(folder)
+    with pytest.raises(UnsupportedModel, match="no folder"):
+        resolve(tmp_path / "nowhere")
+
+
+def test_hub_ids_are_fetched_only_when_no_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def fetch(name: str, allow_patterns: list[str]) -> str:
+        asked.append(name)
+        if name == "someone/missing":
+            raise OSError("404")
+        return str(folder)
+
+    monkeypatch.setattr("app.engine.load.snapshot_download", fetch)
+    assert resolve(folder) == folder
+    assert asked == []
+    assert resolve("someone/model") == folder
+    with pytest.raises(UnsupportedModel, match="someone/missing"):
+        resolve("someone/missing")
+    assert asked == ["someone/model", "someone/missing"]
+
+
+async def test_settings(start: Start, folder: Path) -> None:
+    small = start(max_sequences=2, cache_tokens=4 * 20)
+    assert small.context_length == 20
+    assert small.usage().slots == 4
+    half = load_engine(folder, dtype="bfloat16", threads=1)
+    assert len([token async for token in half.generate([1, 2, 3], Sampling(max_tokens=4))]) == 4
+    await half.close()
+    wrongs: list[dict[str, Any]] = [{"cache_tokens": 10}, {"dtype": "int8"}, {"max_sequences": 0}, {"queue": 0}]
+    for wrong in wrongs:
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            load_engine(folder, **wrong)

@@ -1,0 +1,405 @@
+"""The engine as its callers meet it: streams, company, reuse, limits, cancellation, faults, the end."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
+
+from app.engine.local import LocalEngine
+from app.engine.types import (
+    EngineBusy,
+    EngineClosed,
+    InvalidPrompt,
+    InvalidSampling,
+    PromptTooLong,
+    RequestFailed,
+    Sampling,
+    Token,
+)
+from tests.engine.checkpoints import VOCAB
+from tests.engine.conftest import Checkpoint
+
+Start = Callable[..., LocalEngine]
+
+
+def ids(count: int, seed: int = 0) -> list[int]:
+    return torch.randint(0, VOCAB - 4, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+async def collect(engine: LocalEngine, prompt: Sequence[int], sampling: Sampling, key: str = "") -> list[Token]:
+    return [token async for token in engine.generate(prompt, sampling, key=key)]
+
+
+def numbers(tokens: Sequence[Token]) -> list[int]:
+    return [token.id for token in tokens]
+
+
+def greedy(model: PreTrainedModel, prompt: list[int], count: int) -> list[int]:
+    out = model.generate(  # type: ignore[operator]
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        max_new_tokens=count,
+        do_sample=False,
+        pad_token_id=0,
+    )
+    found: list[int] = out[0, len(prompt) :].tolist()
+    return found
+
+
+def log_probabilities(model: PreTrainedModel, tokens: list[int]) -> torch.Tensor:
+    with torch.no_grad():
+        logits: torch.Tensor = model(torch.tensor([tokens])).logits[0]
+    return logits.log_softmax(-1)
+
+
+async def until_idle(engine: LocalEngine) -> None:
+    def watch() -> None:
+        end = time.monotonic() + 5
+        while (engine.usage().running or engine.usage().waiting) and time.monotonic() < end:
+            time.sleep(0.001)
+
+    await asyncio.to_thread(watch)
+    assert (engine.usage().running, engine.usage().waiting) == (0, 0)
+    assert engine.usage().free_slots == engine.usage().slots
+
+
+class Gate:
+    """A mask that holds the engine's thread until opened: the way to look at a moment in between."""
+
+    def __init__(self) -> None:
+        self.reached, self.open = threading.Event(), threading.Event()
+
+    def __call__(self, generated: Sequence[int]) -> None:
+        self.reached.set()
+        self.open.wait(5)
+
+
+async def test_greedy_is_the_references_in_any_company(start: Start, reference: PreTrainedModel) -> None:
+    engine = start()
+    prompts = [ids(count, seed) for seed, count in enumerate([40, 3, 1, 70, 17, 25, 33])]
+    want = [greedy(reference, prompt, 20) for prompt in prompts]
+    together = await asyncio.gather(*(collect(engine, prompt, Sampling(max_tokens=20)) for prompt in prompts))
+    assert [numbers(tokens) for tokens in together] == want
+    fresh = start()
+    assert [numbers(await collect(fresh, prompt, Sampling(max_tokens=20))) for prompt in prompts] == want
+
+
+async def test_logprobs_are_the_models_own(engine: LocalEngine, reference: PreTrainedModel) -> None:
+    prompt = ids(12, 50)
+    changed = Sampling(max_tokens=8, temperature=1.5, seed=3, top_k=9, logit_bias=((5, 2.0),), top_logprobs=4)
+    tokens = await collect(engine, prompt, changed, key="logprobs")
+    want = log_probabilities(reference, prompt + numbers(tokens))
+    for place, token in enumerate(tokens, start=len(prompt) - 1):
+        assert token.logprob == pytest.approx(want[place, token.id].item(), abs=1e-4)
+        values, best = want[place].topk(4)
+        assert [id_ for id_, _ in token.top] == best.tolist()
+        assert [score for _, score in token.top] == pytest.approx(values.tolist(), abs=1e-4)
+
+
+async def test_a_seed_gives_the_same_tokens_in_any_company(start: Start) -> None:
+    sampling = [Sampling(max_tokens=25, temperature=1.2, top_p=0.95, seed=seed) for seed in range(4)]
+    prompts = [ids(20, 60 + seed) for seed in range(4)]
+    one, other = start(), start()
+    together = await asyncio.gather(*(collect(one, p, s) for p, s in zip(prompts, sampling, strict=True)))
+    for prompt, how, tokens in zip(prompts, sampling, together, strict=True):
+        assert numbers(await collect(other, prompt, how)) == numbers(tokens)
+    assert len({tuple(numbers(tokens)) for tokens in together}) == 4
+
+
+async def test_finish(engine: LocalEngine, reference: PreTrainedModel) -> None:
+    prompt = ids(10, 70)
+    want = greedy(reference, prompt, 12)
+    stop = want[5]
+    tokens = await collect(engine, prompt, Sampling(max_tokens=12, stop_ids=frozenset({stop})))
+    assert numbers(tokens) == want[: want.index(stop) + 1]
+    assert [token.finish for token in tokens] == [None] * want.index(stop) + ["stop"]
+    tokens = await collect(engine, prompt, Sampling(max_tokens=1))
+    assert [(token.id, token.finish) for token in tokens] == [(want[0], "length")]
+
+
+async def test_full_context(start: Start, reference: PreTrainedModel) -> None:
+    engine = start(max_sequences=1, cache_tokens=2 * 30)
+    assert engine.context_length == 30
+    tokens = await collect(engine, ids(20, 1), Sampling(max_tokens=500))
+    assert numbers(tokens) == greedy(reference, ids(20, 1), 10)
+    assert tokens[-1].finish == "length"
+    assert len(await collect(engine, ids(29, 1), Sampling(max_tokens=500))) == 1
+    assert len(await engine.score(ids(20, 1), ids(10, 2))) == 10
+    with pytest.raises(PromptTooLong, match="30 tokens"):
+        engine.generate(ids(30, 1), Sampling())
+    with pytest.raises(PromptTooLong, match="31 tokens"):
+        await engine.score(ids(20, 1), ids(11, 2))
+
+
+async def test_refused_up_front(engine: LocalEngine) -> None:
+    for prompt in ([], [VOCAB], [3, -1]):
+        with pytest.raises(InvalidPrompt, match="prompt"):
+            engine.generate(prompt, Sampling())
+    with pytest.raises(InvalidPrompt, match="continuation has no"):
+        await engine.score([1], [])
+    with pytest.raises(InvalidPrompt, match=f"continuation has the id {VOCAB}"):
+        await engine.score([1], [VOCAB])
+    with pytest.raises(InvalidSampling, match="top_p"):
+        engine.generate([1], Sampling(top_p=2))
+
+
+async def test_the_next_round_prefills_only_what_is_new(start: Start) -> None:
+    engine, fresh = start(), start()
+    prompt = ids(50, 80)
+    first = await collect(engine, prompt, Sampling(max_tokens=10), key="a")
+    assert first[0].cached == 0
+    longer = prompt + numbers(first) + ids(20, 81)
+    second = await collect(engine, longer, Sampling(max_tokens=10), key="a")
+    # The last generated token was never run: nothing came after it.
+    assert {token.cached for token in second} == {len(prompt) + len(first) - 1}
+    alone = await collect(fresh, longer, Sampling(max_tokens=10))
+    assert numbers(second) == numbers(alone)
+    assert [t.logprob for t in second] == pytest.approx([t.logprob for t in alone], abs=1e-4)
+    assert (await collect(engine, longer, Sampling(max_tokens=2), key="b"))[0].cached == 0
+    usage = engine.usage()
+    assert (usage.prompt_tokens, usage.cached_tokens, usage.generated_tokens) == (50 + 2 * 80, 59, 22)
+
+
+async def test_two_running_requests_share_a_beginning_but_no_slot(start: Start, reference: PreTrainedModel) -> None:
+    engine = start()
+    prompt = ids(40, 90)
+    other = prompt[:30] + ids(6, 91)
+    want, want_other = greedy(reference, prompt, 30), greedy(reference, other, 30)
+    stream = engine.generate(prompt, Sampling(max_tokens=30))
+    async with aclosing(stream):
+        tokens = [await anext(stream), await anext(stream)]
+        second, third = await asyncio.gather(
+            collect(engine, prompt, Sampling(max_tokens=30)), collect(engine, other, Sampling(max_tokens=30))
+        )
+        tokens += [token async for token in stream]
+    assert numbers(tokens) == numbers(second) == want
+    assert numbers(third) == want_other
+    assert (second[0].cached, third[0].cached) == (39, 30)
+
+
+async def test_score(engine: LocalEngine, reference: PreTrainedModel) -> None:
+    prompt, continuation = ids(37, 100), ids(45, 101)
+    want = log_probabilities(reference, prompt + continuation)
+    expected = [want[len(prompt) - 1 + place, token].item() for place, token in enumerate(continuation)]
+    for _ in range(2):  # the second time the prompt is cached
+        assert await engine.score(prompt, continuation, key="score") == pytest.approx(expected, abs=1e-4)
+    tokens = await collect(engine, prompt, Sampling(max_tokens=5), key="score")
+    assert tokens[0].cached == len(prompt) - 1
+    assert numbers(tokens) == greedy(reference, prompt, 5)
+
+
+async def test_closing_a_stream_frees_its_slot_within_a_step(engine: LocalEngine) -> None:
+    stream = engine.generate(ids(9, 110), Sampling(max_tokens=200))
+    async with aclosing(stream):
+        await anext(stream)
+        assert engine.usage().running == 1
+    before = engine.usage().generated_tokens
+    await until_idle(engine)
+    assert engine.usage().generated_tokens - before <= 2
+    task = asyncio.create_task(engine.score(ids(150, 111), ids(50, 112)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until_idle(engine)
+
+
+async def test_a_full_queue_is_refused_with_a_time(start: Start) -> None:
+    engine = start(max_sequences=1, queue=2)
+    gate = Gate()
+    running = asyncio.create_task(collect(engine, [1, 2], Sampling(max_tokens=2, mask=gate)))
+    await asyncio.to_thread(gate.reached.wait, 5)
+    waiting = [asyncio.create_task(collect(engine, [3], Sampling(max_tokens=2))) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(EngineBusy, match="2 requests are waiting") as refusal:
+        await collect(engine, [4], Sampling(max_tokens=2))
+    assert refusal.value.retry_after > 0
+    waiting[0].cancel()  # gives its place in the queue back at once
+    await asyncio.sleep(0)
+    waiting.append(asyncio.create_task(collect(engine, [4], Sampling(max_tokens=2))))
+    await asyncio.sleep(0)
+    assert engine.usage().waiting == 2
+    gate.open.set()
+    assert [len(tokens) for tokens in await asyncio.gather(running, *waiting[1:])] == [2, 2, 2]
+
+
+async def test_a_bad_mask_fails_alone(engine: LocalEngine, reference: PreTrainedModel) -> None:
+    def breaks(generated: Sequence[int]) -> Sequence[int]:
+        if len(generated) == 3:
+            raise KeyError("our own bug")
+        return [1, 2, 3]
+
+    bad = collect(engine, ids(20, 120), Sampling(max_tokens=9, mask=breaks))
+    empty = collect(engine, ids(21, 121), Sampling(max_tokens=9, mask=lambda generated: []))
+    good = collect(engine, ids(22, 122), Sampling(max_tokens=15))
+    failed, none, fine = await asyncio.gather(bad, empty, good, return_exceptions=True)
+    assert isinstance(failed, RequestFailed)
+    assert isinstance(failed.__cause__, KeyError)
+    assert isinstance(none, RequestFailed)
+    assert "allows no token" in str(none)
+    assert isinstance(fine, list)
+    assert numbers(fine) == greedy(reference, ids(22, 122), 15)
+    await until_idle(engine)
+
+
+async def test_poisoned_weights_fail_only_who_meets_them(
+    checkpoint: Callable[[str], Checkpoint], tmp_path: Path, start: Start, reference: PreTrainedModel
+) -> None:
+    folder = Path(copytree(checkpoint("qwen3")[0], tmp_path / "poisoned"))
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.embed_tokens.weight"][96] = torch.nan
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    engine = start(folder, max_sequences=2)
+    for _ in range(3):  # slots are used again: the poison must not stay in one
+        poisoned = collect(engine, [1, 96, 2], Sampling(max_tokens=5))
+        fine = collect(engine, ids(20, 130), Sampling(max_tokens=15), key="fine")
+        failed, tokens, scored = await asyncio.gather(
+            poisoned, fine, engine.score([1, 96], [2, 3]), return_exceptions=True
+        )
+        assert isinstance(failed, RequestFailed)
+        assert isinstance(scored, RequestFailed)
+        assert isinstance(tokens, list)
+        assert numbers(tokens) == greedy(reference, ids(20, 130), 15)
+    assert numbers(await collect(engine, [1, 2], Sampling(max_tokens=5))) == greedy(reference, [1, 2], 5)
+
+
+async def test_a_step_that_raises_fails_its_culprit_alone(
+    start: Start, reference: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = start()
+    decoder = engine._scheduler.decoder
+    forward = decoder.forward
+
+    def fails_on_95(tokens: Sequence[int], *rest: object) -> torch.Tensor:
+        if 95 in tokens:
+            raise RuntimeError("device fault")
+        return forward(tokens, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decoder, "forward", fails_on_95)
+    good = [collect(engine, ids(30, seed), Sampling(max_tokens=12)) for seed in (140, 141)]
+    bad = collect(engine, [*ids(30, 142), 95], Sampling(max_tokens=12))
+    first, failed, second = await asyncio.gather(good[0], bad, good[1], return_exceptions=True)
+    assert isinstance(failed, RequestFailed)
+    assert "device fault" in str(failed)
+    assert isinstance(first, list)
+    assert isinstance(second, list)
+    assert numbers(first) == greedy(reference, ids(30, 140), 12)
+    assert numbers(second) == greedy(reference, ids(30, 141), 12)
+    await until_idle(engine)
+
+
+async def test_our_own_bug_ends_every_request(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = start(max_sequences=1)
+    gate = Gate()
+    tasks = [asyncio.create_task(collect(engine, [5], Sampling(max_tokens=3, mask=gate))) for _ in range(3)]
+    await asyncio.to_thread(gate.reached.wait, 5)
+
+    def bug() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(engine._scheduler, "_plan", bug)
+    gate.open.set()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(outcome, EngineClosed)
+        assert "ZeroDivisionError" in str(outcome)
+    with pytest.raises(EngineClosed, match="has died"):
+        await collect(engine, [1], Sampling())
+
+
+async def test_close_finishes_what_it_accepted_and_refuses_more(start: Start) -> None:
+    engine = start(max_sequences=1)
+    tasks = [asyncio.create_task(collect(engine, [6, seed], Sampling(max_tokens=20))) for seed in range(3)]
+    await asyncio.sleep(0)
+    await engine.close()
+    assert [len(await task) for task in tasks] == [20, 20, 20]
+    with pytest.raises(EngineClosed, match="shutting down"):
+        await collect(engine, [1], Sampling())
+    with pytest.raises(EngineClosed, match="shutting down"):
+        await engine.score([1], [2])
+    await engine.close()
+
+
+async def test_close_fails_what_takes_too_long(start: Start) -> None:
+    engine = start(max_sequences=1)
+    gate = Gate()
+    tasks = [asyncio.create_task(collect(engine, [7], Sampling(max_tokens=200, mask=gate))) for _ in range(2)]
+    await asyncio.to_thread(gate.reached.wait, 5)
+    asyncio.get_running_loop().call_later(0.2, gate.open.set)
+    await engine.close(grace=0.05)
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(outcome, EngineClosed)
+
+
+def test_several_event_loops_and_one_that_goes_away(engine: LocalEngine) -> None:
+    async def abandon() -> None:
+        stream = engine.generate([1, 2, 3], Sampling(max_tokens=200))
+        await anext(stream)
+        # Not closed: asyncio.run closes it, or the loop is gone. The engine must get its slot back either way.
+
+    asyncio.run(abandon())
+    asyncio.run(until_idle(engine))
+    assert len(asyncio.run(collect(engine, [1, 2, 3], Sampling(max_tokens=3)))) == 3
+
+
+PROMPTS = [ids(count, 200) for count in (1, 8, 17, 40)] + [ids(12, 201)]
+moves = st.lists(
+    st.tuples(
+        st.integers(0, len(PROMPTS) - 1),
+        st.integers(1, 12),
+        st.sampled_from(["", "tenant"]),
+        st.one_of(st.none(), st.integers(0, 5)),  # after how many tokens the client goes away
+        st.integers(0, 3),  # how many turns of the event loop before it starts
+    ),
+    max_size=12,
+)
+
+
+@given(moves)
+@settings(max_examples=40, deadline=None)
+def test_slots_are_conserved_whatever_clients_do(
+    engine: LocalEngine, reference: PreTrainedModel, sequence: list[tuple[int, int, str, int | None, int]]
+) -> None:
+    want = {index: _remembered(reference, index) for index in range(len(PROMPTS))}
+
+    async def client(index: int, count: int, key: str, leave: int | None, delay: int) -> None:
+        for _ in range(delay):
+            await asyncio.sleep(0.0005)
+        stream = engine.generate(PROMPTS[index], Sampling(max_tokens=count), key=key)
+        got: list[int] = []
+        async with aclosing(stream):
+            if leave == 0:
+                waiting = asyncio.ensure_future(anext(stream))
+                await asyncio.sleep(0)
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+                return
+            async for token in stream:
+                got.append(token.id)
+                if leave is not None and len(got) >= leave:
+                    break
+        assert got == want[index][: min(count, leave or count)]
+
+    async def all_clients() -> None:
+        await asyncio.gather(*(client(*move) for move in sequence))
+        await until_idle(engine)
+
+    asyncio.run(all_clients())
+
+
+_memory: dict[int, list[int]] = {}
+
+
+def _remembered(model: PreTrainedModel, index: int) -> list[int]:
+    if index not in _memory:
+        _memory[index] = greedy(model, PROMPTS[index], 12)
+    return _memory[index]
