@@ -142,6 +142,11 @@ def test_an_abstention_counts_as_no_answer_even_if_it_has_one() -> None:
     assert (j.exact, j.f1, j.answered, j.recalled, j.supported) == (False, 0.0, False, True, None)
 
 
+def test_a_reply_without_a_bare_answer_is_judged_whole() -> None:
+    j = judge(FACT, Reply("You get 26 days.", None, 0.2, 0.9, False, 0, (), (), (40,), 5, 0.4))
+    assert (j.exact, j.contains, j.answered, j.searched, j.supported) == (False, True, True, False, False)
+
+
 def test_where_no_evidence_is_named_any_passage_of_the_file_counts() -> None:
     whole = Question("f", "How many days?", "fact", ("26",), True, "leave.md", None)
     assert judge(whole, WRONG).recalled is True

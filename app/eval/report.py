@@ -34,11 +34,16 @@ class Judged:
 
     @property
     def answered(self) -> bool:
-        return self.reply.answer is not None and not self.reply.abstained
+        return bool(answer(self.reply))
+
+
+def answer(reply: Reply) -> str:
+    """The bare answer; the whole reply where the core gave none apart; nothing if it abstained."""
+    return "" if reply.abstained else reply.answer or reply.text
 
 
 def judge(question: Question, reply: Reply) -> Judged:
-    given = reply.answer or "" if not reply.abstained else ""
+    given = answer(reply)
     accepted = question.answers
     number = question.kind == "arithmetic"
     right = metrics.same_number(given, accepted) if number else metrics.exact(given, accepted)
