@@ -83,7 +83,8 @@ def test_the_two_commands_come_first() -> None:
     start = README[: README.index("\n## ")]
     assert re.search(r"^make serve\b", start, re.M) and re.search(r"^make test\b", start, re.M)
     targets = (ROOT / "Makefile").read_text("utf-8")
-    for target in set(re.findall(r"(?:^|`)make ([a-z]+)", README + (ROOT / ".ci/run").read_text("utf-8"))):
+    said = README + (ROOT / ".ci/run").read_text("utf-8")
+    for target in set(re.findall(r"(?:^|`)make ([a-z]+)", said, re.M)):
         assert re.search(rf"^{target}:", targets, re.M), f"README or .ci/run says make {target}"
 
 
