@@ -8,15 +8,16 @@ one. A mask belongs to one request: it keeps the states reached, so a step costs
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from app.cores.grammar import Alternative, Free, Grammar, Literal, Segment, Span
 
-# A JSON escape is one word: a query that ended inside one would leave its string open.
-WORD = re.compile(r"\\u[0-9a-fA-F]{4}|\\.|\w+|[^\w\s]")
+# A JSON escape is one word, since a query that ended inside one would leave its string open; so is a number: half of it
+# would be another number.
+WORD = re.compile(r"\\u[0-9a-fA-F]{4}|\\.|\d+(?:[.,:]\d+)+(?!\w)|\w+|[^\w\s]")
 
 
 class MaskError(ValueError):
@@ -60,6 +61,12 @@ class Vocabulary:
             if numbers is None:
                 return
             yield from numbers
+
+
+@lru_cache(maxsize=4)
+def vocabulary_of(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
+    """The tokenizer's vocabulary, made at the first use: it takes 30 ms for 8,000 tokens."""
+    return Vocabulary(tokenizer)
 
 
 def _alphabet() -> Iterator[tuple[int, str]]:

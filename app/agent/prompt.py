@@ -108,9 +108,9 @@ def excerpt(number: int, hit: Hit, words: int | None) -> Excerpt:
     return Excerpt(number, hit, " ".join(m.group() for m in found), tuple(starts))
 
 
-def show(hits: Sequence[Hit], profile: Profile) -> tuple[str, list[Excerpt]]:
-    """The tool result that the core reads, and the excerpts in it, numbered from 1."""
-    excerpts = [excerpt(n, hit, profile.excerpt_words) for n, hit in enumerate(hits[: profile.passages], 1)]
+def show(hits: Sequence[Hit], profile: Profile, first: int = 1) -> tuple[str, list[Excerpt]]:
+    """The tool result that the core reads, and the excerpts in it, numbered from `first`."""
+    excerpts = [excerpt(n, hit, profile.excerpt_words) for n, hit in enumerate(hits[: profile.passages], first)]
     if not excerpts:
         return "Nothing was found.", []
     if profile.marks:

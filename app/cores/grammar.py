@@ -67,4 +67,4 @@ def judge(excerpts: Sequence[str], *, found: bool = True, absent: bool = True) -
 
 def conclude(result: str) -> Grammar:
     """State the calculator's result."""
-    return ((Literal(RESULT), Span((result,), spaced=True), Literal(".")),)
+    return ((Literal(RESULT), Literal(" " + result), Literal(".")),)
