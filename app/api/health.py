@@ -1,12 +1,20 @@
 """Whether the server lives, whether it can answer, and what it is."""
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import APIRouter
 
 from app.api.listing import Wire
 from app.api.models import DEFAULT
 from app.api.parts import Parts
+
+
+def _version() -> str:
+    try:
+        return version("cogcore")
+    except PackageNotFoundError:
+        # Run from a checkout that was never installed.
+        return "unknown"
 
 
 def routes(parts: Parts) -> APIRouter:
@@ -25,6 +33,6 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.get("/version")
     async def about() -> Wire:
-        return {"name": "cogcore", "version": version("cogcore"), "core": parts.settings.core}
+        return {"name": "cogcore", "version": _version(), "core": parts.settings.core}
 
     return router

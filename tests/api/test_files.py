@@ -1,0 +1,103 @@
+"""Files: what goes in comes out, lists have pages, and what cannot be is refused with a reason."""
+
+import time
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+
+
+def test_a_file_is_kept_as_it_came(client: OpenAI) -> None:
+    data = bytes(range(256)) * 300
+    made = client.files.create(file=("Größe.bin", data), purpose="user_data")
+    assert (made.object, made.bytes, made.filename, made.purpose, made.status) == (
+        "file",
+        len(data),
+        "Größe.bin",
+        "user_data",
+        "processed",
+    )
+    assert client.files.retrieve(made.id) == made
+    content = client.files.content(made.id)
+    assert content.read() == data
+    # Never shown by a browser as a page of ours.
+    assert content.response.headers["content-disposition"].startswith("attachment")
+    assert content.response.headers["x-content-type-options"] == "nosniff"
+    assert client.files.delete(made.id).model_dump() == {"id": made.id, "object": "file", "deleted": True}
+    with pytest.raises(openai.NotFoundError):
+        client.files.retrieve(made.id)
+
+
+def test_listing_goes_page_by_page(client: OpenAI) -> None:
+    made = [client.files.create(file=(f"{n}.txt", b"text"), purpose="batch").id for n in range(5)]
+    ascending = client.files.list(purpose="batch", order="asc", limit=2)
+    assert [f.id for f in ascending.data] == made[:2]
+    assert ascending.has_more
+    assert [f.id for f in ascending] == made
+    assert [f.id for f in client.files.list(purpose="batch", limit=2)] == made[::-1]
+    assert client.files.list(purpose="vision").data == []
+
+
+def test_expiry(client: OpenAI) -> None:
+    expires: openai.types.file_create_params.ExpiresAfter = {"anchor": "created_at", "seconds": 3600}
+    made = client.files.create(file=("a.txt", b"text"), purpose="assistants", expires_after=expires)
+    assert made.expires_at is not None
+    assert 3590 <= made.expires_at - time.time() <= 3601
+    with pytest.raises(openai.BadRequestError, match="3600 to 2592000"):
+        client.files.create(
+            file=("a.txt", b"text"), purpose="assistants", expires_after={"anchor": "created_at", "seconds": 60}
+        )
+
+
+def test_a_retry_with_the_same_key_uploads_once(client: OpenAI) -> None:
+    def upload(data: bytes) -> str:
+        headers = {"Idempotency-Key": "once"}
+        return client.files.create(file=("a.txt", data), purpose="assistants", extra_headers=headers).id
+
+    first = upload(b"text")
+    assert upload(b"text") == first
+    with pytest.raises(openai.BadRequestError, match="another file"):
+        upload(b"other")
+    client.files.delete(first)
+    assert upload(b"text") != first
+
+
+@pytest.mark.parametrize(
+    ("files", "data", "param"),
+    [
+        ({"file": ("a.txt", b"")}, {"purpose": "assistants"}, "file"),
+        ({"file": ("a.txt", b"text")}, {"purpose": "world domination"}, "purpose"),
+        ({"file": ("a.txt", b"text")}, {}, "purpose"),
+        ({}, {"purpose": "assistants"}, "file"),
+        ({"file": ("a.txt", b"text")}, {"purpose": "assistants", "colour": "red"}, "colour"),
+    ],
+)
+def test_bad_uploads(raw: httpx.Client, files: dict[str, tuple[str, bytes]], data: dict[str, str], param: str) -> None:
+    answer = raw.post("/v1/files", files=files or None, data=data)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] == param
+
+
+def test_an_upload_over_the_limit(client: OpenAI, raw: httpx.Client) -> None:
+    with pytest.raises(openai.APIStatusError) as refused:
+        client.files.create(file=("big.txt", b"x" * 5_000_000), purpose="assistants")
+    assert refused.value.status_code == 413
+    assert refused.value.code == "body_too_large"
+
+    def endless() -> "list[bytes]":
+        return [b"x" * 100_000] * 50
+
+    # A body without a Content-Length is stopped as well.
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    start = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
+    answer = raw.post("/v1/files", content=iter([start, *endless()]), headers=headers)
+    assert answer.status_code == 413
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_unknown_file(client: OpenAI) -> None:
+    for attempt in (client.files.retrieve, client.files.delete, client.files.content):
+        with pytest.raises(openai.NotFoundError) as refused:
+            attempt("file-none")
+        assert refused.value.code == "not_found"
