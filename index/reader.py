@@ -109,8 +109,7 @@ class Reader:
             first, last, lead = best_span(scores, window)
             known = best[window.passage]
             if known is None or lead > known.lead:
-                offsets = texts[window.passage].offsets
-                best[window.passage] = Span(offsets[first][0], offsets[last][1], lead)
+                best[window.passage] = Span(*whole_words(texts[window.passage], first, last), lead)
         return best
 
     def _encode(self, text: str) -> Encoding:
@@ -134,6 +133,16 @@ def best_span(scores: Floats, window: Window) -> tuple[int, int, float]:
     at, further = divmod(int(spans.argmax()), SPAN_TOKENS)
     first = window.first + at
     return first, first + further, float(spans[at, further] - scores[0].sum())
+
+
+def whole_words(text: Encoding, first: int, last: int) -> tuple[int, int]:
+    """Characters from the word of the first token to the end of the word of the last."""
+    words, offsets = text.word_ids, text.offsets
+    while first > 0 and words[first - 1] == words[first]:
+        first -= 1
+    while last + 1 < len(words) and words[last + 1] == words[last]:
+        last += 1
+    return offsets[first][0], offsets[last][1]
 
 
 def onnx_scorer(folder: Path, threads: int) -> Scorer:

@@ -1,0 +1,19 @@
+"""`python -m app.bench NAME …`: measurements that anyone with the data can repeat."""
+
+import sys
+from importlib import import_module
+
+# Imported when asked for: one measurement should not need the libraries of another.
+BENCHES = {
+    "reader": "app.bench.reader",
+}
+
+
+def main(arguments: list[str]) -> None:
+    if not arguments or arguments[0] not in BENCHES:
+        sys.exit(f"usage: python -m app.bench {{{','.join(BENCHES)}}} …")
+    import_module(BENCHES[arguments[0]]).main(arguments[1:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
