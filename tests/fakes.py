@@ -1,12 +1,18 @@
 """Stand-ins that do the real thing in a smaller way. They answer from their input, never from the test's wishes."""
 
+import asyncio
 import hashlib
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
+from app.engine.types import PromptTooLong, Sampling, Token
 from index.types import Vectors
+
+Finish = Literal["stop", "length"] | None
 
 
 class HashedWords:
@@ -35,3 +41,70 @@ class HashedWords:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
+
+
+class ScriptedEngine:
+    """An engine that writes given ids, one script for each pass, and obeys masks, bans, limits and stops as a real one.
+
+    Where a mask forbids the scripted id it takes the lowest allowed one. `scores` are the total log-probabilities that
+    `score` returns, in order. `logprob` is that of every token, or a function of (ids before it, id).
+    """
+
+    def __init__(
+        self,
+        scripts: Sequence[Sequence[int]] = (),
+        scores: Sequence[float] = (),
+        logprob: float | Callable[[Sequence[int], int], float] = -0.1,
+        vocab_size: int = 8192,
+        context_length: int = 2048,
+    ) -> None:
+        self.vocab_size, self.context_length = vocab_size, context_length
+        self.scripts, self.scores = list(scripts), list(scores)
+        self.prompts: list[list[int]] = []
+        self.samplings: list[Sampling] = []
+        self.scored: list[tuple[list[int], list[int]]] = []
+        self.running = 0
+        self._logprob = logprob
+        self._seen: dict[str, list[list[int]]] = {}
+
+    async def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
+        if len(prompt) >= self.context_length:
+            raise PromptTooLong(f"{len(prompt)} tokens do not fit {self.context_length}")
+        self.prompts.append(list(prompt))
+        self.samplings.append(sampling)
+        script, written = iter(self.scripts.pop(0)), list[int]()
+        banned = {number for number, bias in sampling.logit_bias if bias <= -100}
+        cached = self._reused(prompt, key)
+        self.running += 1
+        try:
+            for count in range(1, min(sampling.max_tokens, self.context_length - len(prompt)) + 1):
+                allowed = sampling.mask(written) if sampling.mask else None
+                chosen = next(script, 0)
+                if chosen in banned or (allowed is not None and chosen not in allowed):
+                    chosen = min(set(range(self.vocab_size) if allowed is None else allowed) - banned)
+                before = [*prompt, *written]
+                logprob = self._logprob(before, chosen) if callable(self._logprob) else self._logprob
+                written.append(chosen)
+                full = count == sampling.max_tokens or len(prompt) + count == self.context_length
+                finish: Finish = "stop" if chosen in sampling.stop_ids else "length" if full else None
+                await asyncio.sleep(0)
+                yield Token(chosen, logprob, finish=finish, cached=cached)
+                if finish:
+                    return
+        finally:
+            self.running -= 1
+            self._seen.setdefault(key, []).append([*prompt, *written])
+
+    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> list[float]:
+        self.scored.append((list(prompt), list(continuation)))
+        self._seen.setdefault(key, []).append(list(prompt))
+        total = self.scores.pop(0)
+        return [total / len(continuation)] * len(continuation)
+
+    async def close(self) -> None:
+        self.scripts.clear()
+
+    def _reused(self, prompt: Sequence[int], key: str) -> int:
+        """The longest beginning of the prompt that was seen before under this key; the last id is always new."""
+        seen = (len(os.path.commonprefix([old, list(prompt)[:-1]])) for old in self._seen.get(key, []))
+        return max(seen, default=0)

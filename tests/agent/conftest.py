@@ -1,0 +1,72 @@
+"""A small memory and the embedded core's tokenizer, for turns whose core is scripted."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from app.agent.events import Event
+from app.agent.loop import answer
+from app.agent.turn import Turn
+from app.cores.load import TINY_FOLDER, Core, load_tokenizer
+from app.cores.profiles import PROFILES
+from index.memory import Memory
+from tests.fakes import HashedWords, ScriptedEngine
+
+DOCUMENTS = {
+    "pump.md": "# Pump P-100\n\nThe pump was built in Köln. Its tank holds 12.5 litres\nof oil (grade 40). Change it yearly.",
+    "bridge.md": "# The bridge\n\nThe bridge opened in 1969. Anna Weber designed it.",
+    "twin.md": "# Twins\n\nThe first gate is red. The second gate is red too.",
+}
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return load_tokenizer(TINY_FOLDER)
+
+
+@pytest.fixture(scope="session")
+def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memory]:
+    made = Memory(Path(tmp_path_factory.mktemp("memory")), HashedWords())
+    for name, text in DOCUMENTS.items():
+        file = made.add_file(name, text.encode())
+        made.attach("default", file.id)
+        assert made.wait("default", file.id, timeout=60).status == "completed"
+    made.create_store("empty")
+    yield made
+    made.close()
+
+
+class Stage:
+    """A scripted core over the memory: scripts are texts, each ended by the end token unless told otherwise."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, memory: Memory, profile: str) -> None:
+        self.tokenizer, self.memory, self.profile = tokenizer, memory, PROFILES[profile]
+        self.engine = ScriptedEngine()
+
+    def ids(self, *parts: str, end: bool = True) -> list[int]:
+        ids = [number for part in parts for number in self.tokenizer.encode(part, add_special_tokens=False)]
+        return [*ids, int(self.tokenizer.eos_token_id)] if end else ids
+
+    async def play(self, turn: Turn, engine: ScriptedEngine) -> list[Event]:
+        return [event async for event in self.open(turn, engine)]
+
+    async def open(self, turn: Turn, engine: ScriptedEngine) -> AsyncIterator[Event]:
+        self.engine = engine
+        async with aclosing(
+            answer(turn, Core("scripted", self.tokenizer, self.profile, engine), self.memory)
+        ) as events:
+            async for event in events:
+                yield event
+
+
+@pytest.fixture
+def trained(tokenizer: PreTrainedTokenizerBase, memory: Memory) -> Stage:
+    return Stage(tokenizer, memory, "tiny")
+
+
+@pytest.fixture
+def generic(tokenizer: PreTrainedTokenizerBase, memory: Memory) -> Stage:
+    return Stage(tokenizer, memory, "hermes")
