@@ -8,11 +8,13 @@ passage, in order; none is longer than `max_tokens` as `count_tokens` counts.
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from index.parse import Block, Parsed
 
 CountTokens = Callable[[str], int]
+
+_WIDEST = 12  # characters that one token may stand for
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """Body blocks under one heading. `lead` is where the heading itself starts."""
+    """Body blocks under a path of headings. `lead` is where the last of these starts when it stands right above."""
 
     path: tuple[str, ...]
     blocks: tuple[Block, ...]
@@ -58,30 +60,39 @@ def split(parsed: Parsed, count_tokens: CountTokens, max_tokens: int = 256, over
 
 def _sections(parsed: Parsed) -> Iterator[_Section]:
     """A heading with nothing under it is its own body, or else its words would be lost."""
-    open_headings: list[Block] = []
+    path: list[Block] = []
     body: list[Block] = []
+    lead: int | None = None  # the start of the path's last heading while no section has stood under it
     blocks = parsed.blocks
     for i, block in enumerate(blocks):
         if block.kind != "heading":
             body.append(block)
             continue
         if body:
-            yield _section(parsed.text, open_headings, body)
-            body = []
-        while open_headings and open_headings[-1].level >= block.level:
-            open_headings.pop()
+            yield _section(parsed.text, path, body, lead)
+            body, lead = [], None
         after = blocks[i + 1] if i + 1 < len(blocks) else None
-        if after is None or (after.kind == "heading" and after.level <= block.level):
-            yield _section(parsed.text, open_headings, [block])
+        alone = after is None or (after.kind == "heading" and after.level <= block.level)
+        if after is not None and alone and i == 0 and after.level == block.level:
+            path = [replace(block, level=0)]  # two headings alike at the very top: a title over all
+            lead = block.start
+            continue
+        while path and path[-1].level >= block.level:
+            path.pop()
+            lead = None
+        if alone:
+            yield _section(parsed.text, path, [block], lead)
+            lead = None
         else:
-            open_headings.append(block)
+            path.append(block)
+            lead = block.start
     if body:
-        yield _section(parsed.text, open_headings, body)
+        yield _section(parsed.text, path, body, lead)
 
 
-def _section(text: str, headings: Sequence[Block], body: Sequence[Block]) -> _Section:
-    path = tuple(text[heading.start : heading.end] for heading in headings)
-    return _Section(path, tuple(body), headings[-1].start if headings else body[0].start)
+def _section(text: str, path: Sequence[Block], body: Sequence[Block], lead: int | None) -> _Section:
+    names = tuple(text[heading.start : heading.end] for heading in path)
+    return _Section(names, tuple(body), body[0].start if lead is None else lead)
 
 
 def _merged(sections: Sequence[_Section], cutter: "_Cutter") -> Iterator[_Section]:
@@ -106,9 +117,9 @@ def _joined(first: _Section, second: _Section) -> _Section | None:
     blocks = first.blocks + second.blocks
     if second.path == first.path or second.path[:-1] == first.path:
         return _Section(first.path, blocks, first.lead)
-    if first.path and second.path[:-1] == first.path[:-1]:
-        # The first heading is no longer shared, so it becomes text.
-        opening = first.blocks[0]
+    opening = first.blocks[0]
+    if first.path and second.path[:-1] == first.path[:-1] and first.lead < opening.start:
+        # The first heading is not shared, so it becomes text.
         heading = Block(first.lead, opening.start, "heading", 0, opening.page)
         return _Section(first.path[:-1], (heading, *blocks), first.lead)
     return None
@@ -119,16 +130,22 @@ class _Cutter:
 
     def __init__(self, text: str, count_tokens: CountTokens, max_tokens: int, overlap: int) -> None:
         self.text = text
-        self.count = count_tokens
+        self._count_tokens = count_tokens
         self.max_tokens = max_tokens
         self.overlap = overlap
+        self._sizes: dict[tuple[int, int], int] = {}
+
+    def count(self, text: str) -> int:
+        """Tokens, but at least one for twelve characters: a tokenizer may take a whole line of base64 for one."""
+        return max(self._count_tokens(text), len(text) // _WIDEST)
 
     def size(self, section: _Section) -> int:
         start, end = section.blocks[0].start, section.blocks[-1].end
-        # Twelve characters a token is beyond any tokenizer and any text: no need to count a long section.
-        if end - start > 12 * self.max_tokens + 200:
-            return self.max_tokens + 1
-        return self.count(self.text[start:end])
+        if end - start >= _WIDEST * (self.max_tokens + 1):
+            return self.max_tokens + 1  # too long in any case, so no need to count
+        if (start, end) not in self._sizes:
+            self._sizes[start, end] = self.count(self.text[start:end])
+        return self._sizes[start, end]
 
     def passages(self, section: _Section) -> Iterator[Passage]:
         if self.size(section) <= self.max_tokens:
@@ -144,46 +161,41 @@ class _Cutter:
         body = body.strip()
         return Passage(start, start + len(body), body, page, section.path)
 
-    def _packed(self, pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
-        """Greedy, but a passage half full ends where a block ends rather than tear the next block."""
-        weight = [0] * (max(piece.block for piece in pieces) + 1)
-        for piece in pieces:
-            weight[piece.block] += piece.tokens
-        group: list[_Piece] = []
-        total = fresh = 0  # tokens; pieces that no passage held before
-        for piece in pieces:
-            starts_block = bool(group) and piece.block != group[-1].block
-            torn = starts_block and 2 * total >= self.max_tokens and total + weight[piece.block] > self.max_tokens
-            if fresh and (torn or not self._fits(group, total, piece)):
-                yield group
-                group = self._tail(group)
-                total, fresh = sum(p.tokens for p in group), 0
-            while group and not self._fits(group, total, piece):
-                total -= group.pop(0).tokens
-            group.append(piece)
-            total += piece.tokens
-            fresh += 1
-        if fresh:
-            yield group
+    def _packed(self, pieces: Sequence[_Piece]) -> Iterator[Sequence[_Piece]]:
+        start = fresh = 0  # the passage's first piece, and the first that no passage before it held
+        while fresh < len(pieces):
+            room = self.max_tokens - pieces[fresh].tokens
+            while sum(piece.tokens for piece in pieces[start:fresh]) > room:
+                start += 1
+            end = self._reach(pieces, start, fresh)
+            # Counts of parts add up exactly for most tokenizers only, so the whole is counted too.
+            while (
+                end - start > 1 and self.count(self.text[pieces[start].start : pieces[end - 1].end]) > self.max_tokens
+            ):
+                start, end = (start, end - 1) if end - 1 > fresh else (start + 1, end)
+            yield pieces[start:end]
+            start, fresh = self._tail(pieces, start, end), end
 
-    def _fits(self, group: Sequence[_Piece], total: int, piece: _Piece) -> bool:
-        if not group:
-            return True
-        # Counts of parts add up exactly for most tokenizers only, so near the limit the whole is counted.
-        if 2 * (total + piece.tokens) <= self.max_tokens:
-            return True
-        return self.count(self.text[group[0].start : piece.end]) <= self.max_tokens
+    def _reach(self, pieces: Sequence[_Piece], start: int, fresh: int) -> int:
+        """Where a full passage ends. One half full ends where a block ends rather than tear the next block."""
+        total = sum(piece.tokens for piece in pieces[start:fresh])
+        border = fresh
+        for at in range(fresh, len(pieces)):
+            if at > fresh and pieces[at].block != pieces[at - 1].block and 2 * total >= self.max_tokens:
+                border = at
+            total += pieces[at].tokens
+            if total > self.max_tokens:
+                return border if border > fresh else at
+        return len(pieces)
 
-    def _tail(self, group: Sequence[_Piece]) -> list[_Piece]:
-        """The last pieces that fit the overlap, though never the whole passage."""
-        tail: list[_Piece] = []
+    def _tail(self, pieces: Sequence[_Piece], start: int, end: int) -> int:
+        """Where the overlap begins: the last pieces that fit it, though never the whole passage."""
         left = self.overlap
-        for piece in reversed(group[1:]):
-            left -= piece.tokens
-            if left < 0:
-                break
-            tail.insert(0, piece)
-        return tail
+        at = end
+        while at - 1 > start and pieces[at - 1].tokens <= left:
+            at -= 1
+            left -= pieces[at].tokens
+        return at
 
     def _pieces(self, block: Block, number: int) -> Iterator[_Piece]:
         text = self.text[block.start : block.end]
@@ -202,12 +214,9 @@ class _Cutter:
 
     def _longest(self, start: int, end: int) -> tuple[int, int]:
         """The furthest end that keeps text[start:end] within the limit, at a word's end if there is one."""
-        if (
-            end - start <= 12 * self.max_tokens + 200
-            and (tokens := self.count(self.text[start:end])) <= self.max_tokens
-        ):
+        window = self.text[start : min(end, start + _WIDEST * (self.max_tokens + 1))]
+        if len(window) == end - start and (tokens := self.count(window)) <= self.max_tokens:
             return end, tokens
-        window = self.text[start : min(end, start + 12 * self.max_tokens + 200)]
         ends = [start + word.end() for word in re.finditer(r"\S+", window)]
         best = bisect_right(ends, self.max_tokens, key=lambda e: self.count(self.text[start:e]))
         if best == 0:
@@ -217,7 +226,14 @@ class _Cutter:
 
 
 def _lines(text: str) -> list[tuple[int, int]]:
-    return [_trimmed(text, line.start(), line.end()) for line in re.finditer(r"[^\n]*\S[^\n]*", text)]
+    """Every line that says something, without the space around it."""
+    spans = []
+    start = 0
+    for line in text.split("\n"):
+        if line and not line.isspace():
+            spans.append(_trimmed(text, start, start + len(line)))
+        start += len(line) + 1
+    return spans
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
@@ -226,7 +242,9 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 # An end mark with what closes after it, then space and something that can open a sentence; CJK marks need no space.
-_STOP = re.compile(r"[.!?…]+[)\]\"'”’»*]*(?=\s+[\"'“‘«(\[¿¡]*[^\sa-zß-öø-ÿа-яα-ω,;:)\]])|[。！？][」』”’）]*")
+_STOP = re.compile(
+    r"(?<![.!?…])[.!?…]++[)\]\"'”’»*]*+(?=\s++[\"'“‘«(\[¿¡]*+[^\sa-zß-öø-ÿа-яα-ω,;:)\]])|[。！？][」』”’）]*+"
+)
 _NO_STOP = re.compile(
     r"(?:^|[\s(\[\"'“‘])(?:"
     r"[A-Z]|(?:[A-Za-z]\.)+[A-Za-z]|\(?\d{1,3}|[ivx]{1,4}|"  # initials, e.g., U.S., list numbers at the line's start

@@ -6,7 +6,8 @@ from typing import Final
 from index.errors import InvalidFile, UnsupportedFile
 from index.parse.document import Limits, Parsed
 from index.parse.markdown import markdown, mdx
-from index.parse.plain import restructured, text
+from index.parse.plain import text
+from index.parse.restructured import restructured
 from index.parse.rich import docx, html, pdf
 
 READERS: Final[Mapping[str, Callable[[bytes, Limits], Parsed]]] = {

@@ -1,7 +1,7 @@
 """Markdown (CommonMark with tables), and MDX with its components reduced to the text they hold."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import unescape
 
 from markdown_it import MarkdownIt
@@ -10,8 +10,8 @@ from markdown_it.token import Token
 from index.parse.document import Limits, Parsed, Rendering, table
 from index.parse.plain import decode
 
-_FRONT = re.compile(r"\A\s*---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-_FIELD = re.compile(r"^(title|description|summary):[ \t]*(.+?)[ \t]*$", re.MULTILINE)
+_FRONT = re.compile(r"\A\s*(---|\+\+\+)[ \t]*\n(.*?\n)(?:\1|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_FIELD = re.compile(r"^(title|description|summary)[ \t]*[:=][ \t]*([^\s|>].*?)[ \t]*$", re.MULTILINE)
 _FENCE = re.compile(r"^[ \t]*(```+|~~~+).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|\{/\*.*?\*/\}", re.DOTALL)
 _DROPPED = re.compile(r"<(script|style|template|svg)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
@@ -22,23 +22,51 @@ _MODULE = re.compile(
 )
 
 
+# What site generators add to Markdown: Hugo's shortcodes, admonitions of Docusaurus and MkDocs, MyST's labels.
+_SHORT_LINK = re.compile(r"\]\(\s*\{\{.*?\}\}[^)\n]*\)")
+_SHORT = re.compile(r"\{\{[%<].*?[%>]\}\}", re.DOTALL)
+_COLONS = re.compile(r"^([ \t]*#{0,6}[ \t]*):{3,}[ \t]*(?:\{?\w+\}?(?![\w.]))?[ \t]*(.*)$", re.MULTILINE)
+_BANGS = re.compile(
+    r"^([ \t]*)(?:!!!|\?\?\?\+?|===\+?)[ \t]+(?:[\w-]+[ \t]*)?(?:\"([^\"\n]*)\")?[ \t]*$((?:\n\1 {4}.*|\n[ \t]*$)*)",
+    re.M,
+)
+_ROLE = re.compile(r"\{[a-z][\w:-]*\}$")
+_LABEL = re.compile(r"^\([\w-]+\)=[ \t]*$", re.MULTILINE)
+
+
 def markdown(data: bytes, limits: Limits) -> Parsed:
     out = Rendering(limits.max_chars)
-    render(decode(data), out)
+    source = _BANGS.sub(_admonition, _front(decode(data), out))
+    _blocks(_parser().parse(_outside_code(source, _without_dialect)), out)
     return out.done()
+
+
+def _without_dialect(source: str) -> str:
+    source = _SHORT.sub(lambda short: _attributes(short.group()), _SHORT_LINK.sub("]()", source))
+    return _COLONS.sub(r"\n\1\2\n", _LABEL.sub("", source))
+
+
+def _admonition(found: re.Match[str]) -> str:
+    """Its body counts as indented only below its own mark."""
+    shift = len(found[1]) + 4
+    body = "\n".join(line[shift:] for line in found[3].split("\n"))
+    return f"\n{found[2] or ''}\n{body}\n"
 
 
 def mdx(data: bytes, limits: Limits) -> Parsed:
     """Indentation means nothing in MDX, so there is no indented code and children of components are plain Markdown."""
     out = Rendering(limits.max_chars)
-    source = _front(decode(data), out)
+    source = _outside_code(_front(decode(data), out), lambda part: _without_components(_without_dialect(part)))
+    _blocks(_parser().disable(["code", "html_block"]).parse(source), out)
+    return out.done()
+
+
+def _outside_code(source: str, change: Callable[[str], str]) -> str:
     parts, at = [], 0
     for fence in _FENCE.finditer(source):
-        parts += [_without_components(source[at : fence.start()]), _dedent(fence.group())]
+        parts += [change(source[at : fence.start()]), fence.group()]
         at = fence.end()
-    parts.append(_without_components(source[at:]))
-    _blocks(_parser().disable(["code", "html_block"]).parse("".join(parts)), out)
-    return out.done()
+    return "".join([*parts, change(source[at:])])
 
 
 def render(source: str, out: Rendering, page: int | None = None) -> None:
@@ -55,7 +83,7 @@ def _front(source: str, out: Rendering) -> str:
     found = _FRONT.match(source)
     if not found:
         return source
-    fields = {name: value.strip("\"'") for name, value in _FIELD.findall(found.group(1))}
+    fields = {name: value.strip("\"'") for name, value in _FIELD.findall(found.group(2))}
     body = source[found.end() :]
     title = fields.get("title", "")
     if title and not re.match(rf"\s*#\s+{re.escape(title)}\s*$", body, re.MULTILINE):
@@ -71,13 +99,7 @@ def _without_components(source: str) -> str:
 
 def _attributes(tag: str) -> str:
     names = [a or b for a, b in _NAMED.findall(tag)]
-    return "\n\n" + ", ".join(names) + "\n\n" if names and tag[1].isupper() else ""
-
-
-def _dedent(fence: str) -> str:
-    lines = fence.split("\n")
-    depth = len(lines[0]) - len(lines[0].lstrip())
-    return "\n".join(line[min(depth, len(line) - len(line.lstrip())) :] for line in lines)
+    return "\n\n" + ", ".join(names) + "\n\n" if names and (tag[1].isupper() or tag.startswith("{{")) else ""
 
 
 def _blocks(tokens: Sequence[Token], out: Rendering, page: int | None = None) -> None:
@@ -166,6 +188,9 @@ def _inline(token: Token) -> str:
     parts: list[str] = []
     for child in token.children or []:
         match child.type:
+            case "code_inline" if parts and (role := _ROLE.search(parts[-1])):
+                parts[-1] = parts[-1][: role.start()]
+                parts.append(child.content.split(" <")[0])
             case "text" | "code_inline" | "text_special":
                 parts.append(child.content)
             case "softbreak":
