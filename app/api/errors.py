@@ -11,7 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from app.engine.types import EngineBusy, EngineClosed, InvalidPrompt, InvalidSampling, PromptTooLong
+from app.agent.turn import TurnRefused
+from app.engine.types import EngineBusy, EngineClosed, EngineError, InvalidPrompt, InvalidSampling, PromptTooLong
 from index.errors import AmbiguousName, EmbedderMismatch, FolderFault, InvalidRequest, NotFound, ParseError
 
 INVALID = "invalid_request_error"
@@ -32,10 +33,12 @@ TABLE: Mapping[type[Exception], Row] = {
     AmbiguousName: Row(400, code="ambiguous_name"),
     InvalidRequest: Row(400, code="invalid_value"),
     ParseError: Row(400, code="invalid_file", param="file"),
+    TurnRefused: Row(400, code="invalid_value"),
     PromptTooLong: Row(400, code="context_length_exceeded", param="messages"),
     InvalidPrompt: Row(400, code="invalid_prompt", param="messages"),
     InvalidSampling: Row(400, code="invalid_value"),
     EngineBusy: Row(429, "rate_limit_error", "rate_limit_exceeded"),
+    EngineError: Row(500, "server_error", "engine_error"),
     EngineClosed: Row(503, "server_error", "shutting_down"),
     FolderFault: Row(500, "server_error", "data_folder_fault"),
     EmbedderMismatch: Row(500, "server_error", "embedder_mismatch"),
@@ -81,7 +84,7 @@ def describe(error: Exception) -> tuple[str, Row, dict[str, str]]:
     for kind in type(error).__mro__:
         if kind in TABLE:
             row = TABLE[kind]
-            # The field of the memory's complaint is the request's parameter: they are named alike.
+            # The field of a complaint from below is the request's parameter: they are named alike.
             named = Row(row.status, row.type, row.code, getattr(error, "field", row.param))
             return _sentence(str(error)), named, _retry(error)
     # Its own words may hold paths or document text: those belong in the log.
@@ -115,7 +118,9 @@ async def _handle_http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+    # A field's name keeps its case.
+    first = text[:1].upper() if text.split(" ")[0].isalpha() else text[:1]
+    return f"{first}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
 def _retry(error: Exception) -> dict[str, str]:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import uvicorn
 
 from app.cli.server import Progress
+from app.cores.load import UnknownCore
+from app.engine.types import EngineError
 from app.main import build, create_app
 from app.settings import Settings, reachable
 from index.errors import MemoryFault
@@ -34,7 +36,7 @@ def serve(settings: Settings) -> int:
         print(f"Loading the core '{settings.core}' and the memory in {settings.data_dir} …", flush=True)
         try:
             parts = build(settings)
-        except MemoryFault as error:
+        except (MemoryFault, EngineError, UnknownCore) as error:
             print(f"cogcore: {error}", file=sys.stderr)
             return 1
         watch_ingest(parts.memory, DEFAULT_STORE)

@@ -40,11 +40,14 @@ async def connected(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
             return
     print(f"No server runs at {base}: opening {settings.data_dir} here …", file=sys.stderr, flush=True)
     # Loads torch, for which a client of a running server need not wait.
+    from app.cores.load import UnknownCore
+    from app.engine.types import EngineError
     from app.main import build, create_app
+    from index.errors import MemoryFault
 
     try:
         parts = build(settings)
-    except Exception as error:
+    except (MemoryFault, EngineError, UnknownCore) as error:
         raise ServerError(str(error)) from error
     try:
         options["transport"] = httpx.ASGITransport(create_app(parts))

@@ -1,0 +1,150 @@
+"""A client that hangs up frees the engine, streamed and whole, while the others are served. And what fails midway."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+
+from app.api import Parts
+from app.cores.load import TINY_FOLDER, Core, load_tokenizer
+from app.cores.profiles import PROFILES
+from app.engine.types import EngineBusy, RequestFailed, Sampling, Token
+from app.settings import read
+from index.memory import Memory
+from tests.api.live import live
+from tests.fakes import HashedWords, ScriptedEngine
+
+Serving = Callable[[ScriptedEngine], AbstractContextManager[str]]
+UNSURE = -20.0
+ASK = {"model": "cogcore", "messages": [{"role": "user", "content": "Tell me a story"}], "max_tokens": 50_000}
+
+
+def endless(turns: int) -> ScriptedEngine:
+    """An engine that sees no need to search and talks for a very long time."""
+    return ScriptedEngine([[300] * 100_000] * turns, [UNSURE] * turns, context_length=200_000)
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Serving:
+    @contextmanager
+    def start(engine: ScriptedEngine) -> Iterator[str]:
+        core = Core("scripted", load_tokenizer(TINY_FOLDER), PROFILES["tiny"], engine)
+        with live(Parts(core, Memory(tmp_path, HashedWords()), read(data_dir=tmp_path))) as base_url:
+            yield base_url
+
+    return start
+
+
+def until(true: Callable[[], bool], seconds: float = 5) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if true():
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def test_a_stream_that_is_left(serving: Serving) -> None:
+    engine = endless(2)
+    with serving(engine) as base_url, httpx.Client(base_url=base_url, timeout=30) as client:
+        with client.stream("POST", "/v1/chat/completions", json={**ASK, "stream": True}) as staying:
+            lines = staying.iter_lines()
+            with client.stream("POST", "/v1/chat/completions", json={**ASK, "stream": True}) as leaving:
+                assert next(leaving.iter_lines()).startswith("data: ")
+                assert until(lambda: engine.running == 2)
+            assert until(lambda: engine.running == 1), "the engine writes on for nobody"
+            # The other one is served as before.
+            texts = [json.loads(line[6:]) for line, _ in zip(lines, range(40), strict=False) if line]
+            assert any(chunk["choices"][0]["delta"].get("content") for chunk in texts)
+            assert engine.running == 1
+        assert until(lambda: engine.running == 0)
+        assert client.get("/health").status_code == 200
+
+
+def test_a_whole_answer_that_is_left(serving: Serving) -> None:
+    engine = endless(1)
+    with serving(engine) as base_url:
+        host, port = httpx.URL(base_url).host, httpx.URL(base_url).port
+        body = json.dumps(ASK).encode()
+        with socket.create_connection((host, port)) as caller:
+            head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            caller.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert until(lambda: engine.running == 1)
+        assert until(lambda: engine.running == 0), "the engine writes on for nobody"
+
+
+def test_many_that_leave_while_others_stay(serving: Serving) -> None:
+    engine = endless(12)
+    with serving(engine) as base_url:
+
+        def leave() -> None:
+            url = f"{base_url}/v1/chat/completions"
+            with httpx.stream("POST", url, json={**ASK, "stream": True}, timeout=30) as answer:
+                next(answer.iter_lines())
+
+        leaving = [threading.Thread(target=leave) for _ in range(10)]
+        for thread in leaving:
+            thread.start()
+        with httpx.Client(base_url=base_url, timeout=30) as client:
+            short = client.post("/v1/chat/completions", json={**ASK, "max_tokens": 30})
+        for thread in leaving:
+            thread.join()
+        assert short.json()["choices"][0]["finish_reason"] == "length"
+        assert until(lambda: engine.running == 0)
+
+
+class Failing(ScriptedEngine):
+    """Breaks after some tokens, as an engine does whose logits are no numbers."""
+
+    async def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
+        count = 0
+        async for token in super().generate(prompt, sampling, key=key):
+            yield token
+            count += 1
+            if count == 30:
+                raise RequestFailed("the logits are no numbers")
+
+
+class Full(ScriptedEngine):
+    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> list[float]:
+        raise EngineBusy("64 requests wait already", 1.5)
+
+
+def test_a_failure_midway(serving: Serving) -> None:
+    engine = Failing([[300] * 1000] * 3, [UNSURE] * 3)
+    with serving(engine) as base_url:
+        with httpx.stream("POST", f"{base_url}/v1/chat/completions", json={**ASK, "stream": True}) as answer:
+            lines = [line for line in answer.iter_lines() if line]
+        assert lines[-1] == "data: [DONE]"
+        error = json.loads(lines[-2].removeprefix("data: "))["error"]
+        assert (error["code"], error["type"], set(error)) == (
+            "engine_error",
+            "server_error",
+            {"message", "type", "param", "code"},
+        )
+        client = OpenAI(base_url=f"{base_url}/v1", api_key="none", max_retries=0)
+        with pytest.raises(openai.APIError, match="no numbers"):
+            list(
+                client.chat.completions.create(
+                    model="cogcore", messages=[{"role": "user", "content": "Hi"}], stream=True
+                )
+            )
+        with pytest.raises(openai.InternalServerError, match="no numbers"):
+            client.chat.completions.create(model="cogcore", messages=[{"role": "user", "content": "Hi"}])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_full_queue(serving: Serving, stream: bool) -> None:
+    with serving(Full()) as base_url:
+        answer = httpx.post(f"{base_url}/v1/chat/completions", json={**ASK, "stream": stream})
+    assert answer.status_code == 429
+    assert (answer.headers["retry-after"], answer.headers["retry-after-ms"]) == ("2", "1500")
+    assert answer.json()["error"]["code"] == "rate_limit_exceeded"
