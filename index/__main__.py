@@ -24,11 +24,12 @@ from index.types import Hit
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
+        files = find_files(given.paths) if given.command == "add" else []  # before the models take their seconds
         reader = load_reader() if given.command == "search" and given.rerank else None
         with closing(Memory(given.data, load_embedder(given.embedder), reader)) as memory:
             match given.command:
                 case "add":
-                    return add(memory, given.store, given.paths)
+                    return add(memory, given.store, files)
                 case "search":
                     return search(memory, given.store, given.query, given.k)
                 case _:
@@ -38,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def add(memory: Memory, store: str, paths: Sequence[Path]) -> int:
-    files = find_files(paths)
+def add(memory: Memory, store: str, files: Sequence[Path]) -> int:
     try:
         memory.store(store)
     except StoreNotFound:

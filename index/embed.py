@@ -18,6 +18,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
+from transformers.utils import logging as transformers_logging
 
 from index.errors import InvalidRequest
 from index.types import Embedder, Vectors
@@ -33,6 +34,7 @@ BATCH_TEXTS = 64
 def load_embedder(name: str = "", device: str = "cpu") -> "SentenceEmbedder":
     """The packaged model for an empty name, else a folder or an id of the local Hugging Face cache."""
     folder = _folder(name)
+    transformers_logging.disable_progress_bar()  # loading takes a second, and a server's log is no place for bars
     try:
         model = SentenceTransformer(str(folder), device=device, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:

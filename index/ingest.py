@@ -119,8 +119,10 @@ class Ingest:
     def _do(self, job: Job) -> None:
         try:
             failure = self._attempt(job)
-            # A parser that ends because the server does has found no fault with the document.
-            if failure is not None and not self._closing:
+            if self._closing:  # whatever happened may have happened because the server ends
+                with self._catalog.write() as tx:
+                    documents.release(tx, job.document)
+            elif failure is not None:
                 with self._catalog.write() as tx:
                     documents.fail(tx, job.document, failure)
         finally:
@@ -139,7 +141,7 @@ class Ingest:
                     self._publish(job, work)
         except ParseError as error:
             return Failure(error.code, str(error))
-        except Exception as error:
+        except BaseException as error:  # also a native library's panic, which is no Exception
             log.exception("could not ingest document %s (file %s)", job.document, job.file.id)
             return Failure("server_error", f"an error of the server ({type(error).__name__}); its log says more")
         return None

@@ -127,7 +127,10 @@ def waits(tx: Transaction, taken: Collection[int]) -> bool:
 
 
 def claim(tx: Transaction, taken: Collection[int]) -> Job | None:
-    """The oldest job that nobody here works on, with one more attempt on its count."""
+    """The next job that nobody here works on, with one more attempt on its count.
+
+    The oldest of those least often begun: a document that takes the process down lets all others go first.
+    """
     row = tx.execute(
         select(
             documents.c.n.label("document"),
@@ -139,7 +142,7 @@ def claim(tx: Transaction, taken: Collection[int]) -> Job | None:
         )
         .join(files)
         .where(documents.c.status == "in_progress", documents.c.n.not_in(taken))
-        .order_by(documents.c.n)
+        .order_by(documents.c.attempts, documents.c.n)
         .limit(1)
     ).first()
     if row is None:
@@ -147,6 +150,11 @@ def claim(tx: Transaction, taken: Collection[int]) -> Job | None:
     tx.execute(update(documents).where(documents.c.n == row.document).values(attempts=row.attempts + 1))
     chunking = Chunking(row.max_tokens, row.overlap)
     return Job(row.document, row.store, row.n, to_file(row), chunking, row.attempts + 1)
+
+
+def release(tx: Transaction, document: int) -> None:
+    """Put a job back that was begun and, for no fault of its own, not ended."""
+    tx.execute(update(documents).where(documents.c.n == document).values(attempts=documents.c.attempts - 1))
 
 
 def twin(tx: Transaction, job: Job) -> Place | None:
@@ -215,7 +223,7 @@ def _places(tx: Transaction, condition: ColumnElement[bool]) -> list[Place]:
     rows = tx.execute(
         select(documents.c.n, documents.c.store, documents.c.file, documents.c.usage_bytes).where(condition)
     )
-    return [Place(*row) for row in rows.tuples()]
+    return [Place(*row) for row in rows]
 
 
 def _wanted() -> Select[*tuple[Any, ...]]:

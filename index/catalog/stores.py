@@ -107,7 +107,7 @@ def batch(tx: Transaction, store: int, batch_id: str) -> Batch:
     counted = tx.execute(
         select(documents.c.status, func.count()).where(documents.c.batch == n).group_by(documents.c.status)
     )
-    return Batch(batch_id, row.store_id, row.created_at, _counts(dict(counted.tuples().all())))
+    return Batch(batch_id, row.store_id, row.created_at, _counts(dict(counted.all())))
 
 
 def _counts(found: Mapping[str, int]) -> dict[FileStatus, int]:
@@ -123,7 +123,7 @@ def _fill(tx: Transaction, rows: Iterable[Row[*tuple[Any, ...]]]) -> list[StoreI
     )
     counts: dict[int, dict[str, int]] = {}
     usage: dict[int, int] = {}
-    for store, status, count, size in counted.tuples():
+    for store, status, count, size in counted:
         counts.setdefault(store, {})[status] = count
         usage[store] = usage.get(store, 0) + size
     return [

@@ -1,0 +1,95 @@
+"""The command line: the real embedder and reader, no server."""
+
+from pathlib import Path
+
+import pytest
+
+from index.__main__ import main
+from index.folder import ingest_folder
+from index.memory import Memory
+from tests.index.conftest import Open
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    (folder / "sub").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    (folder / "leave.md").write_text("# Leave\n\nEveryone has thirty days of holiday a year.")
+    (folder / "sub" / "notice.txt").write_text("The notice period is six weeks.")
+    (folder / "picture.png").write_bytes(b"\x89PNG")
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 not really")
+    (folder / ".hidden" / "secret.md").write_text("never seen")
+    return folder
+
+
+def test_add_search_and_stats(docs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", str(tmp_path / "data")]
+    assert main(["add", str(docs), "--store", "handbook", *data]) == 1  # one document failed
+    shown = capsys.readouterr()
+    assert "2 added, 0 unchanged, 1 skipped, 1 failed" in shown.out
+    assert "broken.pdf: " in shown.err and "picture.png: .png is not read" in shown.err
+    assert main(["search", "How many days of holiday?", "--store", "handbook", "-k", "1", *data]) == 0
+    shown = capsys.readouterr()
+    assert "leave.md > Leave" in shown.out and "«thirty" in shown.out and "notice" not in shown.out
+    assert main(["stats", *data]) == 0
+    assert "handbook  2 searchable, 1 failed" in capsys.readouterr().out
+
+
+def test_errors_are_one_line_and_a_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", str(tmp_path / "data")]
+    assert main(["add", str(tmp_path / "nowhere"), *data]) == 1
+    assert "nowhere is neither a file nor a folder" in capsys.readouterr().err
+    assert main(["search", "words", "--store", "none", "--no-rerank", *data]) == 1
+    assert capsys.readouterr().err == "error: there is no store 'none'; list the stores to see their ids and names\n"
+    with pytest.raises(SystemExit):
+        main(["add"])
+
+
+def test_a_second_run_takes_only_what_changed(docs: Path, open_memory: Open) -> None:
+    memory = open_memory()
+    first = ingest_folder(memory, "default", docs)
+    assert {path.name for path in first.done} == {"leave.md", "notice.txt"}
+    assert [path.name for path in first.skipped] == ["picture.png"]
+    assert [path.name for path in first.failed] == ["broken.pdf"]
+    old = id_of(memory, "leave.md")
+    (docs / "leave.md").write_text("# Leave\n\nEveryone has twenty days of holiday a year.")
+    (docs / "new.md").write_text("New words.")
+    seen: list[tuple[str, str]] = []
+    second = ingest_folder(memory, "default", docs, lambda path, outcome: seen.append((path.name, outcome)))
+    assert {path.name for path in second.done} == {"leave.md", "new.md"}
+    assert [path.name for path in second.unchanged] == ["notice.txt"]
+    assert len(seen) == 5 and ("picture.png", "skipped") in seen
+    texts = [hit.chunk.text for hit in memory.search("default", "days of holiday")]
+    assert "twenty days" in texts[0] and not any("thirty" in text for text in texts)
+    assert old not in {file.id for file in memory.files(limit=100).data}
+    third = ingest_folder(memory, "default", docs)
+    assert len(third.unchanged) == 3 and not third.done
+
+
+def test_an_old_version_stays_until_the_new_one_is_readable(docs: Path, open_memory: Open) -> None:
+    memory = open_memory()
+    ingest_folder(memory, "default", docs)
+    (docs / "leave.md").write_bytes(b"")
+    assert "leave.md" in {path.name for path in ingest_folder(memory, "default", docs).failed}
+    assert "thirty" in memory.search("default", "holiday")[0].chunk.text
+    (docs / "leave.md").write_text("# Leave\n\nTwenty days of holiday.")
+    ingest_folder(memory, "default", docs)
+    named = [document for document in memory.store_files("default").data if document.filename == "leave.md"]
+    assert len(named) == 1 and named[0].status == "completed"
+
+
+def test_a_file_that_others_use_survives_its_next_version(docs: Path, open_memory: Open) -> None:
+    memory = open_memory()
+    ingest_folder(memory, "default", docs)
+    other = memory.create_store("other")
+    old = id_of(memory, "leave.md")
+    memory.attach(other.id, old)
+    memory.wait(other.id, old, 30)
+    (docs / "leave.md").write_text("# Leave\n\nTwenty days of holiday.")
+    ingest_folder(memory, "default", docs)
+    assert memory.stores_of(old) == [other.id]
+
+
+def id_of(memory: Memory, filename: str) -> str:
+    return next(document.id for document in memory.store_files("default").data if document.filename == filename)
