@@ -2,9 +2,9 @@
 
 import asyncio
 import hashlib
-import os
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
+from itertools import takewhile
 from typing import Literal
 
 import numpy as np
@@ -104,7 +104,12 @@ class ScriptedEngine:
     async def close(self) -> None:
         self.scripts.clear()
 
+    @property
+    def keys(self) -> set[str]:
+        """All keys that were given."""
+        return set(self._seen)
+
     def _reused(self, prompt: Sequence[int], key: str) -> int:
         """The longest beginning of the prompt that was seen before under this key; the last id is always new."""
-        seen = (len(os.path.commonprefix([old, list(prompt)[:-1]])) for old in self._seen.get(key, []))
-        return max(seen, default=0)
+        pairs = (zip(old, prompt[:-1], strict=False) for old in self._seen.get(key, []))
+        return max((sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both)) for both in pairs), default=0)

@@ -37,7 +37,7 @@ class Renderer:
         Templates that rewrite what they have rendered before give other ids, and cost a prefill.
         """
         text = self._text(self._fit(messages), tools)
-        before = self.tokenizer.decode(so_far, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        before = str(self.tokenizer.decode(list(so_far), skip_special_tokens=False, clean_up_tokenization_spaces=False))
         if not text.startswith(before):
             return self._encode(text)
         return [*so_far, *self._encode(text[len(before) :])]
@@ -47,8 +47,8 @@ class Renderer:
 
     def _text(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
         text = self.tokenizer.apply_chat_template(
-            list(messages),
-            tools=list(tools) or None,
+            [dict(message) for message in messages],
+            tools=[dict(tool) for tool in tools] or None,
             tokenize=False,
             add_generation_prompt=True,
             **self.profile.template,

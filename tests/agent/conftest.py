@@ -1,6 +1,6 @@
 """A small memory and the embedded core's tokenizer, for turns whose core is scripted."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from index.memory import Memory
 from tests.fakes import HashedWords, ScriptedEngine
 
 DOCUMENTS = {
-    "pump.md": "# Pump P-100\n\nThe pump was built in Köln. Its tank holds 12.5 litres\nof oil (grade 40). Change it yearly.",
+    "pump.md": "# Pump P-100\n\nBuilt in Köln. Its tank holds 12.5 litres\nof oil (grade 40). Change it yearly.",
     "bridge.md": "# The bridge\n\nThe bridge opened in 1969. Anna Weber designed it.",
     "twin.md": "# Twins\n\nThe first gate is red. The second gate is red too.",
 }
@@ -53,7 +53,7 @@ class Stage:
     async def play(self, turn: Turn, engine: ScriptedEngine) -> list[Event]:
         return [event async for event in self.open(turn, engine)]
 
-    async def open(self, turn: Turn, engine: ScriptedEngine) -> AsyncIterator[Event]:
+    async def open(self, turn: Turn, engine: ScriptedEngine) -> AsyncGenerator[Event]:
         self.engine = engine
         async with aclosing(
             answer(turn, Core("scripted", self.tokenizer, self.profile, engine), self.memory)

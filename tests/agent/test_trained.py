@@ -218,5 +218,5 @@ async def test_closing_frees_the_engine_at_every_event(trained: Stage) -> None:
         events = trained.open(asked(question), engine)
         for _ in range(stop_after):
             await anext(events)
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
         assert engine.running == 0

@@ -1,0 +1,127 @@
+"""The loop on the real engine, with a core that has learned nothing: whatever it prefers, it keeps its protocol."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from app.agent.events import Cited, Decided, Done, Searched, Text
+from app.agent.loop import answer
+from app.agent.turn import Policy, Turn
+from app.cores.load import TINY_FOLDER, Core, load_core
+from app.engine.types import Sampling
+from index.memory import Memory
+
+IDLE = "I do not know: nothing in the memory answers this."
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = Path(tmp_path_factory.mktemp("core"))
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=8192,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        head_dim=16,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        initializer_range=0.5,
+    )
+    config.cogcore_profile = "tiny"
+    Qwen3ForCausalLM(config).save_pretrained(made)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(TINY_FOLDER / name, made)
+    return made
+
+
+@pytest_asyncio.fixture
+async def core(folder: Path) -> AsyncIterator[Core]:
+    made = load_core(str(folder), max_sequences=4)
+    yield made
+    await made.engine.close()
+
+
+async def play(turn: Turn, core: Core, memory: Memory) -> tuple[str, list[object]]:
+    async with aclosing(answer(turn, core, memory)) as stream:
+        events: list[object] = [event async for event in stream]
+    return "".join(e.text for e in events if isinstance(e, Text)), events
+
+
+async def test_only_the_protocol_comes_out(core: Core, memory: Memory) -> None:
+    question = "How much oil does the pump hold, and who built it?"
+    policy = Policy(choice="required", abstain_below=0.0)
+    turns = [
+        Turn(
+            [{"role": "user", "content": question}],
+            stores=["default"],
+            policy=policy,
+            sampling=Sampling(temperature=1.0, seed=seed, max_tokens=900),
+        )
+        for seed in range(6)
+    ]
+    finished = 0
+    for text, events in await asyncio.gather(*(play(turn, core, memory) for turn in turns)):
+        (searched,) = [e for e in events if isinstance(e, Searched)]
+        assert searched.query in question
+        (done,) = [e for e in events if isinstance(e, Done)]
+        if done.finish_reason == "length":
+            continue
+        finished += 1
+        (cited,) = [e for e in events if isinstance(e, Cited)]
+        assert done.answer is not None
+        assert text.startswith(f"The answer is {done.answer} [")
+        assert memory.text(cited.hit.chunk.file_id)[cited.start : cited.end] == cited.quote
+        assert done.answer in " ".join(cited.quote.split())
+    assert finished
+
+
+async def test_its_doubt_is_believed(core: Core, memory: Memory) -> None:
+    turn = Turn([{"role": "user", "content": "Who built it?"}], stores=["default"], policy=Policy(choice="required"))
+    text, events = await play(turn, core, memory)
+    (done,) = [e for e in events if isinstance(e, Done)]
+    assert text == IDLE
+    assert done.abstained
+    assert done.confidence < 0.5
+
+
+async def test_the_second_round_reads_only_what_is_new(core: Core, memory: Memory) -> None:
+    turn = Turn([{"role": "user", "content": "Who built it?"}], stores=["default"], policy=Policy(choice="required"))
+    _, events = await play(turn, core, memory)
+    (done,) = [e for e in events if isinstance(e, Done)]
+    first, second = done.rounds[0], done.rounds[-1]
+    assert first.cached >= first.prompt - 80  # the need was read on this prompt, the opening is new
+    assert second.cached >= first.prompt + first.generated
+
+
+async def test_talk_is_free_and_ends(core: Core, memory: Memory) -> None:
+    turn = Turn(
+        [{"role": "user", "content": "Hi"}], policy=Policy(need_threshold=1.0), sampling=Sampling(max_tokens=80)
+    )
+    _, events = await play(turn, core, memory)
+    assert [e.searches for e in events if isinstance(e, Decided)] == [False]
+    assert isinstance(events[-1], Done)
+
+
+async def test_closing_leaves_no_request_behind(core: Core, memory: Memory) -> None:
+    turn = Turn([{"role": "user", "content": "Hi"}], policy=Policy(need_threshold=1.0))
+    events = answer(replace(turn, sampling=Sampling(max_tokens=500)), core, memory)
+    for _ in range(3):
+        await anext(events)
+    await events.aclose()
+    for _ in range(100):
+        usage = core.engine.usage()  # type: ignore[attr-defined]
+        if usage.running == usage.waiting == 0:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("a request still runs")
