@@ -5,10 +5,13 @@ is what lets others copy them. Only equal keys share. No paging: a slot reserves
 system commits its pages only as they are written). Not thread-safe: the engine's thread owns it.
 """
 
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 
 class KVCache:
@@ -18,14 +21,12 @@ class KVCache:
         self, layers: int, slots: int, kv_heads: int, context: int, head_dim: int, dtype: torch.dtype, device: str
     ) -> None:
         # Zeros, not empty: a masked row is multiplied by 0, and 0 · NaN from old memory would be NaN.
-        self.data = torch.zeros(layers, slots, 2 * kv_heads, context, head_dim, dtype=dtype, device=device)
+        self.data = _zeros((layers, slots, 2 * kv_heads, context, head_dim), dtype, device)
         self.layers = list(self.data)
         self.kv_heads = kv_heads
         self.context = context
         # [layer][slot] -> (keys, values), each [1, kv_heads, context, head_dim]; made once, they cost microseconds.
-        self.views = [
-            [(slot[None, :kv_heads], slot[None, kv_heads:]) for slot in layer] for layer in self.layers
-        ]  # fmt: skip
+        self.views = [[(slot[None, :kv_heads], slot[None, kv_heads:]) for slot in layer] for layer in self.layers]
 
     def copy(self, source: int, target: int, count: int) -> None:
         self.data[:, target, :, :count] = self.data[:, source, :, :count]
@@ -90,6 +91,14 @@ class Slots:
         slot.busy = False
         self._clock += 1
         slot.used = self._clock
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Tensor:
+    if device != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    # torch.zeros writes every page at once; a fresh private mapping is zero and costs memory only where it is written.
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    return torch.frombuffer(mmap.mmap(-1, math.prod(shape) * dtype.itemsize, flags=flags), dtype=dtype).view(shape)
 
 
 def _age(slot: Slot) -> tuple[bool, int]:

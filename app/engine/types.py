@@ -16,7 +16,7 @@ class EngineError(Exception):
 
 
 class PromptTooLong(EngineError):
-    """Prompt and requested tokens do not fit the context."""
+    """The prompt leaves no room for one token in the context, or it and the continuation to score do not fit."""
 
 
 class InvalidPrompt(EngineError):

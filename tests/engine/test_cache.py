@@ -1,8 +1,11 @@
 """Slots: what one holds is always true, keys never mix, and nobody's running sequence is touched."""
 
+import resource
+from pathlib import Path
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.engine.cache import KVCache, Slot, Slots, common_prefix
@@ -27,6 +30,20 @@ def held(slots: Slots, slot: Slot) -> list[int]:
     return [int(value) - 1 for value in data[0, 0, :, 0]]
 
 
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the process' memory from Linux' /proc")
+def test_memory_is_paid_only_for_what_is_written() -> None:
+    before = resident()
+    cache = KVCache(4, 64, 8, 4096, 32, torch.bfloat16, "cpu")
+    assert cache.data.nbytes == 1 << 30
+    assert not cache.data[:, 5, :, :7].any()
+    assert resident() - before < 64 << 20
+
+
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(0, 1), max_size=20), st.lists(st.integers(0, 1), max_size=20))
 def test_common_prefix(one: list[int], other: list[int]) -> None:
     count = common_prefix(one, other)
@@ -34,6 +51,7 @@ def test_common_prefix(one: list[int], other: list[int]) -> None:
     assert count == min(len(one), len(other)) or one[count] != other[count]
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(small_ids, st.sampled_from("ab"), st.booleans(), st.integers(0, 5)), max_size=25))
 def test_what_a_slot_holds_is_true(moves: list[tuple[list[int], str, bool, int]]) -> None:
     slots = make()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from app.engine.attention import Segment
 from app.engine.local import LocalEngine
 from app.engine.types import (
     EngineBusy,
@@ -298,6 +299,28 @@ async def test_a_step_that_raises_fails_its_culprit_alone(
     await until_idle(engine)
 
 
+async def test_prompts_are_read_in_chunks_that_company_does_not_move(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most `prefill_chunk` prompt tokens a step, and the same cuts of each prompt whoever else is there."""
+    engine = start()
+    decoder = engine._scheduler.decoder
+    forward = decoder.forward
+    steps: list[list[Segment]] = []
+
+    def watched(tokens: Sequence[int], segments: Sequence[Segment], *rest: object) -> torch.Tensor:
+        steps.append(list(segments))
+        return forward(tokens, segments, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decoder, "forward", watched)
+    prompts = [ids(count, 150 + count) for count in (60, 35, 10, 6)]
+    await asyncio.gather(*(collect(engine, prompt, Sampling(max_tokens=6)) for prompt in prompts))
+    assert max(sum(s.count for s in step if s.count > 1) for step in steps) == 16
+    cuts = [[s.count for step in steps for s in step if s.slot == slot and s.count > 1] for slot in range(4)]
+    assert sorted(cuts, key=sum, reverse=True) == [[16, 16, 16, 12], [16, 16, 3], [10], [6]]
+    assert any({s.count > 1 for s in step} == {True, False} for step in steps)  # prefill and decode share steps
+
+
 async def test_our_own_bug_ends_every_request(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = start(max_sequences=1)
     gate = Gate()
@@ -365,7 +388,7 @@ moves = st.lists(
 
 
 @given(moves)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_slots_are_conserved_whatever_clients_do(
     engine: LocalEngine, reference: PreTrainedModel, sequence: list[tuple[int, int, str, int | None, int]]
 ) -> None:

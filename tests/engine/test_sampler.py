@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.engine.sampler import FEW, Sampler, check
@@ -18,7 +18,7 @@ PROBABILITIES = [0.4, 0.3, 0.15, 0.1, 0.05]
 LOGITS = torch.tensor(PROBABILITIES).log() + 3.0
 
 
-def draw(sampling: Sampling, count: int = 4000, logits: torch.Tensor = LOGITS) -> dict[int, float]:
+def draw(sampling: Sampling, count: int = 1500, logits: torch.Tensor = LOGITS) -> dict[int, float]:
     sampler = Sampler(replace(sampling, temperature=sampling.temperature or 1.0, seed=7), len(logits))
     counts = Counter(sampler.pick(logits) for _ in range(count))
     return {token: times / count for token, times in counts.items()}
@@ -26,7 +26,7 @@ def draw(sampling: Sampling, count: int = 4000, logits: torch.Tensor = LOGITS) -
 
 def close(got: dict[int, float], weights: dict[int, float]) -> bool:
     total = sum(weights.values())
-    return got.keys() == weights.keys() and all(abs(got[t] - w / total) < 0.03 for t, w in weights.items())
+    return got.keys() == weights.keys() and all(abs(got[t] - w / total) < 0.05 for t, w in weights.items())
 
 
 def test_temperature() -> None:
@@ -47,6 +47,7 @@ def test_top_k_top_p_min_p() -> None:
     assert close(draw(Sampling(top_k=3, top_p=0.5)), {0: 0.4, 1: 0.3})
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.floats(0.01, 0.999), st.integers(0, 50))
 def test_top_p_on_a_large_vocabulary(top_p: float, seed: int) -> None:
     """The quick way over a few candidates and the sort of all agree with the definition."""
