@@ -118,13 +118,14 @@ class _Source:
     ends: dict[int, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bytes", self.text.encode())
         byte = char = 0
         for word in WORD.finditer(self.text):
             byte += len(self.text[char : word.start()].encode())
             self.starts[byte] = char = word.start()
             byte += len(word.group().encode())
             self.ends[byte] = char = word.end()
+        # Nothing after the last word: a span that went on there could not end.
+        object.__setattr__(self, "bytes", self.text[:char].encode())
 
 
 class GrammarMask:

@@ -46,7 +46,7 @@ def parts(text: str, spaced: bool, rng: Random) -> tuple[int, int, str]:
     return start, end, (" " if spaced else "") + text[start:end]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(texts.filter(WORD.search), min_size=1, max_size=4), st.integers(0, 2**32))
 def test_accepted_paths_are_in_the_grammar(excerpts: list[str], seed: int) -> None:
     mask = GrammarMask(grammar.judge(excerpts), vocabulary)
@@ -63,7 +63,7 @@ def test_accepted_paths_are_in_the_grammar(excerpts: list[str], seed: int) -> No
             assert text == grammar.FOUND.format(n) + " " + words + grammar.CITE.format(n)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(texts.filter(WORD.search), st.booleans(), st.integers(0, 2**32))
 def test_canonical_tokens_of_each_segment_are_accepted(text: str, spaced: bool, seed: int) -> None:
     start, end, written = parts(text, spaced, Random(seed))
@@ -77,7 +77,7 @@ def test_canonical_tokens_of_each_segment_are_accepted(text: str, spaced: bool, 
     assert Path(0, (Found(0, start, end),)) in mask.paths([*ids, vocabulary.end])
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(texts.filter(lambda t: WORD.search(grammar.escaped(t))), st.integers(0, 2**32))
 def test_queries_are_json(text: str, seed: int) -> None:
     mask = GrammarMask(grammar.first_round(text, others=False), vocabulary, given=encoded(grammar.SEARCH))
@@ -146,3 +146,11 @@ def test_an_impossible_alternative_is_left_out() -> None:
     mask = GrammarMask(grammar.first_round("   "), vocabulary)
     assert mask.paths(encoded(grammar.TALK) + encoded("Hello."))
     assert list(mask(encoded(grammar.SEARCH))) == [vocabulary.end]
+
+
+def test_spaces_around_the_words_are_no_dead_end() -> None:
+    mask, rng = (
+        GrammarMask(grammar.first_round(" When? \n ", others=False), vocabulary, encoded(grammar.SEARCH)),
+        Random(0),
+    )
+    assert all(decoded(walk(mask, rng)).endswith(grammar.CALL_END) for _ in range(50))
