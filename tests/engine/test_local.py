@@ -1,88 +1,34 @@
-"""The engine as its callers meet it: streams, company, reuse, limits, cancellation, faults, the end."""
+"""The engine as its callers meet it: streams, company, reuse, limits, cancellation."""
 
 import asyncio
-import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from pathlib import Path
-from shutil import copytree
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from app.engine.attention import Segment
 from app.engine.local import LocalEngine
 from app.engine.types import (
     EngineBusy,
-    EngineClosed,
     InvalidPrompt,
     InvalidSampling,
     PromptTooLong,
-    RequestFailed,
     Sampling,
-    Token,
 )
 from tests.engine.checkpoints import VOCAB
-from tests.engine.conftest import Checkpoint
+from tests.engine.client import Gate, collect, greedy, ids, numbers, until_idle
 
 Start = Callable[..., LocalEngine]
-
-
-def ids(count: int, seed: int = 0) -> list[int]:
-    return torch.randint(0, VOCAB - 4, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
-
-
-async def collect(engine: LocalEngine, prompt: Sequence[int], sampling: Sampling, key: str = "") -> list[Token]:
-    return [token async for token in engine.generate(prompt, sampling, key=key)]
-
-
-def numbers(tokens: Sequence[Token]) -> list[int]:
-    return [token.id for token in tokens]
-
-
-def greedy(model: PreTrainedModel, prompt: list[int], count: int) -> list[int]:
-    out = model.generate(  # type: ignore[operator]
-        torch.tensor([prompt]),
-        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-        max_new_tokens=count,
-        do_sample=False,
-        pad_token_id=0,
-    )
-    found: list[int] = out[0, len(prompt) :].tolist()
-    return found
 
 
 def log_probabilities(model: PreTrainedModel, tokens: list[int]) -> torch.Tensor:
     with torch.no_grad():
         logits: torch.Tensor = model(torch.tensor([tokens])).logits[0]
     return logits.log_softmax(-1)
-
-
-async def until_idle(engine: LocalEngine) -> None:
-    def watch() -> None:
-        end = time.monotonic() + 5
-        while (engine.usage().running or engine.usage().waiting) and time.monotonic() < end:
-            time.sleep(0.001)
-
-    await asyncio.to_thread(watch)
-    assert (engine.usage().running, engine.usage().waiting) == (0, 0)
-    assert engine.usage().free_slots == engine.usage().slots
-
-
-class Gate:
-    """A mask that holds the engine's thread until opened: the way to look at a moment in between."""
-
-    def __init__(self) -> None:
-        self.reached, self.open = threading.Event(), threading.Event()
-
-    def __call__(self, generated: Sequence[int]) -> None:
-        self.reached.set()
-        self.open.wait(5)
 
 
 async def test_greedy_is_the_references_in_any_company(start: Start, reference: PreTrainedModel) -> None:
@@ -234,71 +180,6 @@ async def test_a_full_queue_is_refused_with_a_time(start: Start) -> None:
     assert [len(tokens) for tokens in await asyncio.gather(running, *waiting[1:])] == [2, 2, 2]
 
 
-async def test_a_bad_mask_fails_alone(engine: LocalEngine, reference: PreTrainedModel) -> None:
-    def breaks(generated: Sequence[int]) -> Sequence[int]:
-        if len(generated) == 3:
-            raise KeyError("our own bug")
-        return [1, 2, 3]
-
-    bad = collect(engine, ids(20, 120), Sampling(max_tokens=9, mask=breaks))
-    empty = collect(engine, ids(21, 121), Sampling(max_tokens=9, mask=lambda generated: []))
-    good = collect(engine, ids(22, 122), Sampling(max_tokens=15))
-    failed, none, fine = await asyncio.gather(bad, empty, good, return_exceptions=True)
-    assert isinstance(failed, RequestFailed)
-    assert isinstance(failed.__cause__, KeyError)
-    assert isinstance(none, RequestFailed)
-    assert "allows no token" in str(none)
-    assert isinstance(fine, list)
-    assert numbers(fine) == greedy(reference, ids(22, 122), 15)
-    await until_idle(engine)
-
-
-async def test_poisoned_weights_fail_only_who_meets_them(
-    checkpoint: Callable[[str], Checkpoint], tmp_path: Path, start: Start, reference: PreTrainedModel
-) -> None:
-    folder = Path(copytree(checkpoint("qwen3")[0], tmp_path / "poisoned"))
-    tensors = load_file(folder / "model.safetensors")
-    tensors["model.embed_tokens.weight"][96] = torch.nan
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    engine = start(folder, max_sequences=2)
-    for _ in range(3):  # slots are used again: the poison must not stay in one
-        poisoned = collect(engine, [1, 96, 2], Sampling(max_tokens=5))
-        fine = collect(engine, ids(20, 130), Sampling(max_tokens=15), key="fine")
-        failed, tokens, scored = await asyncio.gather(
-            poisoned, fine, engine.score([1, 96], [2, 3]), return_exceptions=True
-        )
-        assert isinstance(failed, RequestFailed)
-        assert isinstance(scored, RequestFailed)
-        assert isinstance(tokens, list)
-        assert numbers(tokens) == greedy(reference, ids(20, 130), 15)
-    assert numbers(await collect(engine, [1, 2], Sampling(max_tokens=5))) == greedy(reference, [1, 2], 5)
-
-
-async def test_a_step_that_raises_fails_its_culprit_alone(
-    start: Start, reference: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = start()
-    decoder = engine._scheduler.decoder
-    forward = decoder.forward
-
-    def fails_on_95(tokens: Sequence[int], *rest: object) -> torch.Tensor:
-        if 95 in tokens:
-            raise RuntimeError("device fault")
-        return forward(tokens, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(decoder, "forward", fails_on_95)
-    good = [collect(engine, ids(30, seed), Sampling(max_tokens=12)) for seed in (140, 141)]
-    bad = collect(engine, [*ids(30, 142), 95], Sampling(max_tokens=12))
-    first, failed, second = await asyncio.gather(good[0], bad, good[1], return_exceptions=True)
-    assert isinstance(failed, RequestFailed)
-    assert "device fault" in str(failed)
-    assert isinstance(first, list)
-    assert isinstance(second, list)
-    assert numbers(first) == greedy(reference, ids(30, 140), 12)
-    assert numbers(second) == greedy(reference, ids(30, 141), 12)
-    await until_idle(engine)
-
-
 async def test_prompts_are_read_in_chunks_that_company_does_not_move(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,48 +200,6 @@ async def test_prompts_are_read_in_chunks_that_company_does_not_move(
     cuts = [[s.count for step in steps for s in step if s.slot == slot and s.count > 1] for slot in range(4)]
     assert sorted(cuts, key=sum, reverse=True) == [[16, 16, 16, 12], [16, 16, 3], [10], [6]]
     assert any({s.count > 1 for s in step} == {True, False} for step in steps)  # prefill and decode share steps
-
-
-async def test_our_own_bug_ends_every_request(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = start(max_sequences=1)
-    gate = Gate()
-    tasks = [asyncio.create_task(collect(engine, [5], Sampling(max_tokens=3, mask=gate))) for _ in range(3)]
-    await asyncio.to_thread(gate.reached.wait, 5)
-
-    def bug() -> None:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(engine._scheduler, "_plan", bug)
-    gate.open.set()
-    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-        assert isinstance(outcome, EngineClosed)
-        assert "ZeroDivisionError" in str(outcome)
-    with pytest.raises(EngineClosed, match="has died"):
-        await collect(engine, [1], Sampling())
-
-
-async def test_close_finishes_what_it_accepted_and_refuses_more(start: Start) -> None:
-    engine = start(max_sequences=1)
-    tasks = [asyncio.create_task(collect(engine, [6, seed], Sampling(max_tokens=20))) for seed in range(3)]
-    await asyncio.sleep(0)
-    await engine.close()
-    assert [len(await task) for task in tasks] == [20, 20, 20]
-    with pytest.raises(EngineClosed, match="shutting down"):
-        await collect(engine, [1], Sampling())
-    with pytest.raises(EngineClosed, match="shutting down"):
-        await engine.score([1], [2])
-    await engine.close()
-
-
-async def test_close_fails_what_takes_too_long(start: Start) -> None:
-    engine = start(max_sequences=1)
-    gate = Gate()
-    tasks = [asyncio.create_task(collect(engine, [7], Sampling(max_tokens=200, mask=gate))) for _ in range(2)]
-    await asyncio.to_thread(gate.reached.wait, 5)
-    asyncio.get_running_loop().call_later(0.2, gate.open.set)
-    await engine.close(grace=0.05)
-    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-        assert isinstance(outcome, EngineClosed)
 
 
 def test_several_event_loops_and_one_that_goes_away(engine: LocalEngine) -> None:
