@@ -53,8 +53,8 @@ def build_model(tokenizer: PreTrainedTokenizerBase, shape: Mapping[str, Any]) ->
 
 
 def batch(rows: Sequence[Row], pad: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and weights, both [rows, longest], padded on the right with weight 0."""
-    longest = max(len(row.ids) for row in rows)
+    """Ids and weights, both [rows, longest], padded on the right with weight 0 to one of few lengths."""
+    longest = -(-max(len(row.ids) for row in rows) // 32) * 32  # kernels are compiled and kept per length
     ids = torch.full((len(rows), longest), pad)
     weights = torch.zeros(len(rows), longest)
     for n, row in enumerate(rows):

@@ -4,12 +4,13 @@ Each draw depends on the seed and the step alone, so a run that resumes sees wha
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
 from app.agent.prompt import Message, excerpt
-from app.train.calc_tmp import calculate
+from app.agent.tools import calculate
 from app.cores import grammar
 from app.train.rows import Row, Turns
 from app.train.smalltalk import reply, small_talk, typed
@@ -186,11 +187,15 @@ def _hit(text: str, mark: Mark) -> Hit:
 
 def _simulated(rng: Random, text: str, gold: tuple[int, int] | None) -> Mark:
     """A mark such as the reader might make: mostly right on the answering passage, mostly unsure elsewhere."""
-    if gold and rng.random() < 0.78:
-        return Mark(*gold, probability=1 - abs(rng.gauss(0, 0.3)) % 1)
+    if gold and rng.random() < 0.8:
+        return Mark(*gold, probability=_sigmoid(rng.gauss(1.2, 1.5)))
     starts = [n for n, (a, b) in enumerate(zip(" " + text, text, strict=False)) if a == " " and b.isalnum()]
     start = rng.choice(starts or [0])
     end = min(start + rng.randint(3, 30), len(text))
     while end < len(text) and text[end].isalnum():
         end += 1
-    return Mark(start, end, abs(rng.gauss(0.15 if gold else 0, 0.25)) % 1)
+    return Mark(start, end, _sigmoid(rng.gauss(-0.5 if gold else -3.0, 1.8)))
+
+
+def _sigmoid(value: float) -> float:
+    return 1.0 / (1.0 + math.exp(-value))
