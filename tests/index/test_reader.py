@@ -15,6 +15,9 @@ WEIGHTS = Path(__file__).parents[2] / "index" / "weights" / "reader"
 CANTEEN = "The canteen on the third floor opens at 7:30 in the morning. Lunch is served until 14:15."
 FOUNDED = "Halvorsen Pumps was founded in 1962 by Ingrid Halvorsen in a shed outside Bergen, with two employees."
 ROW = "Plan: Pro; Seats: 25; Price per month: 49 EUR."
+TABLE = f"""Plan: Free; Seats: 3; Price per month: 0 EUR.
+{ROW}
+Plan: Enterprise; Seats: 500; Price per month: 199 EUR."""
 BACKUP = "Backups are taken every night at 02:00 and kept for 35 days. Restoring one takes about twenty minutes."
 MÜLLER = "Naïve café 🎈 «Größe» — das Büro in 東京: the Tokyo office is led by Zoë Müller-Ångström since 2019. 🙂"
 
@@ -45,6 +48,31 @@ def test_the_answer_is_marked_and_probable(reader: Reader, question: str, passag
     assert answer in marked(passage, mark)
     assert len(marked(passage, mark)) <= len(answer) + 25
     assert mark.probability > 0.5
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("How many seats does the Pro plan have?", "25"),
+        ("How many seats does the Free plan have?", "3"),
+        ("What is the price per month of the Enterprise plan?", "199 EUR"),
+        ("What is the price per month of the Pro plan?", "49 EUR"),
+    ],
+)
+def test_the_right_row_of_a_table_is_marked(reader: Reader, question: str, answer: str) -> None:
+    (mark,) = reader.read(question, [TABLE])
+    assert marked(TABLE, mark) == answer
+
+
+def test_the_words_around_a_table_are_read_too(reader: Reader) -> None:
+    passage = f"{BACKUP}\n\n{TABLE}\n\n{FOUNDED}"
+    for question, answer in [
+        ("How long are backups kept?", "35 days"),
+        ("Who founded Halvorsen Pumps?", "Ingrid Halvorsen"),
+        ("How many seats does the Pro plan have?", "25"),
+    ]:
+        (mark,) = reader.read(question, [passage])
+        assert answer in marked(passage, mark)
 
 
 def test_an_unrelated_passage_is_improbable(reader: Reader) -> None:
