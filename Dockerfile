@@ -7,7 +7,7 @@ ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 FROM ${PYTHON_IMAGE} AS build
 ARG ACCELERATOR=gpu
 ARG PIP_EXTRA_INDEX_URL=""
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_NO_CACHE_DIR=1
 SHELL ["/bin/sh", "-euc"]
 WORKDIR /src
 RUN python -m venv /opt/cogcore
@@ -20,8 +20,7 @@ COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY app/ app/
 COPY index/ index/
 RUN pip install --no-deps --no-build-isolation .; \
-    pip check; \
-    python -m compileall -q /opt/cogcore/lib
+    pip check
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="Cogcore" \
