@@ -70,7 +70,10 @@ def load_core(
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint's folder, with a chat template and an end token."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UnknownCore(f"{folder} holds no tokenizer: name a checkpoint's folder in Hugging Face format") from error
     if not tokenizer.chat_template:
         raise UnknownCore(f"{folder} has no chat template: a base model cannot hold a conversation; take its chat form")
     if tokenizer.eos_token_id is None:
