@@ -1,14 +1,15 @@
 """A parsed document cut into passages that a small reader can take in whole.
 
 A passage never crosses a heading, unless the sections on both sides are tiny. Its own headings are not part of its
-text but ride along as `headings`. With no overlap, each character of the body that is not space is in exactly one
-passage, in order; none is longer than `max_tokens` as `count_tokens` counts.
+text but ride along as `headings`. A table's row is a passage of its own. With no overlap, each character of the body
+that is not space is in exactly one passage, in order; none is longer than `max_tokens` as `count_tokens` counts.
 """
 
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from index.parse import Block, Parsed
 
@@ -115,6 +116,8 @@ def _merged(sections: Sequence[_Section], cutter: "_Cutter") -> Iterator[_Sectio
 def _joined(first: _Section, second: _Section) -> _Section | None:
     """One section of two, when the second is the first's sibling or child; the path is what they share."""
     blocks = first.blocks + second.blocks
+    if any(block.kind == "table" for block in blocks):
+        return None
     if second.path == first.path or second.path[:-1] == first.path:
         return _Section(first.path, blocks, first.lead)
     opening = first.blocks[0]
@@ -148,6 +151,17 @@ class _Cutter:
         return self._sizes[start, end]
 
     def passages(self, section: _Section) -> Iterator[Passage]:
+        for table, blocks in groupby(section.blocks, key=lambda block: block.kind == "table"):
+            part = replace(section, blocks=tuple(blocks))
+            yield from self._rows(part) if table else self._prose(part)
+
+    def _rows(self, section: _Section) -> Iterator[Passage]:
+        """Each row alone: it carries its headers, and a reader of many rows at once takes the wrong one."""
+        for number, block in enumerate(section.blocks):
+            for row in self._pieces(block, number):
+                yield self._passage(section, row.start, row.end, row.page)
+
+    def _prose(self, section: _Section) -> Iterator[Passage]:
         if self.size(section) <= self.max_tokens:
             yield self._passage(section, section.blocks[0].start, section.blocks[-1].end, section.blocks[0].page)
             return

@@ -139,12 +139,11 @@ def test_a_title_stands_over_sections_of_its_own_level() -> None:
     assert {passage.headings[0] for passage in split(parsed, words, 16)} == {"Handbook"}
 
 
-def test_tables_are_cut_between_rows_and_code_between_lines() -> None:
+def test_each_table_row_stands_alone_and_code_is_cut_between_lines() -> None:
     rows = "\n".join(f"| Plan {n} | {n} EUR. And more |" for n in range(30))
     parsed = markdown(f"| Name | Price |\n|---|---|\n{rows}")
-    passages = split(parsed, words, 30)
-    assert len(passages) > 5
-    assert all(line.startswith("Name: Plan") for p in passages for line in p.text.split("\n"))
+    assert [passage.text for passage in split(parsed, words, 30)] == parsed.text.split("\n")
+    assert parsed.text.startswith("Name: Plan 0; Price: 0 EUR.")
     code = "\n".join(f"call({n}). And(more)" for n in range(40))
     for passage in split(markdown(f"```\n{code}\n```"), words, 15):
         assert all(line.startswith("call(") for line in passage.text.split("\n"))
