@@ -58,8 +58,8 @@ def core_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id,
-        cogcore_profile="tiny",
     )
+    config.cogcore_profile = "tiny"
     torch.manual_seed(0)
     Qwen3ForCausalLM(config).save_pretrained(folder)
     return folder

@@ -26,21 +26,23 @@ def ask(settings: Settings, question: str, store: str) -> int:
 async def _ask(settings: Settings, question: str, store: str) -> None:
     messages = [{"role": "user", "content": question}]
     body = {"model": f"cogcore/{store}", "messages": messages, "stream": True}
-    printer = Printer(sys.stdout.isatty())
-    async with connected(settings) as client, client.stream("POST", "/v1/chat/completions", json=body) as response:
-        if not response.is_success:
-            await response.aread()
-            checked(response)
-        async for line in response.aiter_lines():
-            data = line.removeprefix("data: ")
-            if line.startswith("data: ") and data != "[DONE]":
-                printer.take(json.loads(data))
+    async with connected(settings) as (client, links):
+        printer = Printer(sys.stdout.isatty(), links)
+        async with client.stream("POST", "/v1/chat/completions", json=body) as response:
+            if not response.is_success:
+                await response.aread()
+                checked(response)
+            async for line in response.aiter_lines():
+                data = line.removeprefix("data: ")
+                if line.startswith("data: ") and data != "[DONE]":
+                    printer.take(json.loads(data))
 
 
 class Printer:
     """Chunks to text on the screen."""
 
-    def __init__(self, colours: bool) -> None:
+    def __init__(self, colours: bool, links: bool) -> None:
+        self.links = links
         self.dim, self.bold, self.plain = (DIM, BOLD, PLAIN) if colours else ("", "", "")
         self.last = ""
 
@@ -64,7 +66,8 @@ class Printer:
         print(self.plain)
         for cited in told["citations"]:
             page = f", page {cited['page']}" if cited["page"] is not None else ""
-            print(f"\n  “{cited['quote']}”\n  {self.dim}{cited['filename']}{page}: {cited['url']}{self.plain}")
+            link = f": {cited['url']}" if self.links else ""
+            print(f"\n  “{cited['quote']}”\n  {self.dim}{cited['filename']}{page}{link}{self.plain}")
         for searched in told["searches"]:
             print(f"\n{self.dim}searched for: {searched['query']}")
             for hit in searched["hits"][:3]:

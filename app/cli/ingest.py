@@ -12,7 +12,8 @@ from pathlib import Path
 
 import httpx
 
-from app.cli.server import Progress, ServerError, Wire, call, connected, everything
+from app.cli.progress import Progress
+from app.cli.server import ServerError, Wire, call, connected, everything
 from app.settings import Settings
 from index.folder import find_files
 from index.parse import FORMATS
@@ -54,7 +55,7 @@ def ingest(settings: Settings, folder: Path, store: str) -> int:
 async def _ingest(settings: Settings, folder: Path, name: str) -> Summary:
     summary = Summary()
     paths = _readable(folder, summary)
-    async with connected(settings) as client:
+    async with connected(settings) as (client, _):
         store = await _store(client, name)
         members = await everything(client, f"/v1/vector_stores/{store}/files")
         known = {m["attributes"]["path"]: m for m in members if "path" in m["attributes"]}

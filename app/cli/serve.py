@@ -4,25 +4,26 @@ import json
 import logging
 import socket
 import sys
-import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import uvicorn
 
-from app.cli.server import Progress
+from app.cli.progress import watch
 from app.cores.load import UnknownCore
 from app.engine.types import EngineError
 from app.main import build, create_app
 from app.settings import Settings, reachable
 from index.errors import MemoryFault
-from index.memory import DEFAULT_STORE, Memory
 
 QUESTION = "For how many days is an invitation valid?"
 
 
 def serve(settings: Settings) -> int:
     """Run the server; its exit status."""
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level="WARNING", format="%(levelname)s %(name)s: %(message)s")
+    for ours in ("app", "cogcore", "index"):
+        logging.getLogger(ours).setLevel(settings.log_level.upper())
     try:
         bound = bind(settings.host, settings.port)
     except OSError as error:
@@ -39,12 +40,14 @@ def serve(settings: Settings) -> int:
         except (MemoryFault, EngineError, UnknownCore) as error:
             print(f"cogcore: {error}", file=sys.stderr)
             return 1
-        watch_ingest(parts.memory, DEFAULT_STORE)
+        watch(parts.memory)
         base = address(settings, bound.getsockname()[1])
         config = uvicorn.Config(
             create_app(parts), log_level=settings.log_level, timeout_graceful_shutdown=30, server_header=False
         )
-        Server(config, lambda: print(welcome(base, bool(settings.api_key)), flush=True)).run(sockets=[bound])
+        # An interrupt is how a server is stopped, not how it fails.
+        with suppress(KeyboardInterrupt):
+            Server(config, lambda: print(welcome(base, bool(settings.api_key)), flush=True)).run(sockets=[bound])
     return 0
 
 
@@ -81,15 +84,6 @@ def address(settings: Settings, port: int | None = None) -> str:
     return f"http://{reachable(settings.host)}:{port or settings.port}"
 
 
-def watch_ingest(memory: Memory, store: str) -> None:
-    """Show how the documents of a store become searchable, until all have."""
-    progress = Progress(f"Reading documents into '{store}'", sys.stdout)
-    while waiting := memory.store(store).counts["in_progress"]:
-        total = sum(memory.store(store).counts.values())
-        progress.show(total - waiting, total)
-        time.sleep(0.2)
-
-
 def welcome(base: str, key: bool) -> str:
     """What to try, ready to be pasted."""
     body = json.dumps({"model": "cogcore", "messages": [{"role": "user", "content": QUESTION}]})
@@ -107,7 +101,7 @@ or in Python (pip install openai):
 client = OpenAI(base_url="{base}/v1", api_key={opened})
 reply = client.chat.completions.create(model="cogcore", messages=[{{"role": "user", "content": "{QUESTION}"}}])
 print(reply.choices[0].message.content)
-print(reply.cogcore["searches"][0]["hits"][0]["quote"])
+print([cited["quote"] for cited in reply.cogcore["citations"]])
 
 Your own documents: cogcore ingest DIR --store NAME, then ask the model cogcore/NAME.
 """

@@ -4,14 +4,15 @@ Both are spoken to over the same HTTP interface, so that a command has one way o
 to one process: with a server running, nothing is opened here.
 """
 
+import asyncio
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TextIO
+from typing import Any
 
 import httpx
 
+from app.cli.progress import watch
 from app.settings import Settings, reachable
 
 Wire = dict[str, Any]
@@ -22,8 +23,8 @@ class ServerError(Exception):
 
 
 @asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the running server, or of one made here."""
+async def connected(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, bool]]:
+    """A client of the running server, or of one made here; and whether one runs, so that its links lead somewhere."""
     base = f"http://{reachable(settings.host)}:{settings.port}"
     key = settings.api_key
     options: dict[str, Any] = {
@@ -36,7 +37,7 @@ async def connected(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     }
     async with httpx.AsyncClient(**options) as client:
         if await _runs(client):
-            yield client
+            yield client, True
             return
     print(f"No server runs at {base}: opening {settings.data_dir} here …", file=sys.stderr, flush=True)
     # Loads torch, for which a client of a running server need not wait.
@@ -50,9 +51,10 @@ async def connected(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     except (MemoryFault, EngineError, UnknownCore) as error:
         raise ServerError(str(error)) from error
     try:
+        await asyncio.to_thread(watch, parts.memory)
         options["transport"] = httpx.ASGITransport(create_app(parts))
         async with httpx.AsyncClient(**options) as client:
-            yield client
+            yield client, False
     finally:
         await parts.close()
 
@@ -93,22 +95,3 @@ async def everything(client: httpx.AsyncClient, path: str) -> list[Wire]:
         found += page["data"]
         if not page["has_more"]:
             return found
-
-
-class Progress:
-    """How far the reading of documents is: one line that is rewritten, or now and then a new one in a log."""
-
-    def __init__(self, what: str, out: TextIO = sys.stderr) -> None:
-        self.what, self.out, self.told = what, out, 0.0
-
-    def show(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self.out.isatty():
-            filled = 30 * done // max(total, 1)
-            self.out.write(f"\r{self.what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total} ")
-            if done == total:
-                self.out.write("\n")
-        elif done == total or now - self.told > 2:
-            self.out.write(f"{self.what}: {done} of {total}\n")
-            self.told = now
-        self.out.flush()

@@ -1,0 +1,33 @@
+"""How far the reading of documents is, on the terminal or in a log."""
+
+import sys
+import time
+
+from index.memory import DEFAULT_STORE, Memory
+
+
+def watch(memory: Memory, store: str = DEFAULT_STORE) -> None:
+    """Show how the documents of a store become searchable, until all have."""
+    progress = Progress(f"Reading documents into '{store}'")
+    while (counts := memory.store(store).counts)["in_progress"]:
+        progress.show(sum(counts.values()) - counts["in_progress"], sum(counts.values()))
+        time.sleep(0.2)
+
+
+class Progress:
+    """How far the reading of documents is: one line that is rewritten, or now and then a new one in a log."""
+
+    def __init__(self, what: str) -> None:
+        self.what, self.out, self.told = what, sys.stderr, 0.0
+
+    def show(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self.out.isatty():
+            filled = 30 * done // max(total, 1)
+            self.out.write(f"\r{self.what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total} ")
+            if done == total:
+                self.out.write("\n")
+        elif done == total or now - self.told > 2:
+            self.out.write(f"{self.what}: {done} of {total}\n")
+            self.told = now
+        self.out.flush()

@@ -1,0 +1,184 @@
+"""The `cogcore` command, as a person runs it: against a running server, and with none."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.__main__ import main
+from app.api import Parts
+from app.cores.load import load_core
+from app.settings import read
+from index.embed import SentenceEmbedder
+from index.memory import Memory
+from index.reader import Reader
+from tests.api.live import live
+
+RIVERS = "# Rivers\n\nThe Sorne is the longest river of the valley. It is 312 kilometres long.\n"
+
+
+@pytest.fixture(scope="module")
+def parts(
+    tmp_path_factory: pytest.TempPathFactory, core_folder: Path, embedder: SentenceEmbedder, reader: Reader
+) -> Parts:
+    folder = tmp_path_factory.mktemp("served")
+    core = load_core(str(core_folder), threads=1)
+    return Parts(core, Memory(folder, embedder, reader), read(data_dir=folder, need_threshold=0, abstain_below=0))
+
+
+@pytest.fixture(scope="module")
+def running(parts: Parts) -> Iterator[str]:
+    with live(parts) as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def server(running: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COGCORE_PORT", running.rpartition(":")[2])
+    return running
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, core_folder: Path) -> None:
+    """No server, a data folder of its own, and a core that always looks things up."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        monkeypatch.setenv("COGCORE_PORT", str(free.getsockname()[1]))
+    for name, value in {"DATA_DIR": tmp_path / "data", "CORE": core_folder, "SAMPLE": "false", "THREADS": 1}.items():
+        monkeypatch.setenv(f"COGCORE_{name}", str(value))
+    monkeypatch.setenv("COGCORE_NEED_THRESHOLD", "0")
+    monkeypatch.setenv("COGCORE_ABSTAIN_BELOW", "0")
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    (folder / "below").mkdir(parents=True)
+    (folder / "below" / "rivers.md").write_text(RIVERS)
+    (folder / "bad.pdf").write_bytes(b"%PDF-1.4 broken")
+    (folder / "song.mp3").write_bytes(b"la la")
+    (folder / "empty.txt").touch()
+    (folder / ".hidden.md").write_text("secret")
+    return folder
+
+
+def test_ingest_adds_leaves_and_replaces(server: str, docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ingest", str(docs), "--store", "valley"]) == 1
+    said = capsys.readouterr().out
+    assert "1 done, 0 unchanged, 2 skipped, 1 failed" in said
+    assert re.search(r"failed .*bad\.pdf: .*PDF", said)
+    assert re.search(r"skipped .*song\.mp3: '\.mp3' is not read", said)
+    assert "empty.txt: the file is empty" in said
+    assert "hidden" not in said
+
+    (docs / "bad.pdf").unlink()
+    assert main(["ingest", str(docs), "--store", "valley"]) == 0
+    assert "0 done, 1 unchanged, 2 skipped, 0 failed" in capsys.readouterr().out
+
+    (docs / "below" / "rivers.md").write_text(RIVERS.replace("312", "315"))
+    assert main(["ingest", str(docs), "--store", "valley"]) == 0
+    assert "1 done, 0 unchanged" in capsys.readouterr().out
+    found = httpx.post(f"{server}/v1/vector_stores/valley/search", json={"query": "How long is the Sorne?"}).json()
+    texts = [hit["content"][0]["text"] for hit in found["data"]]
+    assert any("315" in text for text in texts)
+    assert not any("312" in text for text in texts)
+
+
+def test_ask_shows_search_and_source(server: str, docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (docs / "bad.pdf").unlink()
+    assert main(["ingest", str(docs), "--store", "asked"]) == 0
+    assert main(["ask", "How", "long", "is", "the", "Sorne?", "--store", "asked"]) == 0
+    said = capsys.readouterr().out
+    assert "searched for: " in said
+    assert re.search(r"“.+”\n  rivers\.md: http://127\.0\.0\.1:\d+/v1/passages/", said)
+    assert re.search(r"need \d\.\d\d, confidence \d\.\d\d", said)
+
+
+@pytest.mark.usefixtures("server")
+def test_ask_passes_on_what_the_server_says(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", "Hello", "--store", "nowhere"]) == 1
+    assert "'cogcore/nowhere' does not exist" in capsys.readouterr().err
+    assert main(["ask", " "]) == 1
+    assert "is empty" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("alone")
+def test_both_work_without_a_server(docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (docs / "bad.pdf").unlink()
+    assert main(["ingest", str(docs)]) == 0
+    assert "1 done" in capsys.readouterr().out
+    assert main(["ask", "How long is the Sorne?"]) == 0
+    out, err = capsys.readouterr()
+    assert "No server runs" in err
+    assert re.search(r"“.+”\n  rivers\.md\n", out)
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_data_folder_belongs_to_one_process(
+    tmp_path: Path, docs: Path, embedder: SentenceEmbedder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory = Memory(tmp_path / "data", embedder)
+    try:
+        assert main(["ingest", str(docs)]) == 1
+        assert f"is in use by process {os.getpid()}" in capsys.readouterr().err
+    finally:
+        memory.close()
+
+
+def test_a_port_that_another_server_has(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("COGCORE_PORT", str(taken.getsockname()[1]))
+        assert main(["serve"]) == 1
+    said = capsys.readouterr().err
+    assert "cannot listen on 127.0.0.1:" in said
+    assert "choose another COGCORE_PORT" in said
+
+
+def test_wrong_settings_and_arguments(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ingest", str(tmp_path / "nowhere")]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+    monkeypatch.setenv("COGCORE_CORES", "big")
+    assert main(["serve"]) == 2
+    assert "Did you mean COGCORE_CORE?" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["fly"])
+
+
+def test_help_loads_no_models() -> None:
+    check = "import sys, app.__main__ as m\ntry: m.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False")
+
+
+@pytest.mark.usefixtures("alone")
+def test_serve_prints_what_works(tmp_path: Path) -> None:
+    """The curl line and the Python lines, run as they are printed; then a clean stop."""
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        served = subprocess.Popen([sys.executable, "-m", "app", "serve"], stdout=out, stderr=subprocess.STDOUT)
+    try:
+        end = time.monotonic() + 240
+        while "then ask the model" not in log.read_text():
+            assert served.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        said = log.read_text()
+        curl = next(line for line in said.splitlines() if line.startswith("curl "))
+        answer = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)
+        assert '"chat.completion"' in answer.stdout
+        lines = said[said.index("from openai") :].split("\n\n")[0]
+        assert len(lines.splitlines()) == 5
+        ran = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)
+        assert len(ran.stdout.splitlines()) >= 2
+    finally:
+        served.send_signal(signal.SIGINT)
+        assert served.wait(60) == 0

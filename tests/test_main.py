@@ -1,0 +1,40 @@
+"""Where the parts meet: what a new data folder holds, and what a start that fails leaves behind."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.cores.load import UnknownCore
+from app.engine.types import UnsupportedModel
+from app.main import build, open_memory
+from app.sample import documents
+from app.settings import read
+from index.errors import FolderFault
+
+
+def test_only_a_new_memory_gets_the_sample(tmp_path: Path) -> None:
+    settings = read(data_dir=tmp_path / "data", reader="none")
+    with closing(open_memory(settings)) as memory:
+        files = memory.files(limit=100).data
+        assert {file.filename for file in files} == {path.name for path in documents()}
+        assert sum(memory.store("default").counts.values()) == len(files)
+        for file in files:
+            memory.delete_file(file.id)
+    # Who threw it away does not want it back.
+    with closing(open_memory(settings)) as memory:
+        assert memory.files().data == []
+
+
+def test_without_the_sample(tmp_path: Path) -> None:
+    with closing(open_memory(read(data_dir=tmp_path / "data", reader="none", sample=False))) as memory:
+        assert memory.files().data == []
+
+
+def test_a_core_that_cannot_be_loaded_frees_the_folder(tmp_path: Path) -> None:
+    settings = read(data_dir=tmp_path / "data", reader="none", sample=False, core=str(tmp_path))
+    for _ in range(2):
+        with pytest.raises((UnknownCore, UnsupportedModel)):
+            build(settings)
+    with closing(open_memory(settings)), pytest.raises(FolderFault, match="in use"):
+        build(settings)
