@@ -1,0 +1,50 @@
+"""The reader's measure: its scoring by hand, and the whole command on a file of two questions."""
+
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+
+from app.bench.__main__ import main
+from app.bench.reader import Case, cases, f1, normalized
+
+PASSAGE = "The canteen opens at 7:30 in the morning. It is on the third floor."
+ARTICLE = {
+    "title": "Canteen",
+    "context": PASSAGE,
+    "qas": [
+        {"id": "1", "question": "When does the canteen open?", "answers": [{"text": "7:30", "answer_start": 21}]},
+        {"id": "2", "question": "On which floor is the canteen?", "answers": [{"text": "third", "answer_start": 55}]},
+    ],
+}
+
+
+def test_answers_are_compared_as_squad_does() -> None:
+    assert normalized("The  Quick, brown fox!") == ["quick", "brown", "fox"]
+    assert f1("the third floor", "third") == pytest.approx(2 / 3)
+    assert f1("Floor three", "the first") == 0
+    assert f1("A", "the") == 1
+
+
+def test_both_forms_of_the_file_are_read(tmp_path: Path) -> None:
+    lines, whole = tmp_path / "dev.jsonl.xz", tmp_path / "dev.json"
+    lines.write_bytes(lzma.compress(json.dumps(ARTICLE).encode()))
+    whole.write_text(json.dumps({"data": [{"title": "Canteen", "paragraphs": [ARTICLE]}]}))
+    assert list(cases(lines)) == list(cases(whole))
+    assert next(cases(whole)) == Case("When does the canteen open?", PASSAGE, ("7:30",))
+
+
+def test_the_command_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "dev.jsonl"
+    file.write_text(json.dumps(ARTICLE) + "\n")
+    main(["reader", str(file), "--questions", "0", "--against", ""])
+    printed = capsys.readouterr().out
+    assert printed.startswith("2 questions")
+    assert printed.count("(package)") == 2
+    assert printed.endswith("equal spans: 100.0 %\n")
+
+
+def test_an_unknown_bench_names_the_known() -> None:
+    with pytest.raises(SystemExit, match="reader"):
+        main(["nothing"])
