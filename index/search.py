@@ -60,8 +60,11 @@ class Searcher:
 
     def _chunks(self, fused: Mapping[int, float], count: int) -> list[tuple[Chunk, float]]:
         """The best that still exist: a document may have been removed since its chunks were found."""
+        numbers = list(fused)
         with self._catalog.read() as tx:
-            rows = chunks.get(tx, list(fused))
+            rows = chunks.get(tx, numbers[:count])
+            if len(rows) < min(count, len(numbers)):
+                rows |= chunks.get(tx, numbers[count:])
         return [(rows[n], score) for n, score in fused.items() if n in rows][:count]
 
 

