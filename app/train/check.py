@@ -1,4 +1,4 @@
-"""How well a core does on fresh rows of each kind, teacher-forced: the share of tokens and of whole values it gets right."""
+"""How well a core does on fresh rows of each kind, teacher-forced: tokens and whole values it gets right."""
 
 from collections.abc import Iterable
 from random import Random
@@ -22,7 +22,7 @@ def right(model: Qwen3ForCausalLM, row: Row) -> tuple[list[bool], list[bool]]:
 
 
 def table(model: Qwen3ForCausalLM, mixture: Mixture, kinds: Iterable[str], rows: int, seed: int = 999) -> str:
-    """One line per kind: protocol tokens, rows with the whole protocol right, value tokens, rows with all values right."""
+    """One line per kind: the share of protocol tokens, of rows right in all of them, and the same for values."""
     lines = [f"{'kind':10} {'protocol':>9} {'all':>6} {'values':>8} {'all':>6}"]
     for kind in kinds:
         results = [right(model, mixture.kinds[kind](Random(f"{seed}/{kind}/{n}"))) for n in range(rows)]

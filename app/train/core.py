@@ -6,7 +6,6 @@ A run's folder holds state.pt (model, optimiser, step), log.jsonl, and at the en
 import json
 import math
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,12 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
-from app.agent.prompt import Renderer
 from app.cores.profile import TINY
+from app.cores.profiles import HERMES_RESPONSE
 from app.train.mixture import Mixture
-from app.train.rows import Row, Turns
-from app.train.sources import Sources
+from app.train.rows import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,8 @@ class Run:
     def __init__(self, folder: Path, config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, device: str):
         self.folder, self.config, self.tokenizer, self.device = folder, config, tokenizer, device
         torch.manual_seed(config["seed"])
-        self.model = build_model(tokenizer, config["model"]).to(device)
+        self.model = build_model(tokenizer, config["model"])
+        torch.nn.Module.to(self.model, device)
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
         vectors = [p for p in self.model.parameters() if p.ndim == 1]
         groups = [
@@ -117,10 +116,14 @@ class Run:
         self.export(self.folder / "checkpoint")
 
     def export(self, folder: Path) -> None:
-        """Weights as bf16 safetensors with config, tokenizer and template."""
-        Qwen3ForCausalLM.from_pretrained(
-            None, config=self.model.config, state_dict=self.model.state_dict(), dtype=torch.bfloat16
-        ).save_pretrained(folder)
+        """Weights as bf16 safetensors with config, tokenizer, chat template and response template."""
+        model = Qwen3ForCausalLM(self.model.config)
+        model.load_state_dict(self.model.state_dict())
+        torch.nn.Module.to(model, torch.bfloat16)
+        model.config.cogcore_profile = TINY.name
+        model.save_pretrained(folder)
+        (folder / "model.safetensors").chmod(0o644)
+        self.tokenizer.response_template = dict(HERMES_RESPONSE)
         self.tokenizer.save_pretrained(folder)
 
     def _one_step(self, mixture: Mixture, stage: Stage, total: int) -> None:
@@ -131,7 +134,7 @@ class Run:
             group["lr"] = rate(self.step, total, self.config)
         with torch.autocast(self.device, torch.bfloat16):
             loss = weighted_loss(self.model, ids, weights)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -160,12 +163,3 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
-
-
-def train(data: Path, folder: Path, config: Path, tokenizer: Path, traces: Path | None, device: str) -> Path:
-    """Train as `config` says; returns the checkpoint's folder."""
-    settings = tomllib.loads(config.read_text("utf-8"))
-    words = AutoTokenizer.from_pretrained(tokenizer)
-    mixture = Mixture(Turns(Renderer(words, TINY)), Sources(data), traces)
-    Run(folder, settings, words, device).train(mixture)
-    return folder / "checkpoint"

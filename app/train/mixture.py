@@ -45,7 +45,7 @@ class Mixture:
         }
 
     def draw(self, seed: int, step: int, count: int, shares: Mapping[str, float]) -> list[Row]:
-        """The rows of one step: `count` that read passages, or twice as many short ones, so that padding stays small."""
+        """The rows of one step: `count` that read passages, or twice as many short ones: padding stays small."""
         rng = Random(f"{seed}/{step}")
         first = rng.choices(list(shares), weights=list(shares.values()))[0]
         alike = {name: share for name, share in shares.items() if (name in SHORT) == (first in SHORT)}

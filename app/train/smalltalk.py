@@ -39,8 +39,9 @@ OWN = {
         "have a nice day", "have a great weekend", "that is all for today", "i have to go now",
     ],
     "thank_you": [
-        "thanks", "thank you", "thanks a lot", "thank you very much", "many thanks", "cheers", "thx", "much appreciated",
+        "thanks", "thank you", "thanks a lot", "thank you very much", "many thanks", "cheers", "thx",
         "that helped a lot, thanks", "thanks for your help", "great, thank you", "i appreciate it", "perfect, thanks",
+        "much appreciated",
     ],
     "praise": [
         "great job", "well done", "you are amazing", "that was helpful", "nice work", "you are very kind", "good bot",

@@ -7,7 +7,6 @@ import json
 import lzma
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -58,12 +57,10 @@ class Sources:
         for row in islice(_rows(self.folder / "wiki/wiki-00.jsonl.xz"), articles):
             yield row["text"]
 
-    @cache
     def requests(self) -> list[tuple[str, str, str]]:
         """CLINC150 train: (text, intent, domain)."""
         return [(r["text"], r["intent"], r["domain"]) for r in _rows(self.folder / "clinc150/train.jsonl.xz")]
 
-    @cache
     def trivia(self) -> list[str]:
         """TREC factoid questions."""
         lines = (self.folder / "trec_factoid/large2470-train.tsv").read_text("utf-8").splitlines()

@@ -37,9 +37,7 @@ def train(sources: Sources, folder: Path, vocabulary: int = 8192, articles: int 
 
 
 def _texts(sources: Sources, articles: int) -> Iterator[str]:
-    for text in sources.prose(articles):
-        yield text
-    for item in sources.squad():
-        yield item.question
+    yield from sources.prose(articles)
+    yield from (item.question for item in sources.squad())
     for phrase in PHRASES:
         yield from [phrase] * 2000

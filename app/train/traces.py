@@ -11,33 +11,29 @@ from random import Random
 from tqdm import tqdm
 
 from app.train.sources import Question, Sources
+from index.errors import StoreNotFound
 from index.memory import Memory
 from index.types import Hit
 
 STORE = "training"
 
 
-def fill(memory: Memory, sources: Sources, articles: int) -> str:
-    """Put the paragraphs of the first `articles` articles into a store, one document each; returns its id."""
+def fill(memory: Memory, sources: Sources, articles: int) -> None:
+    """Put the paragraphs of the first `articles` articles into a store, one document each, unless it is filled."""
     sources.squad()
-    store = memory.create_store(STORE)
+    try:
+        if sum(memory.store(STORE).counts.values()):
+            return
+    except StoreNotFound:
+        memory.create_store(STORE)
+    store = memory.store(STORE)
     wanted = [p for p, article in enumerate(sources.articles) if article < articles]
+    attached = []
     for paragraph in tqdm(wanted, "attaching", mininterval=10):
         added = memory.add_file(f"{paragraph}.txt", sources.paragraphs[paragraph].encode())
-        memory.attach(store.id, added.id)
-    for paragraph in tqdm(memory_files(memory, store.id), "indexing", mininterval=10):
-        memory.wait(store.id, paragraph)
-    return store.id
-
-
-def memory_files(memory: Memory, store: str) -> list[str]:
-    """The ids of all files of a store."""
-    ids: list[str] = []
-    while True:
-        page = memory.store_files(store, limit=100, after=ids[-1] if ids else None)
-        ids.extend(f.id for f in page.data)
-        if not page.has_more:
-            return ids
+        attached.append(memory.attach(store.id, added.id).id)
+    for file_id in tqdm(attached, "indexing", mininterval=10):
+        memory.wait(store.id, file_id)
 
 
 def record(memory: Memory, sources: Sources, articles: int, count: int, out: Path, seed: int = 0) -> int:
@@ -62,14 +58,13 @@ def _row(item: Question, sources: Sources, hits: list[Hit]) -> dict[str, object]
     gold, span = None, (0, 0)
     for n, hit in enumerate(hits):
         at = item.start - hit.chunk.start
-        if hit.chunk.filename == f"{item.paragraph}.txt" and hit.chunk.text[at : at + len(answer)] == answer and at >= 0:
+        if hit.chunk.filename == f"{item.paragraph}.txt" and at >= 0 and hit.chunk.text[at:].startswith(answer):
             gold, span = n, (at, at + len(answer))
     if gold is None and answering:
         return None  # found somewhere else: whether that answers the question nobody has said
-    marks = [hit.mark for hit in hits]
     shown = [
-        {"text": hit.chunk.text, "mark": [mark.start, mark.end, round(mark.probability, 3)]}
-        for hit, mark in zip(hits, marks, strict=True)
-        if mark
+        {"text": hit.chunk.text, "mark": [hit.mark.start, hit.mark.end, round(hit.mark.probability, 4)]}
+        for hit in hits
+        if hit.mark
     ]
     return {"question": item.question, "hits": shown, "gold": gold, "span": span, "answering": answering}

@@ -7,9 +7,7 @@ ONSETS = "b br c ch d dr f fl g gr h j k kl l m n p pr qu r s sh st t th tr v w 
 VOWELS = "a e i o u ai ea io ou y".split()
 CODAS = ["", "", "", *"n r l s t x m nd rk th sk".split()]
 UNITS = ["days", "weeks", "months", "hours", "euros", "dollars", "kg", "km", "percent", "people", "litres", "minutes"]
-MONTHS = (
-    "January February March April May June July August September October November December".split()
-)
+MONTHS = "January February March April May June July August September October November December".split()
 KINDS = [
     "policy", "plan", "pump", "sensor", "contract", "department", "project", "warehouse", "router", "licence",
     "programme", "office", "team", "product", "service", "machine", "course", "vehicle", "grant", "committee",

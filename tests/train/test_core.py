@@ -1,0 +1,130 @@
+"""The training pipeline on data of the same layout, made here: stages run, resume, and yield a core we can serve."""
+
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from app.agent.prompt import Renderer
+from app.cores.load import TINY_FOLDER
+from app.cores.profile import TINY
+from app.engine.load import load_engine
+from app.train import tokenizer
+from app.train.check import right
+from app.train.core import Run, batch, weighted_loss
+from app.train.mixture import Mixture
+from app.train.rows import Turns
+from app.train.sources import Sources
+
+SHARES = {"repeat": 1.0, "point": 1.0, "squad": 1.0, "world": 1.0, "ask": 1.0, "sum": 1.0, "talk": 1.0}
+CONFIG: dict[str, Any] = {
+    "seed": 1, "learning_rate": 1e-3, "warmup_steps": 2, "cooldown": 0.5, "weight_decay": 0.1,
+    "checkpoint_seconds": 0,
+    "model": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+              "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 2048},
+    "stages": [{"name": "first", "steps": 2, "rows": 2, "shares": {"repeat": 1.0}},
+               {"name": "second", "steps": 4, "rows": 2, "shares": SHARES}],
+}  # fmt: skip
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with lzma.open(path, "wt", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory: pytest.TempPathFactory) -> Mixture:
+    folder = tmp_path_factory.mktemp("data")
+    rivers = [f"The river {name} is {n * 7} km long. It rises near {name}berg." for n, name in enumerate("ABCDEF", 3)]
+    qas = [[{"question": f"How long is the river {t[10]}?", "answers": [{"text": t.split("is ")[1].split(".")[0],
+             "answer_start": t.index("is ") + 3}]}] for t in rivers]  # fmt: skip
+    write(folder / "squad/train.jsonl.xz",
+          [{"title": "Rivers", "context": t, "qas": qa} for t, qa in zip(rivers, qas, strict=True)])  # fmt: skip
+    write(folder / "wiki/wiki-00.jsonl.xz", [{"title": "River", "text": " ".join(rivers)}])
+    write(folder / "clinc150/train.jsonl.xz",
+          [{"text": "hi there", "intent": "greeting", "domain": "small_talk"},
+           {"text": "move my flight", "intent": "flight", "domain": "travel"}])  # fmt: skip
+    (folder / "trec_factoid").mkdir()
+    (folder / "trec_factoid/large2470-train.tsv").write_text("1\tx\tWho built the bridge?\tA.*\n")
+    sources = Sources(folder)
+    tokenizer.train(sources, folder / "tokenizer", vocabulary=600)
+    (folder / "tokenizer/chat_template.jinja").write_bytes((TINY_FOLDER / "chat_template.jinja").read_bytes())
+    words = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    return Mixture(Turns(Renderer(words, TINY)), sources)
+
+
+def run(folder: Path, mixture: Mixture, steps: int = 4) -> Run:
+    stages = [CONFIG["stages"][0], {**CONFIG["stages"][1], "steps": steps}]
+    made = Run(folder, {**CONFIG, "stages": stages}, mixture.turns.renderer.tokenizer, "cpu")
+    made.train(mixture)
+    return made
+
+
+def test_rows_begin_with_what_the_server_renders_and_are_learned_where_the_core_writes(mixture: Mixture) -> None:
+    words = mixture.turns.renderer.tokenizer
+    row = mixture.turns.talk((), "hi there", "Hello!")
+    prompt = mixture.turns.renderer.start([{"role": "user", "content": "hi there"}])
+    assert row.ids[: len(prompt)] == prompt
+    assert [w > 0 for w in row.weights] == [False] * len(prompt) + [True] * (len(row.ids) - len(prompt))
+    assert words.decode(row.ids[len(prompt) :]).endswith("</think>\n\nHello!<|im_end|>")
+
+
+def test_every_kind_of_row_ends_its_turn(mixture: Mixture) -> None:
+    for name in SHARES:
+        for row in mixture.draw(1, 7, 3, {name: 1.0}):
+            assert len(row.ids) == len(row.weights) < 1000
+            assert row.ids[-1] == mixture.turns.end
+            assert row.weights[0] == 0 < row.weights[-1]
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_weights(mixture: Mixture, tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", mixture)
+    halves = Run(tmp_path / "halves", CONFIG, mixture.turns.renderer.tokenizer, "cpu")
+    steps = iter(range(3))
+
+    class Killed(Exception):
+        """The process died."""
+
+    real, halves_step = halves._one_step, halves.step
+
+    def dying(*arguments: Any) -> None:
+        if next(steps, None) is None:
+            raise Killed
+        real(*arguments)
+
+    halves._one_step = dying  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        halves.train(mixture)
+    assert halves.step == halves_step + 3
+    resumed = run(tmp_path / "halves", mixture)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+
+
+def test_the_checkpoint_is_a_core_that_our_engine_serves(mixture: Mixture, tmp_path: Path) -> None:
+    made = run(tmp_path, mixture)
+    config = json.loads((tmp_path / "checkpoint/config.json").read_text())
+    assert config["model_type"] == "qwen3" and config["cogcore_profile"] == "tiny"
+    assert "response_template" in json.loads((tmp_path / "checkpoint/tokenizer_config.json").read_text())
+    engine = load_engine(tmp_path / "checkpoint")
+    assert engine.vocab_size == len(made.tokenizer)
+
+
+def test_the_core_learns_what_it_is_shown_over_and_over(mixture: Mixture, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made = run(tmp_path, mixture)
+    row = mixture.turns.talk((), "hi there", "Hello!")
+    assert not all(right(made.model, row)[1])
+    optimizer = torch.optim.AdamW(made.model.parameters(), 1e-2)
+    for _ in range(60):
+        loss = weighted_loss(made.model, *batch([row], 0, "cpu"))
+        torch.autograd.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+    protocol, values = right(made.model, row)
+    assert all(protocol) and all(values)
