@@ -13,7 +13,7 @@ from index.parse.plain import decode
 _FRONT = re.compile(r"\A\s*(---|\+\+\+)[ \t]*\n(.*?\n)(?:\1|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _FIELD = re.compile(r"^(title|description|summary)[ \t]*[:=][ \t]*([^\s|>].*?)[ \t]*$", re.MULTILINE)
 _FENCE = re.compile(r"^[ \t]*(```+|~~~+).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|\{/\*.*?\*/\}", re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|\{/\*.{0,4000}?\*/\}", re.DOTALL)
 _DROPPED = re.compile(r"<(script|style|template|svg)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"</?[A-Za-z][\w.:-]*(?:\s+(?:[^<>\"'{]|\"[^\"]*\"|'[^']*'|\{[^{}]*\})*)?/?>|<>|</>")
 _NAMED = re.compile(r"\b(?:title|label|name|path|query|body|header|summary|alt)=(?:\"([^\"]+)\"|'([^']+)')")
@@ -23,8 +23,8 @@ _MODULE = re.compile(
 
 
 # What site generators add to Markdown: Hugo's shortcodes, admonitions of Docusaurus and MkDocs, MyST's labels.
-_SHORT_LINK = re.compile(r"\]\(\s*\{\{.*?\}\}[^)\n]*\)")
-_SHORT = re.compile(r"\{\{[%<].*?[%>]\}\}", re.DOTALL)
+_SHORT_LINK = re.compile(r"\]\([ \t]*\{\{.{0,500}?\}\}[^)\n]*\)")
+_SHORT = re.compile(r"\{\{[%<].{0,1000}?[%>]\}\}", re.DOTALL)
 _COLONS = re.compile(r"^([ \t]*#{0,6}[ \t]*):{3,}[ \t]*(?:\{?\w+\}?(?![\w.]))?[ \t]*(.*)$", re.MULTILINE)
 _BANGS = re.compile(
     r"^([ \t]*)(?:!!!|\?\?\?\+?|===\+?)[ \t]+(?:[\w-]+[ \t]*)?(?:\"([^\"\n]*)\")?[ \t]*$((?:\n\1 {4}.*|\n[ \t]*$)*)",
