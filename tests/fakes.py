@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from app.engine.types import PromptTooLong, Sampling, Token
+from app.engine.types import PromptTooLong, Sampling, Scored, Token
 from index.types import Vectors
 
 Finish = Literal["stop", "length"] | None
@@ -95,11 +95,12 @@ class ScriptedEngine:
             self.running -= 1
             self._seen.setdefault(key, []).append([*prompt, *written])
 
-    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> list[float]:
+    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
         self.scored.append((list(prompt), list(continuation)))
+        cached = self._reused(prompt, key)
         self._seen.setdefault(key, []).append(list(prompt))
         total = self.scores.pop(0)
-        return [total / len(continuation)] * len(continuation)
+        return Scored((total / len(continuation),) * len(continuation), cached)
 
     async def close(self) -> None:
         self.scripts.clear()

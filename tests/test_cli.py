@@ -97,7 +97,8 @@ def test_ask_shows_search_and_source(server: str, docs: Path, capsys: pytest.Cap
     assert main(["ask", "How", "long", "is", "the", "Sorne?", "--store", "asked"]) == 0
     said = capsys.readouterr().out
     assert "searched for: " in said
-    assert re.search(r"“.+”\n  rivers\.md: http://127\.0\.0\.1:\d+/v1/passages/", said)
+    assert re.search(r"\n> .+\n", said)
+    assert re.search(r"source: rivers\.md: http://127\.0\.0\.1:\d+/v1/passages/", said)
     assert re.search(r"need \d\.\d\d, confidence \d\.\d\d", said)
 
 
@@ -117,7 +118,7 @@ def test_both_work_without_a_server(docs: Path, capsys: pytest.CaptureFixture[st
     assert main(["ask", "How long is the Sorne?"]) == 0
     out, err = capsys.readouterr()
     assert "No server runs" in err
-    assert re.search(r"“.+”\n  rivers\.md\n", out)
+    assert re.search(r"source: rivers\.md\n", out)
 
 
 @pytest.mark.usefixtures("alone")

@@ -15,6 +15,7 @@ from index.types import Hit
 
 Message = Mapping[str, Any]
 WORD = re.compile(r"\S+")
+CONTROL = re.compile(r"<(?=\|)|<(?=/?(?:think|tool_call|tool_response|mark)>)")
 HISTORY_WORDS = 60
 
 
@@ -63,12 +64,22 @@ class Renderer:
         """
         if not self.profile.trained_loop:
             system = [{"role": "system", "content": self.profile.instructions}] if self.profile.instructions else []
-            return [*system, *messages]
-        shown = [m for m in messages if m["role"] != "system"]
+            return [*system, *map(self._harmless, messages)]
+        shown = [self._harmless(m) for m in messages if m["role"] != "system"]
         current = max((n for n, m in enumerate(shown) if m["role"] == "user"), default=0)
         past = [m for m in shown[:current] if m["role"] in ("user", "assistant") and m.get("content")]
-        keep = 2 * (self.profile.history or 0)
-        return [*({**m, "content": brief(m["content"])} for m in past[len(past) - keep :] if keep), *shown[current:]]
+        past = past[max(len(past) - 2 * (self.profile.history or 0), 0) :] if self.profile.history else []
+        return [*({**m, "content": disarmed(brief(m["content"]))} for m in past), *shown[current:]]
+
+    def _harmless(self, message: Message) -> Message:
+        """The message with others' words disarmed. Marks that `show` has set stay, and what the core itself wrote."""
+        ours = message["role"] == "assistant" or (message["role"] == "tool" and self.profile.marks)
+        return message if ours or not message.get("content") else {**message, "content": disarmed(message["content"])}
+
+
+def disarmed(text: str) -> str:
+    """The text with a word joiner in what would be read as a control token, so that no document plays the user."""
+    return CONTROL.sub("<\u2060", text)
 
 
 def brief(text: str) -> str:
@@ -121,7 +132,7 @@ def show(hits: Sequence[Hit], profile: Profile, first: int = 1) -> tuple[str, li
 def _plain(shown: Excerpt) -> str:
     chunk = shown.hit.chunk
     place = " > ".join((chunk.filename, *chunk.headings)) + (f", p. {chunk.page}" if chunk.page else "")
-    return f"[{shown.number}] {place}\n{chunk.text}"
+    return disarmed(f"[{shown.number}] {place}\n{chunk.text}")
 
 
 def _marked(shown: Excerpt) -> str:
@@ -129,8 +140,9 @@ def _marked(shown: Excerpt) -> str:
     mark = shown.hit.mark
     inside = [n for n, at in enumerate(shown.starts) if mark and mark.start <= at < mark.end]
     if mark is None or not inside:
-        return f"[{shown.number}] 0 {shown.text}"
+        return f"[{shown.number}] 0 {disarmed(shown.text)}"
     start, end = inside[0], inside[-1] + 1
     digit = min(int(mark.probability * 10), 9)
-    before, span, after = shown.text[:start].rstrip(), shown.text[start:end].strip(), shown.text[end:]
+    pieces = shown.text[:start].rstrip(), shown.text[start:end].strip(), shown.text[end:]
+    before, span, after = map(disarmed, pieces)
     return f"[{shown.number}] {digit}{' ' if before else ''}{before}<mark> {span}</mark>{after}"

@@ -37,6 +37,7 @@ class Rounds:
         self.cut_short = False
         self._stops = Stops(turn.stop)
         self._gap = ""
+        self._cached: int | None = None  # of the round's prompt, if it was scored before it was continued
         self._parser: ReplyParser | None = None
         self._said: list[Piece] = []
 
@@ -80,7 +81,7 @@ class Rounds:
         """Show the core a prompt; what it writes next is parsed from there."""
         self.ids = list(prompt)
         self.prompt_length = len(self.ids)
-        self.tokens, self._said = [], []
+        self.tokens, self._said, self._cached = [], [], None
         prefix = str(self.core.tokenizer.decode(self.ids, skip_special_tokens=False))
         self._parser = ReplyParser(self.core.tokenizer, self.core.profile, prefix)
         self._gap = "\n\n" if self.reply else ""
@@ -90,8 +91,12 @@ class Rounds:
         """The ids after the prompt: forced and written."""
         return self.ids[self.prompt_length :]
 
-    async def score(self, continuation: Sequence[int]) -> list[float]:
-        return await self.core.engine.score(self.ids, continuation, key=self.turn.key)
+    async def score(self, continuation: Sequence[int]) -> Sequence[float]:
+        """Log-probabilities of what the core might say next. What this prefills, the round need not."""
+        scored = await self.core.engine.score(self.ids, continuation, key=self.turn.key)
+        if self._cached is None:
+            self._cached = scored.cached
+        return scored.logprobs
 
     def force(self, ids: Sequence[int]) -> list[Piece]:
         """Put words into the core's mouth: they are parsed and shown as if it had written them."""
@@ -129,7 +134,7 @@ class Rounds:
         try:
             async with aclosing(self.core.engine.generate(self.ids, sampling, key=self.turn.key)) as stream:
                 async for token in stream:
-                    cached, count = token.cached, count + 1
+                    cached, count = token.cached if self._cached is None else self._cached, count + 1
                     self.written += 1
                     yield token
         finally:

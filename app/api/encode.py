@@ -50,20 +50,26 @@ class Ledger:
     searches: list[Searched] = field(default_factory=list)
     calculations: list[Calculated] = field(default_factory=list)
     need: float | None = None
+    looked_up: bool = False
     done: Done | None = None
 
     def take(self, event: Event) -> None:
         match event:
             case Thinking(text):
-                self.reasoning.append(text)
+                # The thoughts of two rounds are two paragraphs.
+                apart = "\n" if self.looked_up and self.reasoning else ""
+                self.reasoning.append(apart + text)
+                self.looked_up = False
             case Text(text):
                 self.text.append(text)
             case Decided(need):
                 self.need = need
             case Searched():
                 self.searches.append(event)
+                self.looked_up = True
             case Calculated():
                 self.calculations.append(event)
+                self.looked_up = True
             case ToolCall():
                 self.calls.append(event)
             case Cited():
@@ -153,8 +159,9 @@ async def chunks(events: AsyncIterator[Event], head: Head, *, include_usage: boo
     async for event in events:
         ledger.take(event)
         match event:
-            case Thinking(text):
-                yield chunk({"reasoning": text, "reasoning_content": text})
+            case Thinking():
+                thought = ledger.reasoning[-1]
+                yield chunk({"reasoning": thought, "reasoning_content": thought})
             case Text(text):
                 yield chunk({"content": text})
             case ToolCall(id, name, arguments):

@@ -39,7 +39,7 @@ async def _ask(settings: Settings, question: str, store: str) -> None:
 
 
 class Printer:
-    """Chunks to text on the screen."""
+    """Chunks to text on the screen. The reply itself holds the quotes; what they came from is told after it."""
 
     def __init__(self, colours: bool, links: bool) -> None:
         self.links = links
@@ -60,14 +60,14 @@ class Printer:
         if kind != self.last:
             print("\n" * 2 if self.last else "", end=self.dim if kind == "reasoning" else self.plain + self.bold)
             self.last = kind
-        print(text.strip("\n") if kind == "reasoning" else text, end="", flush=True)
+        print(text, end="", flush=True)
 
     def _evidence(self, told: dict[str, Any]) -> None:
         print(self.plain)
         for cited in told["citations"]:
             page = f", page {cited['page']}" if cited["page"] is not None else ""
             link = f": {cited['url']}" if self.links else ""
-            print(f"\n  “{cited['quote']}”\n  {self.dim}{cited['filename']}{page}{link}{self.plain}")
+            print(f"\n{self.dim}source: {cited['filename']}{page}{link}{self.plain}")
         for searched in told["searches"]:
             print(f"\n{self.dim}searched for: {searched['query']}")
             for hit in searched["hits"][:3]:

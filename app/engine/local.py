@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from app.engine.sampler import Sampler, check
 from app.engine.scheduler import Request, Scheduler, Usage
-from app.engine.types import EngineError, InvalidPrompt, PromptTooLong, Sampling, Token
+from app.engine.types import EngineError, InvalidPrompt, PromptTooLong, Sampling, Scored, Token
 
 GRACE = 30.0  # seconds that `close` gives what was accepted
 
@@ -48,7 +48,7 @@ class LocalEngine:
         finally:
             self._scheduler.cancel(request)
 
-    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> list[float]:
+    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
         """Log-probability of each continuation id given all before it; the prompt's KV stays for the next request."""
         ids = self._ids("prompt", prompt) + self._ids("continuation", continuation)
         if len(ids) > self.context_length:

@@ -21,11 +21,11 @@ from app.engine.attention import Segment
 from app.engine.cache import Slot, Slots
 from app.engine.model import Decoder
 from app.engine.sampler import Sampler
-from app.engine.types import EngineBusy, EngineClosed, EngineError, Finish, RequestFailed, Token
+from app.engine.types import EngineBusy, EngineClosed, EngineError, Finish, RequestFailed, Scored, Token
 
 logger = logging.getLogger(__name__)
 
-Outcome = Token | list[float] | EngineError
+Outcome = Token | Scored | EngineError
 
 
 @dataclass(eq=False, slots=True)
@@ -264,7 +264,7 @@ class Scheduler:
         chosen = logits.gather(1, targets[:, None])[:, 0].tolist()
         request.scores += [score - total for score, total in zip(chosen, totals, strict=True)]
         if part.start + part.count == request.end:
-            self._finish(request, request.scores)
+            self._finish(request, Scored(tuple(request.scores), request.cached))
 
     def _sample(
         self, request: Request, sampler: Sampler, logits: Tensor, total: float, best: int, best_score: float

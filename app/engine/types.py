@@ -81,6 +81,14 @@ class Token:
     cached: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Log-probability of each continuation id. `cached` counts the ids whose KV was reused."""
+
+    logprobs: tuple[float, ...]
+    cached: int = 0
+
+
 class Engine(Protocol):
     """Both engines, local and remote, have this face."""
 
@@ -91,7 +99,7 @@ class Engine(Protocol):
         """Stream tokens; closing the generator cancels. `key` salts prefix reuse: only equal keys share KV."""
         ...
 
-    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> list[float]:
+    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
         """Log-probability of each continuation id given all before it. Leaves the prompt's KV ready for reuse."""
         ...
 

@@ -94,6 +94,14 @@ async def test_stream_goes_in_openais_order() -> None:
     assert not any("usage" in chunk for chunk in made)
 
 
+async def test_the_thoughts_of_two_rounds_are_two_paragraphs() -> None:
+    events = [SEARCHED[0], SEARCHED[1], SEARCHED[3], Thinking("[1] answers "), Thinking("this."), DONE]
+    reasoning = (await whole(replay(events), HEAD))["choices"][0]["message"]["reasoning"]
+    assert reasoning == "I must look.\n[1] answers this."
+    told = [chunk["choices"][0]["delta"].get("reasoning", "") for chunk in await streamed(events)]
+    assert "".join(told) == reasoning
+
+
 async def test_usage_comes_last_when_asked_for() -> None:
     made = await streamed(SEARCHED, include_usage=True)
     body = await whole(replay(SEARCHED), HEAD)

@@ -16,7 +16,7 @@ from openai import OpenAI
 from app.api import Parts
 from app.cores.load import TINY_FOLDER, Core, load_tokenizer
 from app.cores.profiles import PROFILES
-from app.engine.types import EngineBusy, RequestFailed, Sampling, Token
+from app.engine.types import EngineBusy, RequestFailed, Sampling, Scored, Token
 from app.settings import read
 from index.memory import Memory
 from tests.api.live import live
@@ -116,7 +116,7 @@ class Failing(ScriptedEngine):
 
 
 class Full(ScriptedEngine):
-    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> list[float]:
+    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
         raise EngineBusy("64 requests wait already", 1.5)
 
 

@@ -81,7 +81,7 @@ async def test_full_context(start: Start, reference: PreTrainedModel) -> None:
     assert numbers(tokens) == greedy(reference, ids(20, 1), 10)
     assert tokens[-1].finish == "length"
     assert len(await collect(engine, ids(29, 1), Sampling(max_tokens=500))) == 1
-    assert len(await engine.score(ids(20, 1), ids(10, 2))) == 10
+    assert len((await engine.score(ids(20, 1), ids(10, 2))).logprobs) == 10
     with pytest.raises(PromptTooLong, match="30 tokens"):
         engine.generate(ids(30, 1), Sampling())
     with pytest.raises(PromptTooLong, match="31 tokens"):
@@ -139,7 +139,7 @@ async def test_score(engine: LocalEngine, reference: PreTrainedModel) -> None:
     want = log_probabilities(reference, prompt + continuation)
     expected = [want[len(prompt) - 1 + place, token].item() for place, token in enumerate(continuation)]
     for _ in range(2):  # the second time the prompt is cached
-        assert await engine.score(prompt, continuation, key="score") == pytest.approx(expected, abs=1e-4)
+        assert (await engine.score(prompt, continuation, key="score")).logprobs == pytest.approx(expected, abs=1e-4)
     tokens = await collect(engine, prompt, Sampling(max_tokens=5), key="score")
     assert tokens[0].cached == len(prompt) - 1
     assert numbers(tokens) == greedy(reference, prompt, 5)
