@@ -5,7 +5,9 @@ the model's window (512 tokens at most for BERT-like models) are cut for the vec
 On a CPU with bf16 instructions the model runs in bf16: measured 3 times faster, cosine to fp32 at least .9999.
 """
 
+import ctypes
 import hashlib
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -34,6 +36,7 @@ BATCH_TEXTS = 64
 def load_embedder(name: str = "", device: str = "cpu") -> "SentenceEmbedder":
     """The packaged model for an empty name, else a folder or an id of the local Hugging Face cache."""
     folder = _folder(name)
+    _stay_small()
     transformers_logging.disable_progress_bar()  # loading takes a second, and a server's log is no place for bars
     try:
         model = SentenceTransformer(str(folder), device=device, local_files_only=True)
@@ -101,6 +104,18 @@ class SentenceEmbedder:
         with torch.inference_mode():
             vectors = self._model(moved)["sentence_embedding"].float()
             return torch.nn.functional.normalize(vectors, dim=1).cpu().numpy()
+
+
+def _stay_small() -> None:
+    """Left alone, oneDNN keeps a kernel for every shape it met and glibc an arena for every thread.
+
+    800 documents come in hundreds of shapes: that took the process to 3.9 GB, and now stays below 1.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc's; musl needs none
+        trim_threshold, arena_max = -1, -8
+        mallopt(arena_max, 2)
+        mallopt(trim_threshold, 128 * 1024)
 
 
 def _folder(name: str) -> Path:

@@ -60,9 +60,9 @@ class Mixture:
         return self.turns.search((), text, text)[0]
 
     def point(self, rng: Random) -> Row:
-        """Passages of random words: say the marked words of the one with the highest digit."""
+        """Passages of random words: say the marked words of the one with the highest digit, or none if all are low."""
         texts = [[self._nonsense(rng) for _ in range(rng.randint(4, 12))] for _ in range(rng.randint(1, 4))]
-        best = rng.randrange(len(texts))
+        best = rng.randrange(len(texts)) if rng.random() < 0.6 else -1
         hits, span = [], ""
         for n, words in enumerate(texts):
             at = rng.randrange(len(words))
@@ -73,7 +73,7 @@ class Mixture:
             hits.append(_hit(" ".join(words), Mark(start, start + len(marked), probability)))
             span = marked if n == best else span
         question = " ".join(self._nonsense(rng) for _ in range(rng.randint(2, 6)))
-        return self.turns.read((), question, question, hits, (best + 1, span))
+        return self.turns.read((), question, question, hits, (best + 1, span) if span else None)
 
     # Lookups.
 
@@ -109,8 +109,10 @@ class Mixture:
         if gold is not None and rng.random() < 0.3:
             hits, gold = [h for n, h in enumerate(hits) if n not in row["answering"]], None
         hits = hits[: self.turns.renderer.profile.passages]
-        if gold is not None and gold >= len(hits):
-            gold = None
+        right = hits[gold] if gold is not None and gold < len(hits) else None
+        if rng.random() < 0.3:
+            rng.shuffle(hits)  # else the first would always do
+        gold = hits.index(right) if right else None
         span = tuple(row["span"]) if gold is not None else (0, 0)
         answer = None if gold is None else self._answer(hits, gold, (span[0], span[1]))
         return self._read(rng, row["question"], hits, answer)

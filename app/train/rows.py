@@ -12,7 +12,7 @@ from app.agent.prompt import Message, Renderer, show
 from app.cores import grammar
 from index.types import Hit
 
-LITERAL, VALUE = 1.0, 2.0
+LITERAL, VALUE, CHOICE = 1.0, 2.0, 10.0
 
 
 @dataclass(slots=True)
@@ -53,11 +53,16 @@ class Turns:
         row, messages = self.search(past, user, query)
         text, _ = show(hits, self.renderer.profile)
         self._result(row, messages, text)
+        written = len(row.ids)
         if answer is None:
             self._write(row, grammar.ABSENT)
         else:
             number, span = answer
             self._write(row, grammar.FOUND.format(number), (" " + span,), grammar.CITE.format(number))
+        # Two tokens of some thirty say whether any passage answers, and which: alone they would learn too slowly.
+        fork = written + len(self._encode(grammar.ABSENT.partition("No")[0]))
+        for at in (fork, fork + 1) if answer else (fork,):
+            row.weights[at] = CHOICE
         return row
 
     def calculate(self, past: Sequence[Message], user: str, expression: str, result: str) -> Row:
@@ -91,8 +96,11 @@ class Turns:
         """Literals as they are, values (in tuples) weighted up; each tokenised alone, as the masks want it."""
         for part in parts:
             text, weight = (part, LITERAL) if isinstance(part, str) else (part[0], VALUE)
-            row.say(self.renderer.tokenizer(text, add_special_tokens=False)["input_ids"], weight)
+            row.say(self._encode(text), weight)
         row.say([self.end], LITERAL)
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.renderer.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _call(thought: str, name: str, **arguments: str) -> dict[str, Any]:
