@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from app.cores.load import TINY_FOLDER, load_tokenizer
 from index.embed import SentenceEmbedder, load_embedder
 from index.memory import Memory
 from index.reader import Reader, load_reader
@@ -34,35 +32,6 @@ def embedder() -> SentenceEmbedder:
 @pytest.fixture(scope="session")
 def reader() -> Reader:
     return load_reader()
-
-
-@pytest.fixture(scope="session")
-def core_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded core; in a checkout before its first training, its own protocol over untrained weights.
-
-    What the server promises (grammar, quotes, shapes, cancellation) must hold whatever a core has learned.
-    """
-    if (TINY_FOLDER / "model.safetensors").exists():
-        return TINY_FOLDER
-    folder = tmp_path_factory.mktemp("untrained")
-    tokenizer = load_tokenizer(TINY_FOLDER)
-    tokenizer.save_pretrained(folder)
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    config.cogcore_profile = "tiny"
-    torch.manual_seed(0)
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture

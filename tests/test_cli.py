@@ -26,11 +26,9 @@ RIVERS = "# Rivers\n\nThe Sorne is the longest river of the valley. It is 312 ki
 
 
 @pytest.fixture(scope="module")
-def parts(
-    tmp_path_factory: pytest.TempPathFactory, core_folder: Path, embedder: SentenceEmbedder, reader: Reader
-) -> Parts:
+def parts(tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder, reader: Reader) -> Parts:
     folder = tmp_path_factory.mktemp("served")
-    core = load_core(str(core_folder), threads=1)
+    core = load_core(threads=1)
     return Parts(core, Memory(folder, embedder, reader), read(data_dir=folder, need_threshold=0, abstain_below=0))
 
 
@@ -47,11 +45,11 @@ def server(running: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, core_folder: Path) -> None:
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No server, a data folder of its own, and a core that always looks things up."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         monkeypatch.setenv("COGCORE_PORT", str(free.getsockname()[1]))
-    for name, value in {"DATA_DIR": tmp_path / "data", "CORE": core_folder, "SAMPLE": "false", "THREADS": 1}.items():
+    for name, value in {"DATA_DIR": tmp_path / "data", "SAMPLE": "false", "THREADS": 1}.items():
         monkeypatch.setenv(f"COGCORE_{name}", str(value))
     monkeypatch.setenv("COGCORE_NEED_THRESHOLD", "0")
     monkeypatch.setenv("COGCORE_ABSTAIN_BELOW", "0")

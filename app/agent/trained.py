@@ -172,7 +172,8 @@ class TrainedTurn:
                     chosen = passage.feed(self.vocabulary.bytes.get(token.id, b""), token.logprob)
                     if chosen is None:
                         continue
-                    verdict.confidence = confidence.found(absent, chosen)
+                    mark = excerpts[passage.number - 1].hit.mark
+                    verdict.confidence = confidence.found(absent, chosen, mark)
                     if verdict.confidence < self.turn.policy.abstain_below:
                         break
                     for piece in held:
@@ -231,6 +232,7 @@ class PassageChosen:
         self._written = b""
         self._tokens: list[tuple[int, int, float]] = []
         self.probability: float | None = None
+        self.number = 0
 
     def feed(self, token: bytes, logprob: float) -> float | None:
         """The probability of the passage's number, once it is written in full."""
@@ -242,6 +244,7 @@ class PassageChosen:
             if end >= 0:
                 number = [p for start, stop, p in self._tokens if start < end and stop > self._before]
                 self.probability = confidence.probability(number)
+                self.number = int(self._written[self._before : end])
         return self.probability
 
 

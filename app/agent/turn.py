@@ -34,7 +34,7 @@ class Policy:
     hits: int = 5
     filters: Mapping[str, Any] | None = None
     need_threshold: float = 0.5
-    abstain_below: float = 0.5
+    abstain_below: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)

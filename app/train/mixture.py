@@ -6,11 +6,12 @@ Each draw depends on the seed and the step alone, so a run that resumes sees wha
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 from app.agent.prompt import Message, excerpt
-from app.agent.tools import calculate
+from app.agent.tools import CalculationError, calculate
 from app.cores import grammar
 from app.train.rows import Row, Turns
 from app.train.smalltalk import reply, small_talk, typed
@@ -29,6 +30,7 @@ class Mixture:
         self.sources = sources
         self.questions = sources.squad()
         self.asked = [q.question for q in self.questions] + sources.trivia()
+        self.problems = solvable(sources.problems())
         self.requests = [text for text, _, domain in sources.requests() if domain not in ("small_talk", "meta")]
         self.talk = small_talk(sources.requests())
         self.words = sorted({w for text in sources.prose(60) for w in text.split() if w.isalnum()})
@@ -110,7 +112,7 @@ class Mixture:
             hits, gold = [h for n, h in enumerate(hits) if n not in row["answering"]], None
         hits = hits[: self.turns.renderer.profile.passages]
         right = hits[gold] if gold is not None and gold < len(hits) else None
-        if rng.random() < 0.3:
+        if rng.random() < 0.1:
             rng.shuffle(hits)  # else the first would always do
         gold = hits.index(right) if right else None
         span = tuple(row["span"]) if gold is not None else (0, 0)
@@ -131,8 +133,8 @@ class Mixture:
     # No lookup.
 
     def sum(self, rng: Random) -> Row:
-        """A sum in words through the calculator."""
-        question, expression = worded_sum(rng)
+        """A sum in words, or a small problem, through the calculator."""
+        question, expression = rng.choice(self.problems) if rng.random() < 0.35 else worded_sum(rng)
         return self.turns.calculate(self._past(rng), question, expression, calculate(expression))
 
     def small_talk(self, rng: Random) -> Row:
@@ -181,6 +183,16 @@ class Mixture:
         else:
             text, said = rng.choice(self.asked), grammar.ABSENT.split("\n\n")[1]
         return [{"role": "user", "content": text}, {"role": "assistant", "content": said}]
+
+
+def solvable(problems: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those whose expression our calculator can read."""
+    kept = []
+    for question, expression in problems:
+        with suppress(CalculationError):
+            calculate(expression)
+            kept.append((question, expression))
+    return kept
 
 
 def _hit(text: str, mark: Mark) -> Hit:

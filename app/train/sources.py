@@ -5,11 +5,15 @@ Evaluation parts are not reachable from here.
 
 import json
 import lzma
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+STEP = re.compile(r"<<([^=<>]+)=([^<>]+)>>")
+LONGEST_PROBLEM = 40  # words
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,28 @@ class Sources:
         """CLINC150 train: (text, intent, domain)."""
         return [(r["text"], r["intent"], r["domain"]) for r in _rows(self.folder / "clinc150/train.jsonl.xz")]
 
+    def problems(self) -> list[tuple[str, str]]:
+        """GSM8K train: (problem, expression), where one or two nested calculations solve it."""
+        rows = ((row["question"], STEP.findall(row["answer"])) for row in _rows(self.folder / "gsm8k/train.jsonl.xz"))
+        found = ((question, _nested(steps)) for question, steps in rows if len(question.split()) <= LONGEST_PROBLEM)
+        return [(question, expression) for question, expression in found if expression]
+
     def trivia(self) -> list[str]:
         """TREC factoid questions."""
         lines = (self.folder / "trec_factoid/large2470-train.tsv").read_text("utf-8").splitlines()
         return [line.split("\t")[2] for line in lines]
+
+
+def _nested(steps: Sequence[tuple[str, str]]) -> str:
+    """One expression of one step, or of two where the second uses the first's result once; else nothing."""
+    expression = steps[0][0] if len(steps) == 1 else ""
+    if len(steps) == 2:
+        (first, result), (second, _) = steps
+        parts = re.split(rf"(?<![\d.]){re.escape(result)}(?![\d.])", second)
+        expression = f"({first})".join(parts) if len(parts) == 2 else ""
+    if not re.fullmatch(r"[\d+\-*/(). ]+", expression):
+        return ""
+    return re.sub(r" *([+\-*/]) *", r" \1 ", expression).strip()
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -172,6 +172,23 @@ THINGS = ["apples", "pens", "tickets", "books", "chairs", "boxes", "cards", "bot
 ASIDES = ["", "", "", "", "Please work out: ", "Quick sum: ", "Hi, ", "Can you tell me: ", "Calculate: "]
 
 
+ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+).split()
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+
+
+def in_words(number: str) -> str:
+    """Whole numbers below a hundred in words; others as they are."""
+    if not number.isdigit() or int(number) >= 100:
+        return number
+    value = int(number)
+    if value < 20:
+        return ONES[value]
+    return TENS[value // 10 - 2] + (f"-{ONES[value % 10]}" if value % 10 else "")
+
+
 def worded_sum(rng: Random) -> tuple[str, str]:
     """A sum in words, and its expression."""
     question, expression = rng.choice(SUMS)
@@ -179,5 +196,6 @@ def worded_sum(rng: Random) -> tuple[str, str]:
     numbers: dict[str, str] = {letter: str(rng.randint(2, big)) for letter in "ab"} | {"c": str(rng.randint(2, 30))}
     if rng.random() < 0.15:
         numbers["a"] = f"{rng.randint(1, 99)}.{rng.randint(1, 99)}"
-    said = rng.choice(ASIDES) + question.format(t=rng.choice(THINGS), **numbers)
+    spoken = {letter: in_words(number) if rng.random() < 0.12 else number for letter, number in numbers.items()}
+    said = rng.choice(ASIDES) + question.format(t=rng.choice(THINGS), **spoken)
     return (said if rng.random() < 0.8 else said.lower()), expression.format(**numbers)

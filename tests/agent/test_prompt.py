@@ -1,6 +1,7 @@
 """What the core is shown: excerpts that know their place, marks as hints, and no control tokens from outside."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from transformers import PreTrainedTokenizerBase
@@ -54,7 +55,10 @@ def test_each_round_begins_with_all_ids_of_the_round_before(tokenizer: PreTraine
     call = '<tool_call>\n{"name": "search_memory", "arguments": {"query": "oil"}}\n</tool_call><|im_end|>'
     so_far = [*prompt, *tokenizer.encode(call, add_special_tokens=False)]
     calls = [{"function": {"name": "search_memory", "arguments": {"query": "oil"}}}]
-    said = [{"role": "assistant", "content": "", "tool_calls": calls}, {"role": "tool", "content": "[1] 9 40 litres"}]
+    said: list[dict[str, Any]] = [
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        {"role": "tool", "content": "[1] 9 40 litres"},
+    ]
     after = renderer.extend([*messages, *said], (), so_far)
     assert after[: len(so_far)] == so_far
     assert "[1] 9 40 litres" in str(tokenizer.decode(after[len(so_far) :]))

@@ -10,15 +10,11 @@ import pytest_asyncio
 from app.agent.events import Calculated, Cited, Decided, Done, Event, Searched, Text
 from app.agent.loop import answer
 from app.agent.turn import Policy, Turn
-from app.cores.load import TINY_FOLDER, Core, load_core
+from app.cores.load import Core, load_core
 from index.embed import SentenceEmbedder
 from index.memory import Memory
 from index.reader import Reader
 
-pytestmark = pytest.mark.skipif(
-    not (TINY_FOLDER / "model.safetensors").exists(),
-    reason="the embedded core's weights are made by `cogcore train` and not yet in this checkout",
-)
 FACTS = {
     "Who founded the company Brambleworks?": ("Brambleworks was founded in 2009 by Ines Kortum.", "Ines Kortum"),
     "What is the password of the guest network?": ("The password of the guest network is zebra-41.", "zebra-41"),

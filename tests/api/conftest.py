@@ -24,13 +24,11 @@ The Little Ebb is a side arm of the Sorne. Its bridge was built in 1874 by the e
 
 
 @pytest.fixture(scope="module")
-def parts(
-    tmp_path_factory: pytest.TempPathFactory, core_folder: Path, embedder: SentenceEmbedder, reader: Reader
-) -> Parts:
+def parts(tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder, reader: Reader) -> Parts:
     """Closed by the server that is made of them."""
     folder = tmp_path_factory.mktemp("data")
     memory = Memory(folder, embedder, reader)
-    return Parts(load_core(str(core_folder), threads=1), memory, read(data_dir=folder, max_upload_mb=2))
+    return Parts(load_core(threads=1), memory, read(data_dir=folder, max_upload_mb=2))
 
 
 @pytest.fixture(scope="module")

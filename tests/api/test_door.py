@@ -23,13 +23,9 @@ from tests.api.live import live
 
 
 @pytest.fixture(scope="module")
-def locked(
-    tmp_path_factory: pytest.TempPathFactory, core_folder: Path, embedder: SentenceEmbedder
-) -> Iterator[tuple[str, FastAPI]]:
+def locked(tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder) -> Iterator[tuple[str, FastAPI]]:
     folder = tmp_path_factory.mktemp("locked")
-    parts = Parts(
-        load_core(str(core_folder), threads=1), Memory(folder, embedder), read(data_dir=folder, api_key="sesame")
-    )
+    parts = Parts(load_core(threads=1), Memory(folder, embedder), read(data_dir=folder, api_key="sesame"))
     with live(parts) as base_url:
         yield base_url, create_app(parts)
 

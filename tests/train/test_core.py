@@ -49,6 +49,10 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> Mixture:
     write(folder / "clinc150/train.jsonl.xz",
           [{"text": "hi there", "intent": "greeting", "domain": "small_talk"},
            {"text": "move my flight", "intent": "flight", "domain": "travel"}])  # fmt: skip
+    write(folder / "gsm8k/train.jsonl.xz",
+          [{"question": "Ann has 3 boxes of 4 pens and loses 2. How many are left?",
+            "answer": "3*4=<<3*4=12>>12, 12-2=<<12-2=10>>10\n#### 10"},
+           {"question": "Ann runs twice.", "answer": "<<1+1=2>><<2*2=4>><<4+4=8>>"}])  # fmt: skip
     (folder / "trec_factoid").mkdir()
     (folder / "trec_factoid/large2470-train.tsv").write_text("1\tx\tWho built the bridge?\tA.*\n")
     sources = Sources(folder)
@@ -72,6 +76,10 @@ def test_rows_begin_with_what_the_server_renders_and_are_learned_where_the_core_
     assert row.ids[: len(prompt)] == prompt
     assert [w > 0 for w in row.weights] == [False] * len(prompt) + [True] * (len(row.ids) - len(prompt))
     assert str(words.decode(row.ids[len(prompt) :])).endswith("</think>\n\nHello!<|im_end|>")
+
+
+def test_a_problem_of_two_steps_becomes_one_expression_and_longer_ones_are_left_out(mixture: Mixture) -> None:
+    assert [expression for _, expression in mixture.problems] == ["(3 * 4) - 2"]
 
 
 def test_every_kind_of_row_ends_its_turn(mixture: Mixture) -> None:
