@@ -48,8 +48,8 @@ class Settings(BaseSettings):
     max_sequences: int = Field(8, ge=1, le=4096, description="Sequences that the engine decodes at once.")
     cache_tokens: int = Field(0, ge=0, description="Tokens of KV kept in all. 0: as many as the core's context needs.")
     queue: int = Field(64, ge=1, le=65536, description="Sequences that may wait; one more is refused with 429.")
-    need_threshold: float = Field(0.5, ge=0, le=1, description="Search when the core's need is at least this.")
-    abstain_below: float = Field(0.25, ge=0, le=1, description="Say `I do not know` when confidence is below this.")
+    need_threshold: float = Field(0.25, ge=0, le=1, description="Search when the core's need is at least this.")
+    abstain_below: float = Field(0.2, ge=0, le=1, description="Say `I do not know` when confidence is below this.")
     max_searches: int = Field(2, ge=0, le=8, description="Searches of the memory in one turn.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
 

@@ -136,13 +136,13 @@ def _plain(shown: Excerpt) -> str:
 
 
 def _marked(shown: Excerpt) -> str:
-    """The reader's probability as one digit, and its span between marks: hints that the core may overrule."""
+    """The hit's score as one digit, and the reader's span between marks: hints that the core may overrule."""
     mark = shown.hit.mark
     inside = [n for n, at in enumerate(shown.starts) if mark and mark.start <= at < mark.end]
     if mark is None or not inside:
         return f"[{shown.number}] 0 {disarmed(shown.text)}"
     start, end = inside[0], inside[-1] + 1
-    digit = min(int(mark.probability * 10), 9)
+    digit = min(int(shown.hit.score * 10), 9)
     pieces = shown.text[:start].rstrip(), shown.text[start:end].strip(), shown.text[end:]
     before, span, after = map(disarmed, pieces)
     return f"[{shown.number}] {digit}{' ' if before else ''}{before}<mark> {span}</mark>{after}"

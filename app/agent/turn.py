@@ -33,8 +33,8 @@ class Policy:
     max_rounds: int = 4
     hits: int = 5
     filters: Mapping[str, Any] | None = None
-    need_threshold: float = 0.5
-    abstain_below: float = 0.25
+    need_threshold: float = 0.25
+    abstain_below: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)

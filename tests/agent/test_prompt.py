@@ -20,10 +20,10 @@ def tokenizer() -> PreTrainedTokenizerBase:
     return load_tokenizer(TINY_FOLDER)
 
 
-def hit(text: str = TEXT, marked: str = "40 litres", probability: float = 0.87) -> Hit:
+def hit(text: str = TEXT, marked: str = "40 litres", score: float = 0.87) -> Hit:
     start = text.index(marked)
     chunk = Chunk("chunk_1", "file-1", "pump.md", text, 100, 100 + len(text), 2, ("Care", "Oil"))
-    return Hit(chunk, 0.5, Mark(start, start + len(marked), probability))
+    return Hit(chunk, score, Mark(start, start + len(marked), 0.5))
 
 
 def test_an_excerpt_is_single_spaced_marked_and_knows_where_its_words_stand() -> None:
