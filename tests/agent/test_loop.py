@@ -2,43 +2,22 @@
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import pytest
 
-from app.agent.events import Calculated, Cited, Decided, Done, Event, Searched, Text, Thinking, ToolCall
-from app.agent.turn import Policy, Turn, TurnRefused
+from app.agent.events import Calculated, Cited, Decided, Searched, Thinking, ToolCall
+from app.agent.turn import TurnRefused
 from app.cores.profiles import PROFILES
 from app.engine.types import Sampling
+from tests.agent.asking import SURE, UNSURE, asked, done, only, reply
 from tests.agent.conftest import Stage
 from tests.fakes import ScriptedEngine
 
-E = TypeVar("E", bound=Event)
-SURE, UNSURE = math.log(0.9), math.log(0.1)
 WEATHER = {
     "type": "function",
     "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
 }
-
-
-def asked(text: str, **policy: object) -> Turn:
-    return Turn([{"role": "user", "content": text}], stores=["default"], policy=replace(Policy(), **policy))  # type: ignore[arg-type]
-
-
-def only(events: Sequence[Event], kind: type[E]) -> list[E]:
-    return [event for event in events if isinstance(event, kind)]
-
-
-def reply(events: Sequence[Event]) -> str:
-    return "".join(event.text for event in only(events, Text))
-
-
-def done(events: Sequence[Event]) -> Done:
-    (end,) = only(events, Done)
-    assert events[-1] == end
-    return end
 
 
 def call(name: str, **arguments: object) -> str:
