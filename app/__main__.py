@@ -16,10 +16,10 @@ from app.settings import SettingsError, read
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
-    if given and given[0] in TOOLS:
-        return TOOLS[given[0]](given[1:])
-    arguments = _parser().parse_args(given)
     try:
+        if given and given[0] in TOOLS:
+            return TOOLS[given[0]](given[1:])
+        arguments = _parser().parse_args(given)
         status: int = arguments.run(arguments)
     except SettingsError as error:
         print(f"cogcore: {error}", file=sys.stderr)

@@ -1,5 +1,7 @@
 """Where the parts meet, and nowhere else."""
 
+from pathlib import Path
+
 from app.api.app import create_app
 from app.api.parts import Parts
 from app.cores.load import load_core
@@ -7,14 +9,15 @@ from app.engine.device import pick
 from app.sample import documents
 from app.settings import Settings
 from index.embed import load_embedder
+from index.errors import FolderFault
 from index.memory import DEFAULT_STORE, Memory
 from index.reader import load_reader
 
-__all__ = ["build", "create_app", "open_memory"]
+__all__ = ["build", "create_app", "is_new", "open_memory"]
 
 
 def build(settings: Settings) -> Parts:
-    """Open the memory and load the core. Takes seconds. Raises FolderFault when another process has the folder."""
+    """Open the memory and load the core. Takes seconds. Raises MemoryFault, EngineError and UnknownCore."""
     device = pick(settings.device)
     memory = open_memory(settings, device)
     try:
@@ -33,11 +36,26 @@ def build(settings: Settings) -> Parts:
     return Parts(core, memory, settings)
 
 
+def is_new(folder: Path) -> bool:
+    """Whether nothing was ever kept there. What cannot be looked into is not new."""
+    try:
+        return not folder.exists() or not any(folder.iterdir())
+    except OSError:
+        return False
+
+
 def open_memory(settings: Settings, device: str = "cpu") -> Memory:
     """The memory in the data folder. One that is new gets the sample, which is searchable once it is ingested."""
-    fresh = not settings.data_dir.exists() or not any(settings.data_dir.iterdir())
     reader = None if settings.reader == "none" else load_reader(settings.reader, device)
-    memory = Memory(settings.data_dir, load_embedder(settings.embedder, device), reader)
+    embedder = load_embedder(settings.embedder, device)
+    fresh = is_new(settings.data_dir)
+    try:
+        memory = Memory(settings.data_dir, embedder, reader)
+    except OSError as error:
+        raise FolderFault(
+            f"the data folder {settings.data_dir} cannot be used: {error.strerror}. "
+            "Let this user write to it, or set COGCORE_DATA_DIR to another folder."
+        ) from error
     if fresh and settings.sample:
         for path in documents():
             file = memory.add_file(path.name, path.read_bytes())

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -28,7 +29,7 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseSettings):
-    """The server's settings. `cogcore serve` shows them in its README with one line each."""
+    """The server's settings. README.md shows each with its default and description."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
@@ -56,17 +57,17 @@ class Settings(BaseSettings):
     @field_validator("api_key")
     @classmethod
     def _blank_is_none(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is None or not key.get_secret_value().strip():
-            return None
-        if not key.get_secret_value().isascii():
-            raise ValueError("must be ASCII, since it travels in a header")
-        return key
+        given = key.get_secret_value().strip() if key else ""
+        if not (given.isascii() and given.isprintable()):
+            raise ValueError("must be printable ASCII, since it travels in a header")
+        # A header's value loses the spaces around it, so the key must have none.
+        return SecretStr(given) if given else None
 
     @field_validator("public_url")
     @classmethod
     def _absolute(cls, url: str) -> str:
-        if url and not url.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
+        if url and not (url.startswith(("http://", "https://")) and urlsplit(url).hostname):
+            raise ValueError("must begin with http:// or https:// and a host")
         return url.rstrip("/")
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.engine.device import pick
 from index.embed import SentenceEmbedder, load_embedder
 from index.memory import Memory
 from index.reader import Reader, load_reader
@@ -16,22 +17,36 @@ from index.reader import Reader, load_reader
 torch.set_num_threads(1)
 
 
+def set_aside() -> list[str]:
+    """The settings of whoever runs the tests that are not honoured. All but the device: the tests hold for the embedded
+    core, and write to folders of their own, never to somebody's documents."""
+    return sorted(name for name in os.environ if name.startswith("COGCORE_") and name != "COGCORE_DEVICE")
+
+
+def pytest_report_header() -> str:
+    return f"settings not for tests, set aside: {', '.join(set_aside()) or 'none'}"
+
+
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings of whoever runs the tests are not those of the tests."""
-    for name in list(os.environ):
-        if name.startswith("COGCORE_"):
-            monkeypatch.delenv(name)
+    for name in set_aside():
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")
-def embedder() -> SentenceEmbedder:
-    return load_embedder()
+def device() -> str:
+    """Where the models run: COGCORE_DEVICE, or the CPU, whose results every machine shares."""
+    return pick(os.environ.get("COGCORE_DEVICE", "cpu"))
 
 
 @pytest.fixture(scope="session")
-def reader() -> Reader:
-    return load_reader()
+def embedder(device: str) -> SentenceEmbedder:
+    return load_embedder(device=device)
+
+
+@pytest.fixture(scope="session")
+def reader(device: str) -> Reader:
+    return load_reader(device=device)
 
 
 @pytest.fixture

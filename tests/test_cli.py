@@ -1,5 +1,6 @@
 """The `cogcore` command, as a person runs it: against a running server, and with none."""
 
+import hashlib
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -26,9 +28,9 @@ RIVERS = "# Rivers\n\nThe Sorne is the longest river of the valley. It is 312 ki
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder, reader: Reader) -> Parts:
+def parts(tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder, reader: Reader, device: str) -> Parts:
     folder = tmp_path_factory.mktemp("served")
-    core = load_core(threads=1)
+    core = load_core(device=device, threads=1)
     return Parts(core, Memory(folder, embedder, reader), read(data_dir=folder, need_threshold=0, abstain_below=0))
 
 
@@ -64,6 +66,8 @@ def docs(tmp_path: Path) -> Path:
     (folder / "song.mp3").write_bytes(b"la la")
     (folder / "empty.txt").touch()
     (folder / ".hidden.md").write_text("secret")
+    (folder / ".github").mkdir()
+    (folder / ".github" / "template.md").write_text("secret")
     return folder
 
 
@@ -74,10 +78,13 @@ def test_ingest_adds_leaves_and_replaces(server: str, docs: Path, capsys: pytest
     assert re.search(r"failed .*bad\.pdf: .*PDF", said)
     assert re.search(r"skipped .*song\.mp3: '\.mp3' is not read", said)
     assert "empty.txt: the file is empty" in said
-    assert "hidden" not in said
+    assert "1 failed; 1 hidden file, 1 hidden folder left out" in said
+    assert f"hidden {docs / '.hidden.md'}: its name begins with a dot" in said
+    assert f"hidden {docs / '.github'}: its name begins with a dot" in said and "template" not in said
 
     (docs / "bad.pdf").unlink()
-    assert main(["ingest", str(docs), "--store", "valley"]) == 0
+    # The same folder, named in another way.
+    assert main(["ingest", str(docs / "below" / ".."), "--store", "valley"]) == 0
     assert "0 done, 1 unchanged, 2 skipped, 0 failed" in capsys.readouterr().out
 
     (docs / "below" / "rivers.md").write_text(RIVERS.replace("312", "315"))
@@ -87,6 +94,35 @@ def test_ingest_adds_leaves_and_replaces(server: str, docs: Path, capsys: pytest
     texts = [hit["content"][0]["text"] for hit in found["data"]]
     assert any("315" in text for text in texts)
     assert not any("312" in text for text in texts)
+
+
+@pytest.mark.parametrize("name", ["of/others", "what?", "a b#c", ".."])
+def test_a_store_may_have_any_name(server: str, docs: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (docs / "bad.pdf").unlink()
+    for said in ("1 done", "1 unchanged"):
+        assert main(["ingest", str(docs), "--store", name]) == 0
+        assert said in capsys.readouterr().out
+    stores = httpx.get(f"{server}/v1/vector_stores").json()["data"]
+    assert [store["name"] for store in stores].count(name) == 1
+    httpx.post(f"{server}/v1/vector_stores", json={"name": name})
+    assert main(["ingest", str(docs), "--store", name]) == 1
+    assert f"2 stores are named '{name}'" in capsys.readouterr().err
+
+
+def test_ingest_ends_what_an_interrupted_one_began(server: str, docs: Path) -> None:
+    (docs / "bad.pdf").unlink()
+    assert main(["ingest", str(docs), "--store", "broken"]) == 0
+    path = docs / "below" / "rivers.md"
+    path.write_text(RIVERS.replace("312", "315"))
+    # What a run leaves that is interrupted before the older version is deleted.
+    attributes = {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    with httpx.Client(base_url=f"{server}/v1") as client:
+        form = {"files": {"file": (path.name, path.read_bytes())}, "data": {"purpose": "assistants"}}
+        newer = client.post("/files", **form).json()["id"]  # type: ignore[arg-type]
+        client.post("/vector_stores/broken/files", json={"file_id": newer, "attributes": attributes})
+        for _ in range(2):
+            assert main(["ingest", str(docs), "--store", "broken"]) == 0
+            assert [f["id"] for f in client.get("/vector_stores/broken/files").json()["data"]] == [newer]
 
 
 def test_ask_shows_search_and_source(server: str, docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,8 +195,11 @@ def test_help_loads_no_models() -> None:
 
 
 @pytest.mark.usefixtures("alone")
-def test_serve_prints_what_works(tmp_path: Path) -> None:
-    """The curl line and the Python lines, run as they are printed; then a clean stop."""
+def test_serve_prints_what_works(tmp_path: Path, embedder: SentenceEmbedder) -> None:
+    """The curl line and the Python lines, run as they are printed; then a clean stop. Documents that wait do not
+    keep the server from answering."""
+    with closing(Memory(tmp_path / "data", embedder, workers=0)) as memory:
+        memory.attach("default", memory.add_file("long.txt", b"The river is long. " * 300_000).id)
     log = tmp_path / "log"
     with log.open("w") as out:
         served = subprocess.Popen([sys.executable, "-m", "app", "serve"], stdout=out, stderr=subprocess.STDOUT)
@@ -171,6 +210,8 @@ def test_serve_prints_what_works(tmp_path: Path) -> None:
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.1)
         said = log.read_text()
+        store = httpx.get(f"http://127.0.0.1:{os.environ['COGCORE_PORT']}/v1/vector_stores/default").json()
+        assert store["status"] == "in_progress"
         curl = next(line for line in said.splitlines() if line.startswith("curl "))
         answer = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)
         assert '"chat.completion"' in answer.stdout

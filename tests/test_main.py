@@ -31,6 +31,12 @@ def test_without_the_sample(tmp_path: Path) -> None:
         assert memory.files().data == []
 
 
+def test_a_data_folder_that_cannot_be_one_names_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    with pytest.raises(FolderFault, match=r"data cannot be used: .*COGCORE_DATA_DIR"):
+        open_memory(read(data_dir=tmp_path / "data", reader="none"))
+
+
 def test_a_core_that_cannot_be_loaded_frees_the_folder(tmp_path: Path) -> None:
     settings = read(data_dir=tmp_path / "data", reader="none", sample=False, core=str(tmp_path))
     for _ in range(2):

@@ -53,7 +53,14 @@ def test_a_file_that_cannot_be_read(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "http"), ("PORT", "70000"), ("DEVICE", "tpu"), ("NEED_THRESHOLD", "1.5"), ("PUBLIC_URL", "example.org")],
+    [
+        ("PORT", "http"),
+        ("PORT", "70000"),
+        ("DEVICE", "tpu"),
+        ("NEED_THRESHOLD", "1.5"),
+        ("PUBLIC_URL", "example.org"),
+        ("PUBLIC_URL", "https://"),
+    ],
 )
 def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"COGCORE_{name}", value)
@@ -80,6 +87,16 @@ def test_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="ASCII") as e:
         read()
     assert "sésame" not in str(e.value)
+
+
+def test_the_key_is_what_a_header_can_carry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COGCORE_API_KEY", " sesame\n")
+    key = read().api_key
+    assert key is not None
+    assert key.get_secret_value() == "sesame"
+    monkeypatch.setenv("COGCORE_API_KEY", "open\nsesame")
+    with pytest.raises(SettingsError, match="printable"):
+        read()
 
 
 @pytest.mark.parametrize(

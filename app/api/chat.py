@@ -13,27 +13,30 @@ from app.agent.loop import answer
 from app.api.chat_request import ChatRequest
 from app.api.encode import Head, chunks, whole
 from app.api.errors import body, describe
-from app.api.hangup import ClientGone, EventStream, start, unless_gone
+from app.api.hangup import ClientGone, EventStream, after, unless_gone
 from app.api.parts import Parts
+from app.api.signature import signing_key
 from app.api.turn import turn_of
 
 log = logging.getLogger("cogcore.http")
 
 
 def routes(parts: Parts) -> APIRouter:
-    router = APIRouter(prefix="/v1/chat", tags=["chat"])
+    router, settings = APIRouter(prefix="/v1/chat", tags=["chat"]), parts.settings
+    key = signing_key(settings.api_key.get_secret_value()) if settings.api_key else None
 
     @router.post("/completions")
     async def complete(request: Request, wanted: ChatRequest) -> Response:
         turn = await turn_of(wanted, parts)
-        head = Head(wanted.model, parts.settings.public_url or str(request.base_url).rstrip("/"))
+        head = Head(wanted.model, settings.public_url or str(request.base_url).rstrip("/"), key)
         events = answer(turn, parts.core, parts.memory)
         try:
             if wanted.stream:
                 options = wanted.stream_options
                 # Refusals come with the first event, while a status can still be chosen.
-                started = await unless_gone(request, start(events))
-                return EventStream(sse(started, head, include_usage=bool(options and options.include_usage)), started)
+                first = await unless_gone(request, anext(events))
+                frames = sse(after(first, events), head, include_usage=bool(options and options.include_usage))
+                return EventStream(frames, events)
             return _json(await unless_gone(request, _closing(events, head)))
         except ClientGone:
             return Response(status_code=499)
@@ -47,17 +50,17 @@ async def _closing(events: AsyncGenerator[Event], head: Head) -> dict[str, Any]:
 
 
 async def sse(events: AsyncGenerator[Event], head: Head, *, include_usage: bool) -> AsyncGenerator[str]:
-    """The chunks as server-sent events. A failure becomes a last frame with OpenAI's error body."""
+    """The chunks as server-sent events. A failure becomes a last frame with OpenAI's error body, and no [DONE]."""
     try:
         async with aclosing(chunks(events, head, include_usage=include_usage)) as made:
             async for chunk in made:
                 yield f"data: {dump(chunk)}\n\n"
+        yield "data: [DONE]\n\n"
     except Exception as error:
         message, row, _ = describe(error)
         if row.status >= 500:
             log.exception("reply %s failed", head.id)
         yield f"data: {dump(body(message, row))}\n\n"
-    yield "data: [DONE]\n\n"
 
 
 def dump(value: Any) -> str:

@@ -1,11 +1,15 @@
 """The body of POST /v1/chat/completions. Every field of OpenAI's is honoured, refused by name, or without effect."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from app.api.limits import Strict, only
 from app.api.messages import Message, Tool
+
+# A function that tool_choice names becomes text that no mode can look like.
+NAMED = "function:"
 
 
 def _stops(given: Any) -> Any:
@@ -16,28 +20,24 @@ def _stops(given: Any) -> Any:
 
 
 def _choice(given: Any) -> Any:
-    """A named function becomes its bare name after `function:`, which no mode can look like."""
-    if isinstance(given, dict):
-        function = given.get("function")
-        named = function.get("name") if isinstance(function, dict) else None
-        if given.get("type") != "function" or not isinstance(named, str):
-            raise ValueError(
-                '\'tool_choice\' must be "auto", "none", "required" or {"type": "function", "function": ...}.'
-            )
-        return f"function:{named}"
-    if given not in (None, "auto", "none", "required"):
-        raise ValueError('\'tool_choice\' must be "auto", "none", "required" or {"type": "function", "function": ...}.')
-    return given
+    match given:
+        case None | "auto" | "none" | "required":
+            return given
+        case {"type": "function", "function": {"name": str(name)}}:
+            return NAMED + name
+    raise ValueError('\'tool_choice\' must be "auto", "none", "required" or {"type": "function", "function": ...}.')
+
+
+def _is_bias(token: str, value: Any) -> bool:
+    return re.fullmatch("[0-9]{1,9}", token) is not None and type(value) in (int, float) and -100 <= value <= 100
 
 
 def _biases(given: Any) -> Any:
     if given is None:
         return None
-    if not isinstance(given, dict) or not all(str(key).isdecimal() for key in given):
+    if not isinstance(given, dict) or not all(_is_bias(token, value) for token, value in given.items()):
         raise ValueError("'logit_bias' maps token ids to numbers from -100 to 100.")
-    if any(isinstance(v, bool) or not isinstance(v, int | float) or not -100 <= v <= 100 for v in given.values()):
-        raise ValueError("'logit_bias' maps token ids to numbers from -100 to 100.")
-    return {str(key): float(value) for key, value in given.items()}
+    return {token: float(value) for token, value in given.items()}
 
 
 class StreamOptions(Strict):

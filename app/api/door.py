@@ -4,16 +4,20 @@ Without an API key the server answers only under its own names and never to anot
 the user visits could otherwise reach it through the browser (DNS rebinding, cross-site posts).
 """
 
+import asyncio
 import hmac
 import logging
+import re
 import time
 import uuid
+from contextlib import suppress
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import ApiError, TooLarge, describe, response
+from app.api.signature import sign, signing_key
 from app.settings import Settings, loopback
 
 OPEN = frozenset({"/health", "/healthz", "/readyz"})
@@ -36,7 +40,8 @@ class Door:
         self.app = app
         self.key = settings.api_key.get_secret_value().encode() if settings.api_key else None
         self.upload_limit = settings.max_upload_mb * 2**20 + FORM_OVERHEAD
-        self.names = {settings.host, urlsplit(settings.public_url).hostname} - {None, ""}
+        self.signing_key = signing_key(self.key.decode()) if self.key else b""
+        self.public_name = urlsplit(settings.public_url).hostname
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,29 +62,30 @@ class Door:
             await send(message)
 
         try:
-            self._admit(scope["path"], headers)
+            self._admit(scope, headers)
             await self.app(scope, self._limited(headers, receive), stamp)
         except Exception as error:
             if describe(error)[1].status >= 500:
                 log.exception("request %s failed", request_id)
             if started:
                 raise
-            if isinstance(error, TooLarge) and "expect" not in headers:
-                await _drain(receive)
             answer = response(error)
             if isinstance(error, Refused) and error.row.status == 401:
                 answer.headers["WWW-Authenticate"] = "Bearer"
             await answer(scope, receive, stamp)
 
-    def _admit(self, path: str, headers: Headers) -> None:
+    def _admit(self, scope: Scope, headers: Headers) -> None:
         """Raise Refused unless the request may enter. The only check of its kind."""
-        if path in OPEN:
+        if scope["path"] in OPEN:
             return
         if self.key is None:
             self._same_site(headers)
             return
         scheme, _, sent = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(sent.strip().encode(), self.key):
+        bearer = scheme.lower() == "bearer" and hmac.compare_digest(sent.strip().encode(), self.key)
+        signature = QueryParams(scope["query_string"]).get("signature", "")
+        ours = sign(self.signing_key, scope["path"])
+        if not bearer and not hmac.compare_digest(signature.encode(), ours.encode()):
             raise Refused(
                 "The API key is missing or wrong. Send the server's COGCORE_API_KEY as `Authorization: Bearer KEY`.",
                 code="invalid_api_key",
@@ -87,8 +93,8 @@ class Door:
             )
 
     def _same_site(self, headers: Headers) -> None:
-        host = urlsplit("//" + headers.get("host", "")).hostname or ""
-        if not loopback(host) and host not in self.names:
+        host = re.sub(r":\d*$", "", headers.get("host", "")).lower().strip("[]")
+        if not loopback(host) and host != self.public_name:
             raise Refused(
                 f"This server has no API key and does not answer as '{host}'. "
                 "Ask for it as 127.0.0.1, or set COGCORE_PUBLIC_URL or COGCORE_API_KEY.",
@@ -96,7 +102,7 @@ class Door:
                 status=403,
             )
         origin = headers.get("origin")
-        if origin and urlsplit(origin).netloc != headers.get("host"):
+        if origin and origin.partition("://")[2] != headers.get("host"):
             raise Refused(
                 f"This server has no API key and takes no requests from pages of {origin}. Set COGCORE_API_KEY.",
                 code="forbidden",
@@ -104,33 +110,33 @@ class Door:
             )
 
     def _limited(self, headers: Headers, receive: Receive) -> Receive:
-        """`receive` that stops a body at its limit, whatever its Content-Length says."""
-        form = headers.get("content-type", "").startswith("multipart/")
+        """`receive` that refuses a body over its limit, said by its Content-Length or not."""
+        form = headers.get("content-type", "").lower().startswith("multipart/")
         limit = self.upload_limit if form else JSON_LIMIT
-        length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > limit:
-            raise TooLarge(limit)
-        seen = 0
+        said, seen = int(headers.get("content-length", 0)), 0
 
         async def counted() -> Message:
             nonlocal seen
+            if said > limit and "expect" in headers:
+                raise TooLarge(limit)
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > limit:
+            if max(said, seen) > limit:
+                await _drain(message, receive)
                 raise TooLarge(limit)
             return message
 
         return counted
 
 
-async def _drain(receive: Receive) -> None:
+async def _drain(message: Message, receive: Receive) -> None:
     """Take the rest of a refused body: a client that is cut off while it sends never reads why."""
-    taken, until = 0, time.monotonic() + DRAIN_SECONDS
-    while taken < DRAIN and time.monotonic() < until:
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if not message.get("more_body"):
-            return
+    taken = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while message.get("more_body") and taken < DRAIN:
+                message = await receive()
+                taken += len(message.get("body", b""))
 
 
 def _request_id(headers: Headers) -> str:

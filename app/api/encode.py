@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from app.agent.events import Calculated, Cited, Decided, Done, Event, Round, Searched, Text, Thinking, ToolCall
+from app.api.signature import sign
 from index.types import Hit
 
 Wire = dict[str, Any]
@@ -20,10 +21,11 @@ STOPS = (". ", "! ", "? ", "\n")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What every chunk of a reply repeats, and where its citations link to."""
+    """What every chunk of a reply repeats, where its citations link to, and what signs these links."""
 
     model: str
     base_url: str
+    signing_key: bytes | None = None
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -88,7 +90,7 @@ class Ledger:
             {
                 "type": "url_citation",
                 "url_citation": {
-                    "url": passage_url(self.head.base_url, cited),
+                    "url": passage_url(self.head, cited),
                     "title": cited.hit.chunk.filename,
                     "start_index": cited.reply_start,
                     "end_index": cited.reply_end,
@@ -119,7 +121,7 @@ class Ledger:
                 {"query": s.query, "store": s.store, "hits": [hit_wire(hit) for hit in s.hits]} for s in self.searches
             ],
             "calculations": [{"expression": c.expression, "result": c.result, "ok": c.ok} for c in self.calculations],
-            "citations": [_citation(self.head.base_url, cited) for cited in self.cited],
+            "citations": [_citation(self.head, cited) for cited in self.cited],
             "rounds": [_round(r) for r in self.end.rounds],
         }
 
@@ -190,9 +192,13 @@ def _chunker(head: Head, include_usage: bool) -> Callable[..., Wire]:
     return chunk
 
 
-def passage_url(base_url: str, cited: Cited) -> str:
+def passage_url(head: Head, cited: Cited) -> str:
     """Where the cited passage can be read, its quote highlighted."""
-    return f"{base_url}/v1/passages/{quote(cited.hit.chunk.id, safe='')}?start={cited.start}&end={cited.end}"
+    path = f"/v1/passages/{cited.hit.chunk.id}"
+    signed = f"&signature={sign(head.signing_key, path)}" if head.signing_key else ""
+    return (
+        f"{head.base_url}/v1/passages/{quote(cited.hit.chunk.id, safe='')}?start={cited.start}&end={cited.end}{signed}"
+    )
 
 
 def hit_wire(hit: Hit) -> Wire:
@@ -221,7 +227,7 @@ def sentence(text: str, start: int, end: int) -> tuple[int, int]:
     return begin, begin + len(text[begin:finish].rstrip())
 
 
-def _citation(base_url: str, cited: Cited) -> Wire:
+def _citation(head: Head, cited: Cited) -> Wire:
     chunk = cited.hit.chunk
     return {
         "file_id": chunk.file_id,
@@ -231,7 +237,7 @@ def _citation(base_url: str, cited: Cited) -> Wire:
         "quote": cited.quote,
         "start": cited.start,
         "end": cited.end,
-        "url": passage_url(base_url, cited),
+        "url": passage_url(head, cited),
         "reply_start": cited.reply_start,
         "reply_end": cited.reply_end,
     }

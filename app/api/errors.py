@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.exceptions import HTTPException
 
 from app.agent.turn import TurnRefused
 from app.engine.types import EngineBusy, EngineClosed, EngineError, InvalidPrompt, InvalidSampling, PromptTooLong
@@ -78,7 +78,7 @@ def describe(error: Exception) -> tuple[str, Row, dict[str, str]]:
         return str(error), error.row, {}
     if isinstance(error, RequestValidationError):
         return _invalid(error.errors())
-    if isinstance(error, StarletteHTTPException):
+    if isinstance(error, HTTPException):
         row = BY_STATUS.get(error.status_code, Row(error.status_code))
         return str(error.detail), row, dict(error.headers or {})
     for kind in type(error).__mro__:
@@ -101,7 +101,7 @@ def install(app: FastAPI) -> None:
     """Answer with OpenAI's shape wherever FastAPI or a route raises; the door catches what no row names."""
     for kind in (*TABLE, ApiError, RequestValidationError):
         app.add_exception_handler(kind, _handle)
-    app.add_exception_handler(StarletteHTTPException, _handle_http)
+    app.add_exception_handler(HTTPException, _handle_http)
 
 
 async def _handle(_: Request, error: Exception) -> JSONResponse:
@@ -109,11 +109,10 @@ async def _handle(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _handle_http(request: Request, error: Exception) -> JSONResponse:
-    status = getattr(error, "status_code", 500)
-    if status in (404, 405) and isinstance(error, HTTPException | StarletteHTTPException):
-        phrase = "There is no" if status == 404 else f"{request.method} is not possible at"
-        path = request.url.path
-        error = StarletteHTTPException(status, f"{phrase} {path}. The routes are in /openapi.json.", error.headers)
+    if isinstance(error, HTTPException) and error.status_code in (404, 405):
+        phrase = "There is no" if error.status_code == 404 else f"{request.method} is not possible at"
+        said = f"{phrase} {request.scope['path']}. The routes are in /openapi.json."
+        error = HTTPException(error.status_code, said, error.headers)
     return response(error)
 
 

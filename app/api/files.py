@@ -2,8 +2,8 @@
 
 import asyncio
 import hashlib
+import re
 import time
-from collections import OrderedDict
 from typing import Annotated
 from urllib.parse import quote
 
@@ -19,18 +19,6 @@ from index.errors import FileNotFound
 PURPOSES = ("assistants", "user_data", "batch", "fine-tune", "vision", "evals")
 REMEMBERED = 1000
 ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
-
-
-class Retries:
-    """Uploads by their Idempotency-Key, so that a client that retries does not upload twice. Lost on a restart."""
-
-    def __init__(self) -> None:
-        self.ids: OrderedDict[str, str] = OrderedDict()
-
-    def remember(self, key: str, file_id: str) -> None:
-        self.ids[key] = file_id
-        if len(self.ids) > REMEMBERED:
-            self.ids.popitem(last=False)
 
 
 def file_object(file: types.File) -> Wire:
@@ -49,7 +37,9 @@ def file_object(file: types.File) -> Wire:
 
 
 def routes(parts: Parts) -> APIRouter:
-    router, memory, retries = APIRouter(prefix="/v1/files", tags=["files"]), parts.memory, Retries()
+    router, memory = APIRouter(prefix="/v1/files", tags=["files"]), parts.memory
+    # File ids by Idempotency-Key, oldest first: who retries does not upload twice. Lost on a restart.
+    uploads: dict[str, str] = {}
 
     @router.post("")
     async def upload(
@@ -72,13 +62,15 @@ def routes(parts: Parts) -> APIRouter:
                 return file_object(before)
         added = await asyncio.to_thread(memory.add_file, file.filename, data, purpose, expires_at)
         if idempotency_key:
-            retries.remember(idempotency_key, added.id)
+            uploads[idempotency_key] = added.id
+            if len(uploads) > REMEMBERED:
+                del uploads[next(iter(uploads))]
         return file_object(added)
 
     def _before(key: str, filename: str, data: bytes) -> types.File | None:
         """What an earlier request with this key made, unless it was deleted since."""
         try:
-            before = memory.file(retries.ids.get(key, ""))
+            before = memory.file(uploads.get(key, ""))
         except FileNotFound:
             return None
         if (before.filename, before.sha256) != (filename, hashlib.sha256(data).hexdigest()):
@@ -123,6 +115,6 @@ def _expiry(form: FormData) -> int | None:
         return None
     if anchor != "created_at":
         raise ApiError(f"'{ANCHOR}' must be created_at.", param=ANCHOR)
-    if not isinstance(seconds, str) or not seconds.isdecimal() or not 3600 <= int(seconds) <= 2_592_000:
+    if not isinstance(seconds, str) or not re.fullmatch("[0-9]{1,9}", seconds) or not 3600 <= int(seconds) <= 2_592_000:
         raise ApiError(f"'{SECONDS}' must be a whole number from 3600 to 2592000.", param=SECONDS)
     return int(time.time()) + int(seconds)

@@ -49,26 +49,8 @@ class EventStream(StreamingResponse):
             await super().stream_response(send)
 
 
-class Started(AsyncGenerator[T, None]):
-    """A generator whose first item was awaited already. Closing it closes the generator, begun or not."""
-
-    def __init__(self, first: T, source: AsyncGenerator[T]) -> None:
-        self.first: list[T] = [first]
-        self.source = source
-
-    async def __anext__(self) -> T:
-        return self.first.pop() if self.first else await anext(self.source)
-
-    async def asend(self, value: None) -> T:
-        return await anext(self)
-
-    async def athrow(self, *error: Any) -> T:
-        return await self.source.athrow(*error)
-
-    async def aclose(self) -> None:
-        await self.source.aclose()
-
-
-async def start(source: AsyncGenerator[T]) -> Started[T]:
-    """Await the first item now: what fails at once then fails while an HTTP status can still be chosen."""
-    return Started(await anext(source), source)
+async def after(first: T, rest: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    """The whole of a generator whose first item was awaited already. Closing the rest stays with its owner."""
+    yield first
+    async for item in rest:
+        yield item

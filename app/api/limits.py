@@ -1,8 +1,9 @@
 """Fields that several requests share, and how strictly they are read."""
 
+import json
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from index.types import Chunking
 
@@ -10,7 +11,19 @@ from index.types import Chunking
 class Strict(BaseModel):
     """A request body: an unknown field is refused by name, a number in quotes is not a number."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_characters(cls, given: Any) -> Any:
+        """JSON can spell half of a surrogate pair, which no tokenizer, catalog or answer can hold."""
+        if isinstance(given, dict):
+            try:
+                json.dumps(given, ensure_ascii=False).encode()
+            except UnicodeEncodeError as error:
+                before = error.object[max(0, error.start - 20) : error.start]
+                raise ValueError(f"The body holds half of a character (a lone surrogate) after {before!r}.") from error
+        return given
 
 
 def only(*allowed: Any, remedy: str) -> AfterValidator:

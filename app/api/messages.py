@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from app.api.errors import ApiError
-from app.api.limits import Strict
+from app.api.limits import Strict, only
 
 # Offered to the core by the server itself; a client's function of that name could not be told apart.
 HOSTED = ("search_memory", "calculate")
@@ -41,7 +41,7 @@ class MadeCall(Strict):
 
 
 class Message(Strict):
-    """One message. What a client echoes of our own replies (annotations, reasoning) is accepted."""
+    """One message. What a client echoes of our own replies (annotations, reasoning, empty fields) is accepted."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[str | None, BeforeValidator(flatten)] = None
@@ -52,6 +52,8 @@ class Message(Strict):
     reasoning: str | None = None
     reasoning_content: str | None = None
     annotations: list[Any] | None = None
+    audio: Annotated[Any, only(remedy="'audio' cannot be read; send text")] = None
+    function_call: Annotated[Any, only(remedy="'function_call' is out of use; send 'tool_calls'")] = None
 
     def plain(self) -> dict[str, Any]:
         """The message as chat templates read it."""

@@ -1,16 +1,17 @@
 """Model names: `cogcore` answers from the store `default`, `cogcore/<store>` from that store."""
 
+from collections import Counter
+
 from fastapi import APIRouter
 
 from app.api.errors import ApiError, closest
 from app.api.listing import Wire
 from app.api.parts import Parts
 from index.errors import AmbiguousName, StoreNotFound
-from index.memory import Memory
+from index.memory import DEFAULT_STORE, Memory
 from index.types import StoreInfo
 
 MODEL = "cogcore"
-DEFAULT = "default"
 
 
 def store_of(memory: Memory, model: str) -> StoreInfo:
@@ -18,12 +19,12 @@ def store_of(memory: Memory, model: str) -> StoreInfo:
     root, _, store = model.partition("/")
     try:
         if root == MODEL and (store or model == MODEL):
-            return memory.store(store or DEFAULT)
+            return memory.store(store or DEFAULT_STORE)
     except AmbiguousName as error:
         raise ApiError(f"The model '{model}' is ambiguous: {error}.", param="model", code="ambiguous_name") from error
     except StoreNotFound:
         pass
-    known = names(memory)
+    known = list(models_of(memory))
     raise ApiError(
         f"The model '{model}' does not exist.{closest(model, known)} GET /v1/models lists all; each store is one.",
         param="model",
@@ -42,11 +43,12 @@ def everything(memory: Memory) -> list[StoreInfo]:
             return stores
 
 
-def names(memory: Memory) -> list[str]:
-    """Every model name: a store by its name where that is its alone, else by its id."""
+def models_of(memory: Memory) -> dict[str, int]:
+    """Every model name, and when its store was made: by the store's name where that is its alone, else by its id."""
     stores = everything(memory)
-    held = [store.name for store in stores]
-    return [MODEL] + [f"{MODEL}/{s.name if s.name and held.count(s.name) == 1 else s.id}" for s in stores]
+    held = Counter(store.name for store in stores)
+    named = {f"{MODEL}/{s.name if s.name and held[s.name] == 1 else s.id}": s.created_at for s in stores}
+    return {MODEL: memory.store(DEFAULT_STORE).created_at, **named}
 
 
 def _wire(name: str, created: int) -> Wire:
@@ -58,8 +60,7 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.get("")
     def models() -> Wire:
-        created = memory.store(DEFAULT).created_at
-        return {"object": "list", "data": [_wire(name, created) for name in names(memory)]}
+        return {"object": "list", "data": [_wire(name, created) for name, created in models_of(memory).items()]}
 
     @router.get("/{model:path}")
     def model(model: str) -> Wire:

@@ -4,12 +4,13 @@ import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from app.api.errors import ApiError
 from app.api.limits import Strategy, Strict, only
 from app.api.listing import Cursor, Limit, Order, Wire, listing
 from app.api.parts import Parts
+from index.checks import check_attachment
 from index.rank import DENSE_WEIGHT
 from index.types import Attachment, Hit, StoreInfo
 
@@ -55,7 +56,7 @@ class Ranking(Strict):
 
 
 class Search(Strict):
-    query: str | list[str]
+    query: Annotated[list[str], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)]
     max_num_results: int = 10
     filters: dict[str, Any] | None = None
     ranking_options: Ranking = Ranking()
@@ -105,8 +106,11 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.post("")
     def create(wanted: NewStore) -> Wire:
-        # Looked up first: a store with half its files would be left behind.
-        attachments = [Attachment(memory.file(one).id, None, wanted.chunking_strategy) for one in wanted.file_ids or ()]
+        # Checked first: a store without its files would be left behind.
+        attachments = [
+            check_attachment(Attachment(memory.file(one).id, None, wanted.chunking_strategy))
+            for one in wanted.file_ids or ()
+        ]
         store = memory.create_store(
             wanted.name or "",
             wanted.metadata,
@@ -157,7 +161,7 @@ def routes(parts: Parts) -> APIRouter:
         )
         return {
             "object": "vector_store.search_results.page",
-            "search_query": [wanted.query] if isinstance(wanted.query, str) else wanted.query,
+            "search_query": wanted.query,
             "data": [result(hit) for hit in hits],
             "has_more": False,
             "next_page": None,

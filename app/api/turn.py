@@ -3,7 +3,7 @@
 import asyncio
 
 from app.agent.turn import Choice, Policy, Turn
-from app.api.chat_request import ChatRequest, Extension
+from app.api.chat_request import NAMED, ChatRequest, Extension
 from app.api.errors import ApiError
 from app.api.messages import check_order, check_tools
 from app.api.models import store_of
@@ -14,7 +14,6 @@ from index.errors import AmbiguousName, StoreNotFound
 from index.filters import compile_filter
 from index.memory import Memory
 
-NAMED = "function:"
 DEFAULTS = Sampling()
 
 
@@ -40,7 +39,6 @@ async def turn_of(wanted: ChatRequest, parts: Parts) -> Turn:
 def _policy(wanted: ChatRequest, given: Extension, parts: Parts) -> Policy:
     settings, choice = parts.settings, wanted.tool_choice or "auto"
     mode: Choice = "none" if choice == "none" else "auto" if choice == "auto" else "required"
-
     return Policy(
         choice=mode,
         function=choice.removeprefix(NAMED) if choice.startswith(NAMED) else None,

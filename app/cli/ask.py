@@ -5,8 +5,6 @@ import json
 import sys
 from typing import Any
 
-import httpx
-
 from app.cli.server import ServerError, Wire, checked, connected
 from app.settings import Settings
 
@@ -17,7 +15,7 @@ def ask(settings: Settings, question: str, store: str) -> int:
     """Print the reply as it comes; the exit status."""
     try:
         asyncio.run(_ask(settings, question, store))
-    except (ServerError, httpx.HTTPError) as error:
+    except ServerError as error:
         print(f"cogcore: {error}", file=sys.stderr)
         return 1
     return 0
@@ -32,10 +30,13 @@ async def _ask(settings: Settings, question: str, store: str) -> None:
             if not response.is_success:
                 await response.aread()
                 checked(response)
-            async for line in response.aiter_lines():
-                data = line.removeprefix("data: ")
-                if line.startswith("data: ") and data != "[DONE]":
-                    printer.take(json.loads(data))
+            try:
+                async for line in response.aiter_lines():
+                    data = line.removeprefix("data: ")
+                    if line.startswith("data: ") and data != "[DONE]":
+                        printer.take(json.loads(data))
+            finally:
+                print(end=printer.plain, flush=True)
 
 
 class Printer:

@@ -1,7 +1,7 @@
 """`cogcore ingest`: a folder of documents into a store. Run again, it adds what is new and replaces what has changed.
 
 A document keeps its path and its bytes' SHA-256 as attributes: by these a later run knows it again.
-What has disappeared from the folder stays in the store.
+What has disappeared from the folder stays in the store. Hidden files and folders are left out, and the summary says so.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import httpx
 from app.cli.progress import Progress
 from app.cli.server import ServerError, Wire, call, connected, everything
 from app.settings import Settings
-from index.folder import find_files
+from index.folder import find_files, left_out
 from index.parse import FORMATS
 
 POLL = 0.3
@@ -29,12 +29,14 @@ class Summary:
     unchanged: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    hidden: list[Path] = field(default_factory=list)
 
     def text(self) -> str:
         numbers = f"{len(self.done)} done, {len(self.unchanged)} unchanged"
-        lines = [f"{numbers}, {len(self.skipped)} skipped, {len(self.failed)} failed"]
+        lines = [f"{numbers}, {len(self.skipped)} skipped, {len(self.failed)} failed{left_out(self.hidden)}"]
         for what, reasons in (("skipped", self.skipped), ("failed", self.failed)):
             lines += [f"  {what} {path}: {reason}" for path, reason in reasons.items()]
+        lines += [f"  hidden {path}: its name begins with a dot" for path in self.hidden]
         return "\n".join(lines)
 
 
@@ -44,9 +46,9 @@ def ingest(settings: Settings, folder: Path, store: str) -> int:
         print(f"cogcore: {folder} is not a folder. Name the folder that holds the documents.", file=sys.stderr)
         return 2
     try:
-        summary = asyncio.run(_ingest(settings, folder, store))
-    except (ServerError, httpx.HTTPError) as error:
-        print(f"cogcore: {error or type(error).__name__}", file=sys.stderr)
+        summary = asyncio.run(_ingest(settings, folder.resolve(), store))
+    except ServerError as error:
+        print(f"cogcore: {error}", file=sys.stderr)
         return 1
     print(summary.text())
     return 1 if summary.failed else 0
@@ -58,12 +60,14 @@ async def _ingest(settings: Settings, folder: Path, name: str) -> Summary:
     async with connected(settings) as (client, _):
         store = await _store(client, name)
         members = await everything(client, f"/v1/vector_stores/{store}/files")
-        known = {m["attributes"]["path"]: m for m in members if "path" in m["attributes"]}
+        versions: dict[str, list[Wire]] = {}
+        for member in members:
+            versions.setdefault(member["attributes"].get("path", ""), []).append(member)
         waiting: dict[str, str] = {}
         progress = Progress("Sending documents")
         for n, path in enumerate(paths, 1):
             try:
-                file_id, new = await _send(client, store, path, known.get(str(path)))
+                file_id, new = await _send(client, store, path, versions.get(str(path), [None])[-1])
             except (ServerError, OSError) as error:
                 summary.failed[str(path)] = str(error)
             else:
@@ -71,15 +75,18 @@ async def _ingest(settings: Settings, folder: Path, name: str) -> Summary:
                     waiting[file_id] = str(path)
                 else:
                     summary.unchanged.append(str(path))
+                    await _forget(client, versions[str(path)], file_id)
             progress.show(n, len(paths))
-        await _finish(client, store, waiting, known, summary)
+        await _finish(client, store, waiting, versions, summary)
     return summary
 
 
 def _readable(folder: Path, summary: Summary) -> list[Path]:
-    """The files to send; hidden ones are not looked at."""
+    """The files to send."""
     kept: list[Path] = []
-    for file in find_files([folder]):
+    found = find_files([folder])
+    summary.hidden = found.hidden
+    for file in found.files:
         if file.suffix.lower() not in FORMATS:
             summary.skipped[str(file)] = f"'{file.suffix or file.name}' is not read; readable are {', '.join(FORMATS)}"
         elif not file.stat().st_size:
@@ -91,11 +98,11 @@ def _readable(folder: Path, summary: Summary) -> list[Path]:
 
 async def _store(client: httpx.AsyncClient, name: str) -> str:
     """The id of the store of this name or id; a new store when there is none."""
-    found = await client.get(f"/v1/vector_stores/{name}")
-    if found.status_code == 404:
-        made = await call(client, "POST", "/v1/vector_stores", json={"name": name})
-        return str(made["id"])
-    return str((await call(client, "GET", f"/v1/vector_stores/{name}"))["id"])
+    # Looked for in the list: a name may hold what a path cannot.
+    found = [s["id"] for s in await everything(client, "/v1/vector_stores") if name in (s["id"], s["name"])]
+    if len(found) > 1:
+        raise ServerError(f"{len(found)} stores are named '{name}': name one by its id, {' or '.join(found)}.")
+    return str(found[0] if found else (await call(client, "POST", "/v1/vector_stores", json={"name": name}))["id"])
 
 
 async def _send(client: httpx.AsyncClient, store: str, file: Path, known: Wire | None) -> tuple[str, bool]:
@@ -116,8 +123,15 @@ async def _send(client: httpx.AsyncClient, store: str, file: Path, known: Wire |
     return file_id, True
 
 
+async def _forget(client: httpx.AsyncClient, versions: list[Wire], newest: str) -> None:
+    """Delete a document's older versions; an ingest that was interrupted may have left several."""
+    for old in versions:
+        if old["id"] != newest:
+            await call(client, "DELETE", f"/v1/files/{old['id']}")
+
+
 async def _finish(
-    client: httpx.AsyncClient, store: str, waiting: dict[str, str], known: dict[str, Wire], summary: Summary
+    client: httpx.AsyncClient, store: str, waiting: dict[str, str], versions: dict[str, list[Wire]], summary: Summary
 ) -> None:
     """Wait until all are searchable or have failed. An older version goes once the newer one is searchable."""
     progress, total = Progress("Reading documents"), len(waiting)
@@ -132,9 +146,7 @@ async def _finish(
                 summary.failed[path] = (now["last_error"] or {"message": now["status"]})["message"]
                 continue
             summary.done.append(path)
-            old = known.get(path)
-            if old and old["id"] != file_id:
-                await call(client, "DELETE", f"/v1/files/{old['id']}")
+            await _forget(client, versions.get(path, []), file_id)
         progress.show(total - len(waiting), total)
         if waiting:
             await asyncio.sleep(POLL)

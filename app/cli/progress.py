@@ -6,11 +6,12 @@ import time
 from index.memory import DEFAULT_STORE, Memory
 
 
-def watch(memory: Memory, store: str = DEFAULT_STORE) -> None:
-    """Show how the documents of a store become searchable, until all have."""
-    progress = Progress(f"Reading documents into '{store}'")
-    while (counts := memory.store(store).counts)["in_progress"]:
-        progress.show(sum(counts.values()) - counts["in_progress"], sum(counts.values()))
+def watch(memory: Memory) -> None:
+    """Show how the documents of the default store become searchable, until all have."""
+    progress, begun = Progress("Reading documents"), False
+    while (counts := memory.store(DEFAULT_STORE).counts)["in_progress"] or begun:
+        begun, total = counts["in_progress"] > 0, sum(counts.values())
+        progress.show(total - counts["in_progress"], total)
         time.sleep(0.2)
 
 

@@ -12,7 +12,7 @@ import uvicorn
 from app.cli.progress import watch
 from app.cores.load import UnknownCore
 from app.engine.types import EngineError
-from app.main import build, create_app
+from app.main import build, create_app, is_new
 from app.settings import Settings, reachable
 from index.errors import MemoryFault
 
@@ -35,12 +35,15 @@ def serve(settings: Settings) -> int:
         return 1
     with bound:
         print(f"Loading the core '{settings.core}' and the memory in {settings.data_dir} …", flush=True)
+        new = is_new(settings.data_dir)
         try:
             parts = build(settings)
         except (MemoryFault, EngineError, UnknownCore) as error:
             print(f"cogcore: {error}", file=sys.stderr)
             return 1
-        watch(parts.memory)
+        if new:
+            # The question that is suggested wants the sample; whatever else still waits is read while we serve.
+            watch(parts.memory)
         base = address(settings, bound.getsockname()[1])
         config = uvicorn.Config(
             create_app(parts), log_level=settings.log_level, timeout_graceful_shutdown=30, server_header=False

@@ -35,10 +35,13 @@ async def connected(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient
         # No proxy stands before this machine.
         "trust_env": False,
     }
-    async with httpx.AsyncClient(**options) as client:
-        if await _runs(client):
-            yield client, True
-            return
+    try:
+        async with httpx.AsyncClient(**options) as client:
+            if await _runs(client):
+                yield client, True
+                return
+    except httpx.HTTPError as error:
+        raise ServerError(f"{base}: {error or type(error).__name__}") from error
     print(f"No server runs at {base}: opening {settings.data_dir} here …", file=sys.stderr, flush=True)
     # Loads torch, for which a client of a running server need not wait.
     from app.cores.load import UnknownCore

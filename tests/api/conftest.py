@@ -1,7 +1,6 @@
 """One server over the real models for the tests of a module, and OpenAI's own client to talk to it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -24,11 +23,11 @@ The Little Ebb is a side arm of the Sorne. Its bridge was built in 1874 by the e
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder, reader: Reader) -> Parts:
+def parts(tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder, reader: Reader, device: str) -> Parts:
     """Closed by the server that is made of them."""
     folder = tmp_path_factory.mktemp("data")
     memory = Memory(folder, embedder, reader)
-    return Parts(load_core(threads=1), memory, read(data_dir=folder, max_upload_mb=2))
+    return Parts(load_core(device=device, threads=1), memory, read(data_dir=folder, max_upload_mb=2))
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +56,3 @@ def rivers(client: OpenAI) -> str:
     attached = client.vector_stores.files.create_and_poll(file.id, vector_store_id="default")
     assert attached.status == "completed", attached.last_error
     return file.id
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with that document."""
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "rivers.md").write_bytes(RIVERS)
-    return tmp_path / "docs"

@@ -139,6 +139,10 @@ def test_conversation_with_system_and_parts(client: OpenAI) -> None:
     ]
     reply = client.chat.completions.create(model="cogcore", messages=messages, tool_choice="required")
     assert (reply.model_extra or {})["cogcore"]["searches"]
+    # As the client's own dump has it, with the fields that are empty.
+    echoed: Any = reply.choices[0].message.model_dump()
+    assert "function_call" in echoed
+    assert client.chat.completions.create(model="cogcore", messages=[*messages, echoed, *QUESTION]).choices
 
 
 def test_what_the_embedded_core_cannot_do_is_refused(client: OpenAI) -> None:

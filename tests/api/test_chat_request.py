@@ -53,6 +53,7 @@ def test_every_field_of_openais_is_known() -> None:
         ("frequency_penalty", 3),
         ("logit_bias", {"x": 1}),
         ("logit_bias", {"1": 101}),
+        ("logit_bias", {"1" * 5000: 1}),
         ("logit_bias", [1]),
         ("seed", 2**70),
         ("stream", "yes"),

@@ -1,6 +1,7 @@
 """What every request passes: the key, the id, the limits; and one shape for every error."""
 
 import asyncio
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,13 +20,17 @@ from app.engine.types import EngineBusy, PromptTooLong
 from app.settings import read
 from index.embed import SentenceEmbedder
 from index.memory import Memory
+from tests.api.conftest import RIVERS
 from tests.api.live import live
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder) -> Iterator[tuple[str, FastAPI]]:
+def locked(
+    tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder, device: str
+) -> Iterator[tuple[str, FastAPI]]:
     folder = tmp_path_factory.mktemp("locked")
-    parts = Parts(load_core(threads=1), Memory(folder, embedder), read(data_dir=folder, api_key="sesame"))
+    core = load_core(device=device, threads=1)
+    parts = Parts(core, Memory(folder, embedder), read(data_dir=folder, api_key="sesame"))
     with live(parts) as base_url:
         yield base_url, create_app(parts)
 
@@ -68,9 +73,39 @@ def test_openais_client_with_and_without_the_key(locked: tuple[str, FastAPI]) ->
     assert refused.value.code == "invalid_api_key"
 
 
+def test_a_citation_opens_in_a_browser_that_has_no_key(locked: tuple[str, FastAPI]) -> None:
+    base_url, _ = locked
+    with OpenAI(base_url=f"{base_url}/v1", api_key="sesame") as client:
+        file = client.files.create(file=("rivers.md", RIVERS), purpose="assistants")
+        client.vector_stores.files.create_and_poll(file.id, vector_store_id="default")
+        reply = client.chat.completions.create(
+            model="cogcore",
+            messages=[{"role": "user", "content": "How long is the Sorne?"}],
+            tool_choice="required",
+            extra_body={"cogcore": {"abstain_below": 0.0}},
+        )
+    link = httpx.URL((reply.choices[0].message.annotations or [])[0].url_citation.url)
+    assert "<mark>" in httpx.get(link).text
+    signature = link.params["signature"]
+    for other in (
+        link.copy_remove_param("signature"),
+        link.copy_set_param("signature", signature[::-1]),
+        link.copy_set_param("signature", "é"),
+        link.copy_with(path=link.path + "0"),
+        link.copy_with(path="/v1/files"),
+    ):
+        assert httpx.get(other).status_code == 401, other
+
+
 def test_without_a_key_other_sites_pages_are_refused(raw: httpx.Client) -> None:
     port = raw.base_url.port
-    for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
+    for headers in (
+        {"Host": "evil.example"},
+        {"Host": "["},
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://["},
+        {"Origin": "null"},
+    ):
         answer = raw.post("/v1/vector_stores", json={"name": "x"}, headers=headers)
         assert answer.status_code == 403, headers
         assert answer.json()["error"]["code"] == "forbidden"
@@ -130,7 +165,8 @@ def test_ids_and_times(raw: httpx.Client) -> None:
 def test_health_and_version(raw: httpx.Client) -> None:
     assert raw.get("/health").json() == raw.get("/healthz").json() == {"status": "ok"}
     assert raw.get("/readyz").json() == {"status": "ready"}
-    assert raw.get("/version").json()["name"] == "cogcore"
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert raw.get("/version").json() == {"name": "cogcore", "version": project["version"], "core": "tiny"}
 
 
 def test_domain_errors_are_told_once() -> None:

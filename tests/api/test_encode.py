@@ -16,7 +16,7 @@ TEXT = "Sorne\n\nThe Sorne is long. It is 312 km long. It ends in Lake Arven."
 CHUNK = Chunk("ch/1", "file-1", "rivers.md", TEXT, 100, 100 + len(TEXT), 2, ("Rivers",))
 AT = TEXT.index("312")
 HIT = Hit(CHUNK, 0.9, Mark(AT, AT + 6, 0.8))
-HEAD = Head("cogcore", "http://here", "chatcmpl-1", 7)
+HEAD = Head("cogcore", "http://here", id="chatcmpl-1", created=7)
 DONE = Done("stop", "312 km", 0.8, False, 3, (Round(10, 0, 5), Round(40, 15, 6)))
 SEARCHED: Sequence[Event] = (
     Thinking("I must "),

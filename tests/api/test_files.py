@@ -1,5 +1,6 @@
 """Files: what goes in comes out, lists have pages, and what cannot be is refused with a reason."""
 
+import socket
 import time
 
 import httpx
@@ -94,6 +95,19 @@ def test_an_upload_over_the_limit(client: OpenAI, raw: httpx.Client) -> None:
     answer = raw.post("/v1/files", content=iter([start, *endless()]), headers=headers)
     assert answer.status_code == 413
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_an_upload_over_the_limit_is_read_to_its_end(server: str) -> None:
+    """Who is cut off while sending never reads why."""
+    url = httpx.URL(server)
+    head = "POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
+    with socket.create_connection((url.host, url.port or 80)) as caller:
+        caller.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+        for piece in (part, *[b"x" * 1_000_000] * 30):
+            caller.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+        caller.sendall(b"0\r\n\r\n")
+        assert caller.recv(1000).startswith(b"HTTP/1.1 413 ")
 
 
 def test_unknown_file(client: OpenAI) -> None:

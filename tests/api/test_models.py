@@ -18,6 +18,7 @@ def test_stores_are_models(client: OpenAI) -> None:
     for name in (*names, f"cogcore/{one.id}"):
         model = client.models.retrieve(name)
         assert (model.id, model.object, model.owned_by) == (name, "model", "cogcore")
+    assert [model.created for model in client.models.list()] == [client.models.retrieve(name).created for name in names]
     with pytest.raises(openai.BadRequestError, match="use the id") as refused:
         ask(client, "cogcore/twin")
     assert (refused.value.code, refused.value.param) == ("ambiguous_name", "model")

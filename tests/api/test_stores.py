@@ -10,6 +10,8 @@ from openai import OpenAI
 
 from tests.api.conftest import RIVERS
 
+JSON = {"Content-Type": "application/json"}
+
 
 @pytest.fixture
 def store(client: OpenAI) -> Iterator[str]:
@@ -154,6 +156,7 @@ def test_a_store_made_with_files_and_a_batch(client: OpenAI) -> None:
         ("/default/search", {}, "query"),
         ("/default/search", {"query": "  "}, "query"),
         ("/default/search", {"query": []}, "query"),
+        ("/default/search", {"query": 5}, "query"),
         ("/default/search", {"query": "x", "max_num_results": 51}, "max_num_results"),
         ("/default/search", {"query": "x", "max_num_results": "5"}, "max_num_results"),
         ("/default/search", {"query": "x", "rewrite_query": True}, "rewrite_query"),
@@ -182,6 +185,17 @@ def test_unknown_things_are_404(raw: httpx.Client, client: OpenAI) -> None:
     before = len(client.vector_stores.list(limit=100).data)
     assert raw.post("/v1/vector_stores", json={"name": "half", "file_ids": ["file-none"]}).status_code == 404
     assert len(client.vector_stores.list(limit=100).data) == before
+
+
+def test_a_refused_store_is_not_left_behind(raw: httpx.Client, client: OpenAI) -> None:
+    sizes = {"max_chunk_size_tokens": 5000, "chunk_overlap_tokens": 0}
+    body = {"name": "half", "file_ids": [upload(client)], "chunking_strategy": {"type": "static", "static": sizes}}
+    assert raw.post("/v1/vector_stores", json=body).status_code == 400
+    # Half of a character would make every later listing fail.
+    answer = raw.post("/v1/vector_stores", content=b'{"name": "half", "metadata": {"a": "b\\ud83d"}}', headers=JSON)
+    assert answer.status_code == 400
+    assert "half of a character (a lone surrogate) after" in answer.json()["error"]["message"]
+    assert "half" not in {store.name for store in client.vector_stores.list(limit=100)}
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "order=up"])
