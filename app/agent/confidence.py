@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from app.cores import grammar
-from index.types import Mark
+from index.types import Hit
 
 UNSUPPORTED = 0.1
 """The most that a reply may claim which looked things up and leans on nothing it found."""
@@ -29,13 +29,13 @@ def probability(logprobs: Sequence[float]) -> float:
     return min(math.exp(sum(logprobs)), 1.0)
 
 
-def found(absent: float, passage: float, mark: Mark | None) -> float:
+def found(absent: float, passage: float, hit: Hit) -> float:
     """That an answer taken from a passage is one: the core's word for it (some passage answers, and it is this one).
 
-    Where the memory's reader has read the passage, the geometric mean of the core's word and the reader's.
+    Where the memory's reader has read the passage, the geometric mean of the core's word and the hit's score.
     """
     core = (1 - absent) * passage
-    return core if mark is None else math.sqrt(core * mark.probability)
+    return core if hit.mark is None else math.sqrt(core * hit.score)
 
 
 def worded(logprobs: Sequence[float]) -> float:

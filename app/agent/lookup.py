@@ -21,7 +21,6 @@ class Lookups:
         self._asked: set[str] = set()
         self.count = 0
         self.hits: list[Hit] = []
-        self.found = False
 
     @property
     def left(self) -> int:
@@ -43,7 +42,6 @@ class Lookups:
             found.extend(hits)
             yield Searched(query, store, hits)
         self.hits = sorted(found, key=lambda hit: -hit.score)[: policy.hits]
-        self.found = self.found or bool(self.hits)
 
     def _one(self, store: str, query: str) -> list[Hit]:
         policy = self._turn.policy

@@ -78,6 +78,8 @@ class ToolTurn:
                 break
             theirs = [call for call in calls if isinstance(call, Call) and call.name in self.theirs]
             if theirs:
+                for piece in rounds.close():
+                    yield piece
                 for call in theirs:
                     arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
                     yield ToolCall(f"call_{uuid.uuid4().hex[:24]}", call.name, arguments)

@@ -1,8 +1,9 @@
-"""Grammars as decode masks: an automaton over bytes that says which token ids may come next.
+"""Grammars as decode masks: an automaton that says which token ids may come next.
 
-A token is allowed when a state can take its bytes wholly inside its current segment, which is how training tokenises.
-Works for any byte-level BPE tokenizer; tokens may split characters, spans begin and end between words, so never inside
-one. A mask belongs to one request: it keeps the states reached, so a step costs the new tokens only.
+A literal is written in the very tokens that training wrote it in, which leaves one id at most steps (the engine runs
+those at once); a span in any tokens that lie wholly inside it. Works for any byte-level BPE tokenizer; tokens may split
+characters, spans begin and end between words, so never inside one. A mask belongs to one request: it keeps the states
+reached, so a step costs the new tokens only.
 """
 
 import re
@@ -28,6 +29,7 @@ class Vocabulary:
     """The bytes of every token of a byte-level BPE tokenizer. Built once for each core."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
         self.end = int(tokenizer.eos_token_id)
         added = tokenizer.added_tokens_decoder
         special = {n for n, token in added.items() if token.special} | set(tokenizer.all_special_ids)
@@ -42,6 +44,9 @@ class Vocabulary:
                 raise MaskError(f"token {number} is no byte-level BPE token: {text!r}") from None
         self.free: tuple[int, ...] = (*sorted(self.bytes), self.end)
         self.longest = max(map(len, self.bytes.values()))
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
     @cached_property
     def strings(self) -> dict[bytes, tuple[int, ...]]:
@@ -83,9 +88,8 @@ def _alphabet() -> Iterator[tuple[int, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A span that was written: characters `start` to `end` of source `source` of its segment."""
+    """A span that was written: characters `start` to `end` of its source."""
 
-    source: int
     start: int
     end: int
 
@@ -101,8 +105,7 @@ class Path:
 class _State(NamedTuple):
     alternative: int
     segment: int
-    source: int = 0
-    at: int = 0  # bytes taken of the literal or source
+    at: int = 0  # ids taken of the literal, or bytes of the source
     start: int = 0  # where in the source the span began
     lead: bool = False  # the space before the span is still to come
     spans: tuple[Found, ...] = ()
@@ -113,6 +116,7 @@ class _Source:
     """A span's source in bytes, and the characters at which its words start and end, by byte."""
 
     text: str
+    spaced: bool
     bytes: bytes = field(init=False)
     starts: dict[int, int] = field(init=False, default_factory=dict)
     ends: dict[int, int] = field(init=False, default_factory=dict)
@@ -128,16 +132,20 @@ class _Source:
         object.__setattr__(self, "bytes", self.text[:char].encode())
 
 
+_Part = tuple[int, ...] | _Source | Free  # a literal's ids, a span's source, free text
+
+
 class GrammarMask:
     """The mask of one request. `given` are ids already written that the grammar covers, such as a forced opening."""
 
     def __init__(self, grammar: Grammar, vocabulary: Vocabulary, given: Sequence[int] = ()) -> None:
         self.vocabulary = vocabulary
         self.given = list(given)
-        self.alternatives = tuple(map(_compiled, grammar))
-        states = [s for n in range(len(grammar)) if all(map(_possible, grammar[n])) for s in self._open(n, 0, ())]
+        self.alternatives = tuple(_compiled(alternative, vocabulary) for alternative in grammar)
+        possible = [n for n, parts in enumerate(self.alternatives) if all(map(_possible, parts))]
+        self._first = tuple(state for n in possible for state in self._open(n, 0, ()))
         self._ids: list[int] = []
-        self._states: list[tuple[_State, ...]] = [tuple(dict.fromkeys(states))]
+        self._states = [self._first]
         if not self._reach(self.given):
             raise MaskError("nothing can be written in this grammar")
 
@@ -145,29 +153,33 @@ class GrammarMask:
         """The ids allowed after `generated`. After a token that was not allowed, only the end is."""
         allowed: set[int] = set()
         for state in self._reach([*self.given, *generated]):
-            segments = self.alternatives[state.alternative]
-            if state.segment == len(segments):
-                allowed.add(self.vocabulary.end)
-                continue
-            segment = segments[state.segment]
-            if isinstance(segment, Free):
-                return self.vocabulary.free
-            text = segment if isinstance(segment, bytes) else segment[0][state.source].bytes
-            if state.lead:
-                allowed.update(self.vocabulary.beginning(b" " + text[state.at : state.at + self.vocabulary.longest]))
-            else:
-                allowed.update(self.vocabulary.beginning(text, state.at))
+            match self._part(state):
+                case None:
+                    allowed.add(self.vocabulary.end)
+                case Free():
+                    return self.vocabulary.free
+                case _Source(bytes=text) if state.lead:
+                    rest = text[state.at : state.at + self.vocabulary.longest]
+                    allowed.update(self.vocabulary.beginning(b" " + rest))
+                case _Source(bytes=text):
+                    allowed.update(self.vocabulary.beginning(text, state.at))
+                case literal:
+                    allowed.add(literal[state.at])
         return sorted(allowed) or [self.vocabulary.end]
 
     def paths(self, generated: Sequence[int]) -> list[Path]:
         """Every reading of a finished text: none if it is not in the grammar, several where a span occurs twice."""
-        ids = [*self.given, *(i for i in generated if i != self.vocabulary.end)]
-        whole = (s for s in self._reach(ids) if self._complete(s))
+        # From the beginning: what `_reach` keeps is the engine's thread's, which may still be a step ahead.
+        states = self._first
+        for number in [*self.given, *(i for i in generated if i != self.vocabulary.end)]:
+            states = self._after(states, number)
+        whole = [s for s in states if isinstance(self._part(s), Free | None)]
         return list(dict.fromkeys(Path(s.alternative, s.spans) for s in whole))
 
-    def _complete(self, state: _State) -> bool:
-        segments = self.alternatives[state.alternative]
-        return state.segment == len(segments) or isinstance(segments[state.segment], Free)
+    def _part(self, state: _State) -> _Part | None:
+        """What the state stands in; None at the end."""
+        parts = self.alternatives[state.alternative]
+        return parts[state.segment] if state.segment < len(parts) else None
 
     def _reach(self, ids: list[int]) -> tuple[_State, ...]:
         """The states after `ids`; what was reached before is kept, and dropped where the ids differ."""
@@ -176,71 +188,64 @@ class GrammarMask:
             same -= 1
         del self._ids[same:], self._states[same + 1 :]
         for number in ids[same:]:
-            token = self.vocabulary.bytes.get(number, b"")
-            reached = (after for state in self._states[-1] for after in self._take(state, token)) if token else ()
-            self._states.append(tuple(dict.fromkeys(reached)))
+            self._states.append(self._after(self._states[-1], number))
             self._ids.append(number)
         return self._states[-1]
 
-    def _take(self, state: _State, token: bytes) -> Iterator[_State]:
+    def _after(self, states: tuple[_State, ...], number: int) -> tuple[_State, ...]:
+        token = self.vocabulary.bytes.get(number, b"")
+        return tuple(dict.fromkeys(after for state in states for after in self._take(state, number, token)))
+
+    def _take(self, state: _State, number: int, token: bytes) -> Iterator[_State]:
         """The states after a token, if the state can take it."""
-        segments = self.alternatives[state.alternative]
-        if state.segment == len(segments):
+        match self._part(state):
+            case Free():
+                if token:
+                    yield state
+            case _Source() as source:
+                yield from self._stretch(state, source, token)
+            case tuple() as literal if literal[state.at] == number:
+                state = state._replace(at=state.at + 1)
+                whole = state.at == len(literal)
+                yield from self._open(state.alternative, state.segment + 1, state.spans) if whole else (state,)
+
+    def _stretch(self, state: _State, source: _Source, token: bytes) -> Iterator[_State]:
+        """A span goes on; where the token ends a word, it may also end."""
+        text = token.removeprefix(b" ") if state.lead else token
+        if not token or (state.lead and text == token) or not source.bytes.startswith(text, state.at):
             return
-        segment = segments[state.segment]
-        if isinstance(segment, Free):
-            yield state
-            return
-        if state.lead:
-            if not token.startswith(b" "):
-                return
-            token, state = token[1:], state._replace(lead=False)
-        text = segment if isinstance(segment, bytes) else segment[0][state.source].bytes
-        if not text.startswith(token, state.at):
-            return
-        state = state._replace(at=state.at + len(token))
-        if isinstance(segment, bytes):
-            whole = state.at == len(text)
-            yield from self._open(state.alternative, state.segment + 1, state.spans) if whole else (state,)
-            return
+        state = state._replace(at=state.at + len(text), lead=False)
         yield state
-        source = segment[0][state.source]
         if state.at > state.start and state.at in source.ends:
-            found = Found(state.source, source.starts[state.start], source.ends[state.at])
+            found = Found(source.starts[state.start], source.ends[state.at])
             yield from self._open(state.alternative, state.segment + 1, (*state.spans, found))
 
     def _open(self, alternative: int, segment: int, spans: tuple[Found, ...]) -> Iterator[_State]:
         """The states at the start of a segment."""
-        segments = self.alternatives[alternative]
-        part = segments[segment] if segment < len(segments) else b""
-        if not isinstance(part, tuple):
-            yield _State(alternative, segment, spans=spans)
-            return
-        sources, spaced = part
-        for number, source in enumerate(sources):
-            for start in source.starts:
-                yield _State(alternative, segment, number, start, start, spaced, spans)
+        state = _State(alternative, segment, spans=spans)
+        part = self._part(state)
+        if isinstance(part, _Source):
+            yield from (state._replace(at=start, start=start, lead=part.spaced) for start in part.starts)
+        else:
+            yield state
 
 
-_Compiled = bytes | Free | tuple[tuple[_Source, ...], bool]  # literal, free text, or sources and whether spaced
-
-
-def _compiled(alternative: Alternative) -> tuple[_Compiled, ...]:
+def _compiled(alternative: Alternative, vocabulary: Vocabulary) -> tuple[_Part, ...]:
     if any(isinstance(segment, Free) for segment in alternative[:-1]):
         raise MaskError("free text can only come last")
-    return tuple(_segment(part) for part in alternative if part != Literal(""))
+    return tuple(_segment(part, vocabulary) for part in alternative if part != Literal(""))
 
 
-def _segment(segment: Segment) -> _Compiled:
+def _segment(segment: Segment, vocabulary: Vocabulary) -> _Part:
     match segment:
         case Literal(text):
-            return text.encode()
-        case Span(sources, spaced):
-            return tuple(map(_Source, sources)), spaced
+            return vocabulary.encode(text)
+        case Span(source, spaced):
+            return _Source(source, spaced)
         case Free():
             return segment
 
 
-def _possible(segment: Segment) -> bool:
-    """A span of sources without a word can never be written."""
-    return not isinstance(segment, Span) or any(WORD.search(source) for source in segment.sources)
+def _possible(part: _Part) -> bool:
+    """A span of a source without a word can never be written."""
+    return not isinstance(part, _Source) or bool(part.starts)

@@ -22,7 +22,9 @@ MAX_DEPTH = 50
 DIGITS = 12
 _CONTEXT = Context(prec=50, Emax=400, Emin=-400)
 _SIGNS = str.maketrans({"×": "*", "·": "*", "✕": "*", "÷": "/", "∕": "/", "−": "-", "–": "-", "＝": "=", " ": " "})
-_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+# 1,234,567.5 is one number; 12,34 and 0,123 are none, and a comma before a space parts what a function is given.
+_GROUPED = re.compile(r"(?<![\w.,])[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)")
+_CALLED = re.compile(r"[a-z]\s*\(")
 _PERCENT = re.compile(r"((?:\d+\.?\d*|\.\d+))\s*%(?!\s*[\w.(])|((?:\d+\.?\d*|\.\d+))\s*%(?=\s+of\b)")
 _OF = re.compile(r"\bof\b")
 _ZEROS = re.compile(r"(?<![\w.])0+(?=\d)")
@@ -140,7 +142,9 @@ def _normal(expression: str) -> str:
     text = expression.strip().translate(_SIGNS).rstrip("=? ").lstrip("= ")
     if len(text) > MAX_LENGTH:
         raise CalculationError(f"longer than {MAX_LENGTH} characters")
-    text = _COMMA.sub("", text).replace("^", "**")
+    text = _GROUPED.sub(lambda m: m[0].replace(",", ""), text).replace("^", "**")
+    if "," in text and not _CALLED.search(text):
+        raise CalculationError(f"a comma can only stand between groups of three digits: {expression.strip()!r}")
     text = _PERCENT.sub(lambda m: f"percent({m[1] or m[2]})", text)
     return _ZEROS.sub("", _OF.sub("*", text))
 
@@ -151,12 +155,9 @@ def _evaluate(text: str) -> Decimal:
     evaluator.nodes = {kind: run for kind, run in evaluator.nodes.items() if kind in allowed}
     # The number as it is written, not as binary floating point would store it.
     evaluator.nodes[ast.Constant] = lambda node: _number(ast.get_source_segment(text, node), node.value)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            tree = ast.parse(text, mode="eval")
-        except Warning:  # such as a call of a number: "3(4)"
-            raise SyntaxError(text) from None
+    # Ignored, never made errors: filters are the whole process', and other threads meet them.
+    with warnings.catch_warnings(action="ignore"):
+        tree = ast.parse(text, mode="eval")
     if _depth(tree.body) > MAX_DEPTH:
         raise CalculationError("too deeply nested")
     return Decimal(evaluator.eval(text, previously_parsed=ast.Expr(tree.body)))

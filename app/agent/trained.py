@@ -17,7 +17,7 @@ from app.agent.citations import MARKER, Support, sentence_at, shown, verify
 from app.agent.events import Calculated, Decided, Event
 from app.agent.lookup import Lookups
 from app.agent.mask import WORD, GrammarMask, Path, vocabulary_of
-from app.agent.parser import Call, Piece
+from app.agent.parser import Call, Malformed, Piece
 from app.agent.prompt import Excerpt, show
 from app.agent.rounds import Rounds
 from app.agent.tools import CALCULATE, SEARCH, CalculationError, calculate
@@ -103,17 +103,17 @@ class TrainedTurn:
             yield piece
 
     async def _second(self, plan: Plan, calls: Sequence[object]) -> AsyncGenerator[Event]:
-        """What round one asked for, and the answer from it."""
-        match calls:
-            case [Call("search_memory", {"query": str(query)})]:
+        """What round one was to ask for, and the answer from it. A call that stands in free talk is not run."""
+        match plan, calls:
+            case "search", [Call("search_memory", {"query": str(query)})]:
                 events: AsyncGenerator[Event] = self._read(query)
-            case [Call("calculate", {"expression": str(expression)})]:
+            case "calculate" | "either", [Call("calculate", {"expression": str(expression)})]:
                 events = self._calculate(expression)
-            case []:
+            case "calculate" | "either", [Malformed() | Call("calculate"), *_]:
+                events = self._failed("", "the calculation cannot be read")
+            case _:
                 talk = confidence.worded(self.rounds.logprobs)
                 events = self._done(Verdict(0.0, True) if plan == "abstain" else Verdict(talk))
-            case _:
-                events = self._failed("", "the calculation cannot be read")
         async with aclosing(events):
             async for event in events:
                 yield event
@@ -172,8 +172,7 @@ class TrainedTurn:
                     chosen = passage.feed(self.vocabulary.bytes.get(token.id, b""), token.logprob)
                     if chosen is None:
                         continue
-                    mark = excerpts[passage.number - 1].hit.mark
-                    verdict.confidence = confidence.found(absent, chosen, mark)
+                    verdict.confidence = confidence.found(absent, chosen, excerpts[passage.number - 1].hit)
                     if verdict.confidence < self.turn.policy.abstain_below:
                         break
                     for piece in held:

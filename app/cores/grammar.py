@@ -17,9 +17,9 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A contiguous stretch of one source: from a word's start to a word's end, with one leading space if `spaced`."""
+    """A contiguous stretch of a source: from a word's start to a word's end, with one leading space if `spaced`."""
 
-    sources: tuple[str, ...]
+    source: str
     spaced: bool = False
 
 
@@ -51,7 +51,7 @@ def escaped(text: str) -> str:
 
 def first_round(user: str, *, search: bool = True, others: bool = True) -> Grammar:
     """Look it up with words of the user's message, calculate, or just talk."""
-    query: Alternative = (Literal(SEARCH), Span((escaped(user),)), Literal(CALL_END))
+    query: Alternative = (Literal(SEARCH), Span(escaped(user)), Literal(CALL_END))
     calculate: Alternative = (Literal(CALCULATE), Free())
     return ((query,) if search else ()) + ((calculate, (Literal(TALK), Free())) if others else ())
 
@@ -59,7 +59,7 @@ def first_round(user: str, *, search: bool = True, others: bool = True) -> Gramm
 def judge(excerpts: Sequence[str], *, found: bool = True, absent: bool = True) -> Grammar:
     """Answer with a span of one excerpt and cite it, or say that none answers. Excerpts are numbered from 1."""
     answers = tuple(
-        (Literal(FOUND.format(n)), Span((excerpt,), spaced=True), Literal(CITE.format(n)))
+        (Literal(FOUND.format(n)), Span(excerpt, spaced=True), Literal(CITE.format(n)))
         for n, excerpt in enumerate(excerpts, 1)
     )
     return (answers if found else ()) + (((Literal(ABSENT),),) if absent else ())

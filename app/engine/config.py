@@ -15,7 +15,7 @@ from app.engine.types import UnsupportedModel
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 ROPE_KINDS = ("default", "linear", "llama3", "yarn")
-REMOTE = "serve it with vLLM or SGLang and use the remote engine"
+OTHER = "take another checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,6 @@ class DecoderConfig:
     qk_norm: bool
     dtype: str
 
-    @property
-    def kv_values_per_token(self) -> int:
-        return 2 * self.layers * self.kv_heads * self.head_dim
-
 
 def read_config(folder: Path) -> DecoderConfig:
     """The decoder's shape from a Hugging Face folder. Raises UnsupportedModel."""
@@ -60,7 +56,7 @@ def from_mapping(raw: Mapping[str, Any]) -> DecoderConfig:
     """`raw` is transformers' normalised config: RoPE under `rope_parameters`, defaults filled in."""
     family = raw.get("model_type")
     if family not in FAMILIES:
-        raise UnsupportedModel(f"model_type {family!r} is not one of {', '.join(FAMILIES)}: {REMOTE}")
+        raise UnsupportedModel(f"model_type {family!r} is not one of {', '.join(FAMILIES)}: {OTHER}")
     _refuse_what_we_do_not_compute(raw)
     rope = dict(raw["rope_parameters"])
     heads = raw["num_attention_heads"]
@@ -89,23 +85,23 @@ def from_mapping(raw: Mapping[str, Any]) -> DecoderConfig:
 
 def _refuse_what_we_do_not_compute(raw: Mapping[str, Any]) -> None:
     if raw.get("quantization_config"):
-        raise UnsupportedModel(f"quantization_config: only plain weights are read; take the original, or {REMOTE}")
+        raise UnsupportedModel("quantization_config: only plain weights are read; take the original")
     if raw.get("hidden_act") != "silu":
-        raise UnsupportedModel(f"hidden_act {raw.get('hidden_act')!r} is not silu: {REMOTE}")
+        raise UnsupportedModel(f"hidden_act {raw.get('hidden_act')!r} is not silu: {OTHER}")
     layer_types = raw.get("layer_types") or ()
     if raw.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
         raise UnsupportedModel(
             "sliding window attention is switched on (use_sliding_window or layer_types): set use_sliding_window to "
-            f"false if your contexts are shorter than the window, else {REMOTE}"
+            f"false if your contexts are shorter than the window, else {OTHER}"
         )
     rope = raw.get("rope_parameters") or {}
     if "rope_theta" not in rope:
-        raise UnsupportedModel(f"rope_parameters has no rope_theta (per-layer RoPE is not computed): {REMOTE}")
+        raise UnsupportedModel(f"rope_parameters has no rope_theta (per-layer RoPE is not computed): {OTHER}")
     if rope.get("rope_type") not in ROPE_KINDS:
         kinds = ", ".join(ROPE_KINDS)
-        raise UnsupportedModel(f"rope_type {rope.get('rope_type')!r} is not one of {kinds}: {REMOTE}")
+        raise UnsupportedModel(f"rope_type {rope.get('rope_type')!r} is not one of {kinds}: {OTHER}")
     if rope.get("partial_rotary_factor", 1.0) != 1.0:
-        raise UnsupportedModel(f"partial_rotary_factor other than 1 is not computed: {REMOTE}")
+        raise UnsupportedModel(f"partial_rotary_factor other than 1 is not computed: {OTHER}")
 
 
 def _context(positions: int, rope: Mapping[str, Any]) -> int:

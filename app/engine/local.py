@@ -6,6 +6,7 @@ Limits: a prompt must leave room for at least one token in `context_length`; gen
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from app.engine.sampler import Sampler, check
 from app.engine.scheduler import Request, Scheduler, Usage
@@ -33,7 +34,8 @@ class LocalEngine:
         return self._stream(ids, sampling, key)
 
     async def _stream(self, ids: list[int], sampling: Sampling, key: str) -> AsyncGenerator[Token]:
-        sampler = Sampler(sampling, self.vocab_size)
+        room = self.context_length - len(ids)
+        sampler = Sampler(replace(sampling, max_tokens=min(sampling.max_tokens, room)), self.vocab_size)
         request = Request(ids, len(ids), key, sampler, asyncio.get_running_loop())
         self._scheduler.submit(request)
         try:

@@ -7,12 +7,13 @@ seed gives the same tokens whatever else is in the batch, as long as the logits 
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 
 import torch
 from torch import Tensor
 
-from app.engine.types import InvalidSampling, RequestFailed, Sampling
+from app.engine.types import Finish, InvalidSampling, RequestFailed, Sampling
 
 FEW = 256  # how many candidates top-p tries before it sorts the whole vocabulary
 
@@ -50,18 +51,33 @@ class Sampler:
         self.generated: list[int] = []
         self._counts: Counter[int] = Counter()
         self._random = Random(sampling.seed)
+        self._allowed: tuple[int, list[int] | None] = (-1, None)  # what the mask said, and after how many ids
         self._penalised = bool(sampling.frequency_penalty or sampling.presence_penalty)
         # Plain requests share one argmax over the batch and never come to `pick`.
         self.plain = not (sampling.temperature or sampling.logit_bias or sampling.mask or self._penalised)
+
+    @property
+    def finish(self) -> Finish | None:
+        """Why nothing follows what was generated; None while something may."""
+        if self.generated and self.generated[-1] in self.sampling.stop_ids:
+            return "stop"
+        return "length" if len(self.generated) >= self.sampling.max_tokens else None
 
     def took(self, token: int) -> None:
         self.generated.append(token)
         if self._penalised:
             self._counts[token] += 1
 
+    def forced(self) -> list[int]:
+        """The ids that the mask leaves no choice about, up to the next choice or the end. They count as generated."""
+        start = len(self.generated)
+        while self.finish is None and (allowed := self.allowed()) is not None and len(allowed) == 1:
+            self.took(allowed[0])
+        return self.generated[start:]
+
     def pick(self, logits: Tensor) -> int:
         """logits [vocabulary], left as they are. Raises RequestFailed when the mask allows nothing that exists."""
-        allowed = self._allowed()
+        allowed = self.allowed()
         if allowed is not None and len(allowed) == 1:
             return allowed[0]
         scores = self._adjust(logits)
@@ -70,10 +86,13 @@ class Sampler:
         ids = torch.tensor(allowed, device=logits.device)
         return allowed[self._choose(scores[ids])]
 
-    def _allowed(self) -> list[int] | None:
-        if self.sampling.mask is None:
-            return None
-        allowed = self.sampling.mask(self.generated)
+    def allowed(self) -> list[int] | None:
+        """What the mask allows next, asked once; None without one."""
+        if self.sampling.mask is not None and self._allowed[0] != len(self.generated):
+            self._allowed = len(self.generated), self._existing(self.sampling.mask(self.generated))
+        return self._allowed[1]
+
+    def _existing(self, allowed: Sequence[int] | None) -> list[int] | None:
         if allowed is None:
             return None
         ids = sorted({int(token) for token in allowed})

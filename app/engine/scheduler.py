@@ -1,8 +1,8 @@
 """One thread owns the model. Each step runs every decoding sequence by one token and some prompts by one chunk.
 
 A request's way: submit (any thread) → waiting, bounded → admitted to a slot that knows the longest beginning of its
-prompt → prefilled in chunks → one token a step → finished, its slot kept as cache. Whatever happens, each request gets
-one terminal outcome: a Token with `finish`, its scores, or an EngineError.
+prompt → prefilled in chunks → one token a step, with those that its mask then forces → finished, its slot kept as
+cache. Whatever happens, each request gets one terminal outcome: a Token with `finish`, its scores, or an EngineError.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from app.engine.attention import Segment
 from app.engine.cache import Slot, Slots
 from app.engine.model import Decoder
 from app.engine.sampler import Sampler
-from app.engine.types import EngineBusy, EngineClosed, EngineError, Finish, RequestFailed, Scored, Token
+from app.engine.types import EngineBusy, EngineClosed, EngineError, RequestFailed, Scored, Token
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,10 @@ Outcome = Token | Scored | EngineError
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """`sampler` None asks for scores of ids[prompt:]; otherwise `ids` grows by what is generated."""
+    """`sampler` None asks for scores of ids[prompt:]; otherwise `ids` grows by what is drawn and what a mask forces.
+
+    The first `told` ids are the prompt and what the client has been told of; the others wait to be run.
+    """
 
     ids: list[int]
     prompt: int
@@ -40,14 +43,15 @@ class Request:
     inbox: asyncio.Queue[Outcome] = field(default_factory=asyncio.Queue)
     slot: Slot | None = None
     cached: int = 0
+    told: int = 0
     scores: list[float] = field(default_factory=list)
     cancelled: bool = False
     admitted: float = 0.0
 
     @property
     def end(self) -> int:
-        """How many of `ids` are to be run: the last one of a continuation is only scored."""
-        return len(self.ids) if self.sampler else len(self.ids) - 1
+        """How many of `ids` are to be run: not the last one when nothing follows it."""
+        return len(self.ids) - (self.sampler is None or self.sampler.finish is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +188,11 @@ class Scheduler:
         request.admitted = time.monotonic()
         # The last prompt token is always run again: its logits are what the first new token is drawn from.
         slot = self.slots.take(request.ids, request.key, request.prompt - 1)
-        request.slot, request.cached = slot, len(slot.ids)
+        request.slot, request.cached, request.told = slot, len(slot.ids), request.prompt
         self._prompt_tokens += request.prompt
         self._cached_tokens += request.cached
+        if request.sampler:
+            request.ids += request.sampler.forced()
 
     def _plan(self) -> list[_Part]:
         parts = []
@@ -196,14 +202,14 @@ class Scheduler:
             if slot is None:
                 continue
             start = len(slot.ids)
-            left = request.end - start
-            count = min(left, self._chunk)
-            if left > 1:
+            count = min(request.end - start, self._chunk)
+            # What is forced in the middle of an answer is short, and does not wait for others' prompts.
+            if request.sampler is None or start + 1 < request.prompt:
                 if count > budget:
                     continue
                 budget -= count
-            first_wanted = request.end - 1 if request.sampler else request.prompt - 1
-            parts.append(_Part(request, slot, start, count, min(count, max(0, start + count - first_wanted))))
+            wanted = min(count, max(0, start + count + 1 - request.told))
+            parts.append(_Part(request, slot, start, count, wanted))
         return parts
 
     def _advance(self, parts: Sequence[_Part]) -> None:
@@ -245,42 +251,49 @@ class Scheduler:
             row += part.wanted
             if not part.wanted:
                 continue
+            request, last = part.request, rows.stop - 1
             try:
                 if not all(map(math.isfinite, totals[rows])):
                     raise FloatingPointError("the model's logits are not finite")
-                if part.request.sampler is None:
-                    self._score(part, logits[rows], totals[rows])
-                else:
-                    self._sample(
-                        part.request, part.request.sampler, logits[rows.start], totals[rows.start], *bests[rows.start]
-                    )
+                self._score(request, logits[rows], totals[rows])
+                if request.sampler and part.start + part.count == len(request.ids):
+                    self._sample(request, request.sampler, logits[last], totals[last], *bests[last])
             except Exception as exc:
-                self._fail(part.request, exc, poisoned=isinstance(exc, FloatingPointError))
+                self._fail(request, exc, poisoned=isinstance(exc, FloatingPointError))
 
-    def _score(self, part: _Part, logits: Tensor, totals: Sequence[float]) -> None:
-        request = part.request
-        after = part.start + part.count + 1
-        targets = torch.tensor(request.ids[after - part.wanted : after], device=logits.device)
-        chosen = logits.gather(1, targets[:, None])[:, 0].tolist()
-        request.scores += [score - total for score, total in zip(chosen, totals, strict=True)]
-        if part.start + part.count == request.end:
-            self._finish(request, Scored(tuple(request.scores), request.cached))
+    def _score(self, request: Request, logits: Tensor, totals: Sequence[float]) -> None:
+        """Tell of the ids that were known before this step: a continuation to score, or what a mask has forced."""
+        known = request.ids[request.told : request.told + len(logits)]
+        if not known:
+            return
+        targets = torch.tensor(known, device=logits.device)
+        chosen = logits[: len(known)].gather(1, targets[:, None])[:, 0].tolist()
+        for row, (token, score) in enumerate(zip(known, chosen, strict=True)):
+            self._tell(request, token, score, logits[row], totals[row])
 
     def _sample(
         self, request: Request, sampler: Sampler, logits: Tensor, total: float, best: int, best_score: float
     ) -> None:
-        sampling = sampler.sampling
         token = best if sampler.plain else sampler.pick(logits)
-        score = best_score if token == best else float(logits[token])
-        top: tuple[tuple[int, float], ...] = ()
-        if sampling.top_logprobs:
-            scores, ids = logits.topk(sampling.top_logprobs)
-            top = tuple(zip(ids.tolist(), (scores - total).tolist(), strict=True))
         sampler.took(token)
         request.ids.append(token)
+        self._tell(request, token, best_score if token == best else float(logits[token]), logits, total)
+        request.ids += sampler.forced()
+
+    def _tell(self, request: Request, token: int, score: float, logits: Tensor, total: float) -> None:
+        request.told += 1
+        last = request.told == len(request.ids)
+        if request.sampler is None:
+            request.scores.append(score - total)
+            if last:
+                self._finish(request, Scored(tuple(request.scores), request.cached))
+            return
         self._generated_tokens += 1
-        full = len(sampler.generated) >= sampling.max_tokens or len(request.ids) >= self.context
-        finish: Finish | None = "stop" if token in sampling.stop_ids else "length" if full else None
+        top: tuple[tuple[int, float], ...] = ()
+        if count := request.sampler.sampling.top_logprobs:
+            scores, ids = logits.topk(count)
+            top = tuple(zip(ids.tolist(), (scores - total).tolist(), strict=True))
+        finish = request.sampler.finish if last else None
         item = Token(token, score - total, top, finish, request.cached)
         if finish:
             self._finish(request, item)

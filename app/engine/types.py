@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 Mask = Callable[[Sequence[int]], Sequence[int] | None]
-"""Given the ids generated so far, the ids allowed next; None allows all. Called on the engine's thread."""
+"""Given the ids generated so far, the ids allowed next; None allows all. Called on the engine's thread.
+
+Where it allows one id the engine takes it unseen and asks for the next, so it may be ahead of what is streamed.
+"""
 
 
 Finish = Literal["stop", "length"]
@@ -90,7 +93,7 @@ class Scored:
 
 
 class Engine(Protocol):
-    """Both engines, local and remote, have this face."""
+    """What the turn asks of an engine."""
 
     vocab_size: int
     context_length: int

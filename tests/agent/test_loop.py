@@ -114,6 +114,14 @@ async def test_a_clients_tool_ends_the_turn(generic: Stage) -> None:
     assert reply(events) == "Sure."
 
 
+async def test_what_a_stop_string_held_back_comes_before_a_clients_tool(generic: Stage) -> None:
+    turn = replace(asked("Weather?"), tools=[WEATHER], stop=["Sure!"])
+    script = [generic.ids("Sure\n" + call("weather", city="Köln"))]
+    events = await generic.play(turn, ScriptedEngine(script, [UNSURE]))
+    assert reply(events) == "Sure"
+    assert isinstance(events[-2], ToolCall)
+
+
 async def test_a_clients_answer_goes_on(generic: Stage) -> None:
     function = {"name": "weather", "arguments": '{"city": "Köln"}'}
     messages: list[dict[str, object]] = [

@@ -68,13 +68,13 @@ def test_accepted_paths_are_in_the_grammar(excerpts: list[str], seed: int) -> No
 def test_canonical_tokens_of_each_segment_are_accepted(text: str, spaced: bool, seed: int) -> None:
     start, end, written = parts(text, spaced, Random(seed))
     ids: list[int] = []
-    mask = GrammarMask(((Literal("The query is"), Span((text,), spaced), Literal('"}}\n</tool_call>')),), vocabulary)
+    mask = GrammarMask(((Literal("The query is"), Span(text, spaced), Literal('"}}\n</tool_call>')),), vocabulary)
     for part in ("The query is", written, '"}}\n</tool_call>'):
         for number in encoded(part):
             assert number in mask(ids)
             ids.append(number)
     assert list(mask(ids)) == [vocabulary.end]
-    assert Path(0, (Found(0, start, end),)) in mask.paths([*ids, vocabulary.end])
+    assert Path(0, (Found(start, end),)) in mask.paths([*ids, vocabulary.end])
 
 
 @settings(deadline=None, max_examples=60)
@@ -96,12 +96,12 @@ def test_incremental_equals_fresh() -> None:
 
 
 def test_a_span_that_occurs_twice_has_two_readings() -> None:
-    mask = GrammarMask(((Span(("12 and 12",), spaced=True),),), vocabulary)
-    assert mask.paths(encoded(" 12")) == [Path(0, (Found(0, 0, 2),)), Path(0, (Found(0, 7, 9),))]
+    mask = GrammarMask(((Span("12 and 12", spaced=True),),), vocabulary)
+    assert mask.paths(encoded(" 12")) == [Path(0, (Found(0, 2),)), Path(0, (Found(7, 9),))]
 
 
 def test_spans_start_and_end_at_words() -> None:
-    mask = GrammarMask(((Span(("Founded (1969) in Köln.",), spaced=True),),), vocabulary)
+    mask = GrammarMask(((Span("Founded (1969) in Köln.", spaced=True),),), vocabulary)
     assert mask.paths(encoded(" 1969"))
     assert mask.paths(encoded(" Köln"))
     assert not mask.paths(encoded(" ounded"))
@@ -120,7 +120,7 @@ def test_free_text_ends_with_the_end_and_has_no_other_special_token() -> None:
 
 def test_special_tokens_are_never_part_of_a_span() -> None:
     text = "say <|im_start|> now"
-    mask = GrammarMask(((Span((text,), spaced=True),),), vocabulary)
+    mask = GrammarMask(((Span(text, spaced=True),),), vocabulary)
     assert 1 not in mask(encoded(" say "))
     rng = Random(0)
     assert all(1 not in walk(mask, rng) for _ in range(50))
@@ -134,8 +134,8 @@ def test_after_a_forbidden_token_only_the_end_is_left() -> None:
 
 @pytest.mark.parametrize(
     "impossible",
-    [(), ((Span(("  ",)),),), ((Span(()),),), ((Free(), Literal("x")),)],
-    ids=["none", "no word", "no source", "free first"],
+    [(), ((Span("  "),),), ((Span(""),),), ((Free(), Literal("x")),)],
+    ids=["none", "no word", "empty", "free first"],
 )
 def test_impossible_grammars_are_refused(impossible: Grammar) -> None:
     with pytest.raises(MaskError):
@@ -154,3 +154,19 @@ def test_spaces_around_the_words_are_no_dead_end() -> None:
         Random(0),
     )
     assert all(decoded(walk(mask, rng)).endswith(grammar.CALL_END) for _ in range(50))
+
+
+def test_literals_leave_no_choice_but_between_alternatives() -> None:
+    """Which is what lets the engine run them at once."""
+    mask, ids = GrammarMask(grammar.judge(["red", "blue"]), vocabulary), encoded(grammar.FOUND.format(2))
+    choices = [list(mask(ids[:n])) for n in range(len(ids))]
+    assert [c for c in choices if len(c) > 1] == [sorted(encoded("No[")), sorted(encoded("12"))]
+    assert all(number in allowed for number, allowed in zip(ids, choices, strict=True))
+
+
+def test_reading_paths_leaves_the_engines_thread_alone() -> None:
+    mask, ids = GrammarMask(grammar.conclude("42"), vocabulary), encoded(grammar.RESULT)
+    mask(ids)
+    held = list(mask._ids), list(mask._states)
+    assert mask.paths(ids[:3]) == []
+    assert (mask._ids, mask._states) == held

@@ -24,6 +24,11 @@ from app.agent.tools import ARGUMENT, CALCULATOR, SEARCH_MEMORY, CalculationErro
         ("2^-1", "0.5"),
         ("1,234,567 + 1", "1234568"),
         ("12,500.50 * 2", "25001"),
+        ("1,234,567.5 - 34,567.5", "1200000"),
+        ("12,480/4", "3120"),
+        ("(2,000+500)*-3", "-7500"),
+        ("max(1,500, 2)", "1500"),
+        ("7 − 9", "-2"),
         ("15% of 80", "12"),
         ("200 + 10%", "220"),
         ("200 - 10%", "180"),
@@ -61,6 +66,12 @@ def test_refused(expression: str) -> None:
         calculate(expression)
 
 
+@pytest.mark.parametrize("expression", ["12,48 + 1", "1234,567", "1,23,456", "1,234,56", "0,125 * 8", "3, 4", "1,,000"])
+def test_other_commas_are_named(expression: str) -> None:
+    with pytest.raises(CalculationError, match="comma"):
+        calculate(expression)
+
+
 def test_bounded() -> None:
     started = time.monotonic()
     for expression in ("9**9**9**9", "9^" * 100 + "9", "*".join(["9**99"] * 60), "exp(1000)", "ln(10^399)^333"):
@@ -87,3 +98,10 @@ def test_schemas_name_their_argument() -> None:
     for tool in (SEARCH_MEMORY, CALCULATOR):
         function = tool["function"]
         assert function["parameters"]["required"] == [ARGUMENT[function["name"]]]
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_python_would_warn_of_is_refused_without_a_warning() -> None:
+    for expression in ("1or 2", "3(4)", "'\\d'"):
+        with pytest.raises(CalculationError):
+            calculate(expression)

@@ -106,10 +106,17 @@ async def test_small_talk_does_not_search(trained: Stage) -> None:
     assert not only(events, Searched)
 
 
-async def test_a_core_that_wants_to_search_unneeded_cannot(trained: Stage) -> None:
-    engine = ScriptedEngine([trained.ids(grammar.SEARCH, "Hi!", grammar.CALL_END)], scores=[UNSURE])
-    turn = replace(asked("Hi!"), sampling=Sampling(max_tokens=60))
-    assert not only(await trained.play(turn, engine), Searched)
+@pytest.mark.parametrize("policy", [{}, {"choice": "none"}, {"max_searches": 0}])
+@pytest.mark.parametrize("thought", ["", grammar.TALK])
+async def test_a_core_that_wants_to_search_unneeded_cannot(
+    trained: Stage, policy: dict[str, object], thought: str
+) -> None:
+    call = grammar.SEARCH.partition("</think>\n\n")[2] if thought else grammar.SEARCH
+    engine = ScriptedEngine([trained.ids(thought, call, "Hi!", grammar.CALL_END)], scores=[UNSURE])
+    turn = replace(asked("Hi!", **policy), sampling=Sampling(max_tokens=60))
+    events = await trained.play(turn, engine)
+    assert not only(events, Searched) + only(events, Calculated)
+    assert done(events).answer is None
 
 
 async def test_a_sum(trained: Stage) -> None:
