@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from index.embed import load_embedder
 from index.errors import MemoryFault, StoreNotFound
-from index.folder import Outcome, find_files, ingest_files
+from index.folder import Found, Outcome, find_files, ingest_files, left_out
 from index.memory import DEFAULT_STORE, Memory
 from index.reader import load_reader
 from index.types import Hit
@@ -24,12 +24,13 @@ from index.types import Hit
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
-        files = find_files(given.paths) if given.command == "add" else []  # before the models take their seconds
+        # Before the models take their seconds.
+        found = find_files(given.paths) if given.command == "add" else Found([], [])
         reader = load_reader() if given.command == "search" and given.rerank else None
         with closing(Memory(given.data, load_embedder(given.embedder), reader)) as memory:
             match given.command:
                 case "add":
-                    return add(memory, given.store, files)
+                    return add(memory, given.store, found)
                 case "search":
                     return search(memory, given.store, given.query, given.k)
                 case _:
@@ -39,23 +40,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def add(memory: Memory, store: str, files: Sequence[Path]) -> int:
+def add(memory: Memory, store: str, found: Found) -> int:
     try:
         memory.store(store)
     except StoreNotFound:
         memory.create_store(store)
-    with tqdm(total=len(files), unit="file", disable=None) as bar:
+    with tqdm(total=len(found.files), unit="file", disable=None) as bar:
 
         def progress(path: Path, outcome: Outcome) -> None:
             bar.update()
 
-        summary = ingest_files(memory, store, files, progress)
+        summary = ingest_files(memory, store, found.files, progress)
     for name, reasons in (("skipped", summary.skipped), ("failed", summary.failed)):
         for path, reason in reasons.items():
             print(f"{name} {path}: {reason}", file=sys.stderr)
+    for path in found.hidden:
+        print(f"hidden {path}: its name begins with a dot", file=sys.stderr)
     print(
         f"{len(summary.done)} added, {len(summary.unchanged)} unchanged, "
-        f"{len(summary.skipped)} skipped, {len(summary.failed)} failed"
+        f"{len(summary.skipped)} skipped, {len(summary.failed)} failed{left_out(found.hidden)}"
     )
     return 1 if summary.failed else 0
 

@@ -2,16 +2,26 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from index.errors import InvalidRequest
+from index.errors import EmbedderMismatch, InvalidRequest
 from index.types import Attachment, Chunking, Scalar
 
+DEFAULT_STORE = "default"  # always there
 LONGEST_NAME = 512
 SMALLEST_CHUNK, LARGEST_CHUNK = 32, 4096
 MOST_PAIRS, LONGEST_KEY, LONGEST_VALUE = 16, 64, 512
 MOST_HITS = 50
 MOST_QUERIES = 16
 LONGEST_QUERY = 8192
+
+
+def check_embedder(made_with: str, fingerprint: str, folder: Path) -> None:
+    if made_with != fingerprint:
+        raise EmbedderMismatch(
+            f"the vectors in {folder} were made by {made_with}, not by {fingerprint}: "
+            "set that embedder again, or ingest the documents into a new data folder"
+        )
 
 
 def check_filename(filename: str) -> str:
@@ -23,9 +33,18 @@ def check_filename(filename: str) -> str:
 
 
 def check_store_name(name: str) -> str:
+    if name == DEFAULT_STORE:
+        raise InvalidRequest("name", f"the store {DEFAULT_STORE!r} exists already; choose another name")
     if len(name) > LONGEST_NAME or (name and not name.isprintable()):
         raise InvalidRequest("name", f"a store's name has at most {LONGEST_NAME} printable characters")
     return name
+
+
+def check_not_default(name: str, what: str) -> None:
+    if name == DEFAULT_STORE:
+        raise InvalidRequest(
+            "vector_store_id", f"the store {DEFAULT_STORE!r} cannot be {what}; detach its files instead"
+        )
 
 
 def check_chunking(chunking: Chunking) -> Chunking:

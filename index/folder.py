@@ -2,7 +2,7 @@
 
 Each document remembers its absolute path in the attribute `path`. A second run ingests only what is new or different;
 a changed file takes the place of its old version once it is searchable, and not before. Files that have gone from the
-folder stay in the store: forgetting is asked for by name.
+folder stay in the store: forgetting is asked for by name. Of a folder, what is hidden is left out and told.
 """
 
 import hashlib
@@ -33,6 +33,15 @@ class Summary:
     unchanged: list[Path] = field(default_factory=list)
     skipped: dict[Path, str] = field(default_factory=dict)
     failed: dict[Path, str] = field(default_factory=dict)
+    hidden: list[Path] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The files to read; and what is left out because its name begins with a dot, a folder standing for all in it."""
+
+    files: list[Path]
+    hidden: list[Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +57,34 @@ def ingest_folder(
     memory: Memory, store: str, directory: Path, progress: Progress = lambda path, outcome: None
 ) -> Summary:
     """Every readable file below a directory, hidden ones left out."""
-    return ingest_files(memory, store, find_files([directory]), progress)
+    found = find_files([directory])
+    summary = ingest_files(memory, store, found.files, progress)
+    summary.hidden = found.hidden
+    return summary
 
 
-def find_files(paths: Iterable[Path]) -> list[Path]:
+def find_files(paths: Iterable[Path]) -> Found:
     """The files named, and those below the directories named, in order. Raises FileNotFoundError."""
     found: dict[Path, None] = {}
-    for path in paths:
+    hidden: dict[Path, None] = {}
+    named = [path.absolute() for path in paths]
+    for path in named:
         if path.is_dir():
-            found.update(dict.fromkeys(_below(path.absolute())))
+            for below, shown in _below(path):
+                (found if shown else hidden)[below] = None
         elif path.is_file():
-            found[path.absolute()] = None
+            found[path] = None
         else:
             raise FileNotFoundError(f"{path} is neither a file nor a folder")
-    return list(found)
+    return Found(list(found), [path for path in hidden if path not in named])
+
+
+def left_out(hidden: Sequence[Path]) -> str:
+    """In words for a summary: `; 1 hidden file, 2 hidden folders left out`. Empty when there are none."""
+    folders = sum(path.is_dir() for path in hidden)
+    counts = (("file", len(hidden) - folders), ("folder", folders))
+    named = [f"{n} hidden {what}{'s' * (n > 1)}" for what, n in counts if n]
+    return f"; {', '.join(named)} left out" if named else ""
 
 
 def ingest_files(
@@ -144,10 +167,12 @@ def _unfit(path: Path) -> str:
     return ""
 
 
-def _below(directory: Path) -> Iterator[Path]:
+def _below(directory: Path) -> Iterator[tuple[Path, bool]]:
+    """Files, and whether they are to be read; hidden folders are not entered."""
     for folder, subfolders, names in os.walk(directory):
+        yield from ((Path(folder, name), False) for name in sorted(subfolders) if name.startswith("."))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder, name)
-            if not name.startswith(".") and path.is_file():
-                yield path
+            if path.is_file():
+                yield path, not name.startswith(".")

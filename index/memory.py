@@ -21,19 +21,23 @@ from typing import Literal
 from index.catalog import Catalog, chunks, documents, files, stores
 from index.catalog.paging import Cut
 from index.checks import (
+    DEFAULT_STORE,
     check_attachment,
     check_attributes,
     check_days,
+    check_embedder,
     check_filename,
     check_metadata,
+    check_not_default,
     check_store_name,
 )
-from index.errors import EmbedderMismatch, InvalidRequest
+from index.errors import InvalidRequest
 from index.folderlock import FolderLock
 from index.ingest import Ingest, read_document
 from index.originals import Originals
 from index.parse import Limits
 from index.rank import DENSE_WEIGHT
+from index.removal import Removal
 from index.search import Searcher
 from index.shelf import Shelf
 from index.types import (
@@ -53,7 +57,8 @@ from index.types import (
     StoreInfo,
 )
 
-DEFAULT_STORE = "default"
+__all__ = ["DEFAULT_STORE", "Memory"]
+
 LARGEST_BATCH = 2000
 Order = Literal["asc", "desc"]
 
@@ -75,11 +80,13 @@ class Memory:
             opened.callback(FolderLock(data_dir / "lock").release)
             self._catalog = Catalog(data_dir / "catalog.sqlite")
             opened.callback(self._catalog.close)
-            _check_embedder(self._catalog, embedder, data_dir)
+            made_with = self._catalog.fact("embedder", embedder.fingerprint)
+            check_embedder(made_with, embedder.fingerprint, data_dir)
             self._originals = Originals(data_dir / "originals")
             self._embedder, self._limits = embedder, limits or Limits()
             self._shelf = Shelf(self._catalog, embedder.dimension)
             self._shelf.get(self._recover())
+            self._removal = Removal(self._catalog, self._originals, self._shelf)
             self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
             self._used: dict[int, int] = {}
             self._opened = opened.pop_all()
@@ -119,17 +126,7 @@ class Memory:
 
     def delete_file(self, file_id: str) -> None:
         """From everywhere: all stores, the catalog and the disk."""
-        with self._catalog.writing:
-            with self._catalog.write() as tx:
-                file = files.get(tx, file_id)
-                places = documents.places_of_file(tx, files.number(tx, file_id))
-                files.remove(tx, file_id)
-                last = not files.uses(tx, file.sha256)
-            for place in places:
-                self._shelf.remove(place.store, place.document)
-            if last:
-                self._originals.drop(file.sha256)
-            self._catalog.forget()
+        self._removal.file(file_id)
 
     def stores_of(self, file_id: str) -> list[str]:
         """The ids of the stores that a file is in."""
@@ -160,7 +157,7 @@ class Memory:
         description: str = "",
         expires_after_days: int | None = None,
     ) -> StoreInfo:
-        _check_free(name)
+        check_store_name(name)
         info = _new_store(name, check_metadata(metadata or {}), description, check_days(expires_after_days))
         with self._catalog.write() as tx:
             stores.add(tx, info)
@@ -197,20 +194,16 @@ class Memory:
         with self._catalog.write() as tx:
             info = stores.get(tx, store)
             if name is not None and name != info.name:
-                _check_not_default(info, "renamed")
-                values["name"] = _check_free(name)
+                check_not_default(info.name, "renamed")
+                values["name"] = check_store_name(name)
             stores.change(tx, stores.number(tx, info.id), values)
             return stores.get(tx, info.id)
 
     def delete_store(self, store: str) -> None:
         """The store and its documents; the files stay."""
-        with self._catalog.writing:
-            with self._catalog.write() as tx:
-                _check_not_default(stores.get(tx, store), "deleted")
-                number = stores.number(tx, store)
-                stores.remove(tx, number)
-            self._shelf.close(number)
-            self._catalog.forget()
+        info = self.store(store)
+        check_not_default(info.name, "deleted")
+        self._removal.store(info.id)
 
     # Documents
 
@@ -264,13 +257,7 @@ class Memory:
 
     def detach(self, store: str, file_id: str) -> None:
         """Forget a file's passages in one store; the file itself stays."""
-        with self._catalog.writing:
-            with self._catalog.write() as tx:
-                number = stores.number(tx, store)
-                document = documents.number(tx, number, file_id)
-                documents.remove(tx, document)
-            self._shelf.remove(number, document)
-            self._catalog.forget()
+        self._removal.document(store, file_id)
 
     def update_attributes(self, store: str, file_id: str, attributes: Mapping[str, Scalar]) -> StoreFile:
         checked = check_attributes(attributes)
@@ -318,16 +305,7 @@ class Memory:
         with self._catalog.write() as tx:
             for store, moment in used.items():
                 stores.change(tx, store, {"last_active_at": moment})
-            late_files = files.expired(tx, _now())
-            late = [place for store in stores.expired(tx, _now()) for place in documents.places_of_store(tx, store)]
-            for place in late:
-                documents.remove(tx, place.document)
-        for place in late:
-            self._shelf.remove(place.store, place.document)
-        for file_id in late_files:
-            self.delete_file(file_id)
-        if late:
-            self._catalog.forget()
+        self._removal.expired(_now())
 
     def _recover(self) -> int:
         """End what a crash interrupted between two steps. The number of the default store, made if need be."""
@@ -366,25 +344,3 @@ def _new_store(
     name: str, metadata: Mapping[str, str] | None = None, description: str = "", days: int | None = None
 ) -> StoreInfo:
     return StoreInfo(_new_id("vs_"), name, _now(), _now(), metadata or {}, {}, 0, description, days)
-
-
-def _check_free(name: str) -> str:
-    if name == DEFAULT_STORE:
-        raise InvalidRequest("name", f"the store {DEFAULT_STORE!r} exists already; choose another name")
-    return check_store_name(name)
-
-
-def _check_not_default(info: StoreInfo, what: str) -> None:
-    if info.name == DEFAULT_STORE:
-        raise InvalidRequest(
-            "vector_store_id", f"the store {DEFAULT_STORE!r} cannot be {what}; detach its files instead"
-        )
-
-
-def _check_embedder(catalog: Catalog, embedder: Embedder, folder: Path) -> None:
-    found = catalog.fact("embedder", embedder.fingerprint)
-    if found != embedder.fingerprint:
-        raise EmbedderMismatch(
-            f"the vectors in {folder} were made by {found}, not by {embedder.fingerprint}: "
-            "set that embedder again, or ingest the documents into a new data folder"
-        )

@@ -1,14 +1,16 @@
 """The child process that opens untrusted files: one request at a time on stdin, one answer each on stdout.
 
 Its limits are the kernel's (address space, CPU time, an alarm), so that no library can forget them. It writes no
-files, and dies with its parent's pipe.
+files, and dies with its parent's pipe, also amid a file.
 """
 
 import json
 import os
 import resource
+import select
 import signal
 import sys
+import threading
 import traceback
 from dataclasses import asdict
 from typing import BinaryIO
@@ -41,7 +43,7 @@ def _restrain(limits: Limits) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     allowed = limits.memory_bytes if hard == resource.RLIM_INFINITY else min(limits.memory_bytes, hard)
     resource.setrlimit(resource.RLIMIT_AS, (allowed, hard))
-    # The parent keeps the time; the alarm is for the case that the parent is gone.
+    # The parent keeps the time; the alarm is for the case that the parent is gone and a library lets no thread see it.
     signal.setitimer(signal.ITIMER_REAL, limits.wall_seconds + 5)
 
 
@@ -64,10 +66,21 @@ def _encoded(parsed: Parsed) -> bytes:
     return json.dumps({"text": parsed.text, "blocks": blocks, "pages": parsed.pages}).encode()
 
 
+def _end_with_parent() -> None:
+    """A pipe hangs up when its last writer is gone, whatever still lies in it."""
+    pipe = select.poll()
+    pipe.register(sys.stdin, 0)
+    pipe.poll()
+    os._exit(0)
+
+
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    # Ctrl-C and systemd tell the whole group to stop. That is the parent's to handle: it may want this file yet.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not garble an answer
     serve(sys.stdin.buffer, sink)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from index.__main__ import main
-from index.folder import ingest_folder
+from index.folder import find_files, ingest_folder, left_out
 from index.memory import Memory
 from tests.index.conftest import Open
 
@@ -20,6 +20,7 @@ def docs(tmp_path: Path) -> Path:
     (folder / "picture.png").write_bytes(b"\x89PNG")
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7 not really")
     (folder / ".hidden" / "secret.md").write_text("never seen")
+    (folder / "sub" / ".draft.md").write_text("never seen")
     return folder
 
 
@@ -27,7 +28,8 @@ def test_add_search_and_stats(docs: Path, tmp_path: Path, capsys: pytest.Capture
     data = ["--data", str(tmp_path / "data")]
     assert main(["add", str(docs), "--store", "handbook", *data]) == 1  # one document failed
     shown = capsys.readouterr()
-    assert "2 added, 0 unchanged, 1 skipped, 1 failed" in shown.out
+    assert "2 added, 0 unchanged, 1 skipped, 1 failed; 1 hidden file, 1 hidden folder left out" in shown.out
+    assert f"hidden {docs / '.hidden'}: its name begins with a dot" in shown.err and "secret" not in shown.err
     assert "broken.pdf: " in shown.err and "picture.png: .png is not read" in shown.err
     assert main(["search", "How many days of holiday?", "--store", "handbook", "-k", "1", *data]) == 0
     shown = capsys.readouterr()
@@ -44,6 +46,16 @@ def test_errors_are_one_line_and_a_status(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().err == "error: there is no store 'none'; list the stores to see their ids and names\n"
     with pytest.raises(SystemExit):
         main(["add"])
+
+
+def test_what_is_hidden_is_told_unless_it_is_named(docs: Path, open_memory: Open) -> None:
+    draft = docs / "sub" / ".draft.md"
+    assert find_files([docs]).hidden == [docs / ".hidden", draft]
+    named = find_files([docs, draft, docs / ".hidden"])
+    assert named.hidden == [] and named.files[-2:] == [draft, docs / ".hidden" / "secret.md"]
+    assert left_out([]) == ""
+    assert left_out([docs / ".hidden", draft, draft]) == "; 2 hidden files, 1 hidden folder left out"
+    assert ingest_folder(open_memory(), "default", docs).hidden == [docs / ".hidden", draft]
 
 
 def test_a_second_run_takes_only_what_changed(docs: Path, open_memory: Open) -> None:

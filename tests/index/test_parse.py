@@ -3,6 +3,8 @@
 import io
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -418,6 +420,41 @@ def test_a_crash_fails_its_own_file_only() -> None:
         with pytest.raises(InvalidFile, match="crashed"):
             worker.ask(".md", slow(), Limits())
         assert not worker.alive
+
+
+def test_telling_the_whole_group_to_stop_fails_no_document() -> None:
+    with own_worker() as worker:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            threading.Timer(0.3, os.kill, (worker.pid, number)).start()
+        assert "fault" not in worker.ask(".md", slow()[: MIB // 4], Limits())
+        assert worker.alive
+
+
+def running(folder: Path) -> bool:
+    """By its folder in /proc. An orphan that nobody reaps has ended too."""
+    try:
+        return (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize("work", ["None", "process.parse('a.md', b'*a _b `c [d](e ' * 800_000)"], ids=["idle", "busy"])
+def test_a_worker_ends_with_its_parent(work: str) -> None:
+    script = (
+        "import threading, time\nfrom index.parse import process\n"
+        "process.parse('a.txt', b'words')\nprint(process._idle[-1].pid, flush=True)\n"
+        f"threading.Thread(target=lambda: {work}).start()\n"
+        "time.sleep(0.5)\nprint('working', flush=True)\ntime.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = Path("/proc", parent.stdout.readline().strip())
+        assert worker.is_dir() and parent.stdout.readline() == "working\n"
+        parent.kill()
+        deadline = time.monotonic() + 8  # the busy one's file takes twice as long
+        while running(worker) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not running(worker)
 
 
 def test_a_worker_that_died_while_idle_is_replaced() -> None:
