@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from index.types import Mark, PassageReader
+from index.types import Chunk, Mark, PassageReader
 
 DEPTH = 100  # candidates taken from each index
 DENSE_WEIGHT = 0.5
@@ -24,14 +24,14 @@ def fuse(dense: Mapping[int, float], lexical: Mapping[int, float], weight: float
 
 
 def reread(
-    reader: PassageReader, question: str, texts: Sequence[str], fused: Sequence[float]
+    reader: PassageReader, question: str, passages: Sequence[Chunk], fused: Sequence[float]
 ) -> list[tuple[float, Mark]]:
     """A score and a mark for each passage, in the order given.
 
     The score is the probability that the passage answers, discounted in log odds by how far its fused score lies
     below the best possible: a probable answer far down the ranking is more often a coincidence.
     """
-    marks = reader.read(question, texts)
+    marks = reader.read(question, [p.text for p in passages], [p.headings for p in passages])
     return [
         (_sigmoid(_logit(mark.probability) - FUSED_WEIGHT * (1.0 - score)), mark)
         for mark, score in zip(marks, fused, strict=True)

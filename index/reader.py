@@ -1,8 +1,9 @@
 """Reads a question beside each passage: which span answers, and how probably the passage answers at all.
 
 A BERT span marker in the manner of SQuAD (Devlin et al. 2019). The question and a window of the passage go in
-together; the best span is the argmax of start + end scores, and its lead over the score of "no answer" (the [CLS]
-position) becomes a probability by a logistic fitted on training questions against right and wrong passages.
+together, and between them the headings that the passage stands under; the best span is the argmax of start + end
+scores, and its lead over the score of "no answer" (the [CLS] position) becomes a probability by a logistic fitted on
+training questions against right and wrong passages.
 
 On the CPU it runs in int8 through ONNX Runtime, elsewhere in half precision through torch, from the same weights.
 
@@ -35,7 +36,8 @@ from index.errors import InvalidRequest
 from index.types import Mark
 
 QUESTION_TOKENS = 40
-WINDOW_TOKENS = 320  # question, passage and the three special tokens: a chunk of 256 fits whole
+HEADING_TOKENS = 24
+WINDOW_TOKENS = 352  # question, headings, passage and their special tokens: a chunk of 256 fits whole
 OVERLAP_TOKENS = 64
 SPAN_TOKENS = 21
 BATCH_TOKENS = 16384  # per torch pass, padding included: bounds the memory of a call
@@ -62,16 +64,20 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What the network reads at once: [CLS] question [SEP] a stretch of a passage [SEP]."""
+    """What the network reads at once: [CLS] question [SEP] headings [SEP] a stretch of a passage [SEP].
+
+    Where there are no headings their [SEP] is left out too.
+    """
 
     ids: tuple[int, ...]
     passage: int
     first: int  # the stretch begins at this token of the passage
-    offset: int  # and at this position of `ids`
+    asked: int  # tokens up to the first [SEP]
+    offset: int  # where in `ids` the stretch begins
 
     @property
     def types(self) -> list[int]:
-        return [0] * self.offset + [1] * (len(self.ids) - self.offset)
+        return [0] * self.asked + [1] * (len(self.ids) - self.asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +104,26 @@ class Reader:
         self._config = config
         self._cls, self._sep = tokenizer.encode("").ids
 
-    def read(self, question: str, passages: Sequence[str]) -> list[Mark]:
-        """One mark per passage, in order; an empty question or passage gets an empty mark of probability 0."""
+    def read(self, question: str, passages: Sequence[str], headings: Sequence[Sequence[str]] = ()) -> list[Mark]:
+        """One mark per passage, in order; an empty question or passage gets an empty mark of probability 0.
+
+        `headings` are those that each passage stands under, outermost first; by default none.
+        """
         return [
             NOTHING if span is None else Mark(span.start, span.end, self._config.probability(span.lead))
-            for span in self.spans(question, passages)
+            for span in self.spans(question, passages, headings)
         ]
 
-    def spans(self, question: str, passages: Sequence[str]) -> list[Span | None]:
+    def spans(
+        self, question: str, passages: Sequence[str], headings: Sequence[Sequence[str]] = ()
+    ) -> list[Span | None]:
         """The best span of each passage; None where the question or the passage has no text."""
-        texts = [self._encode(passage) for passage in passages]
-        asked = self._encode(question).ids[:QUESTION_TOKENS]
+        texts = [self.encode(passage) for passage in passages]
         windows = [
             window
             for i, (passage, text) in enumerate(zip(passages, texts, strict=True))
             for stretch in stretches(passage, text)
-            for window in self._windows(asked, i, text, stretch)
+            for window in self.windows(question, headings[i] if headings else (), text, stretch, i)
         ]
         best: list[Span | None] = [None] * len(texts)
         for window, scores in zip(windows, self._scorer(windows), strict=True):
@@ -123,18 +133,25 @@ class Reader:
                 best[window.passage] = Span(*whole_words(texts[window.passage], first, last), lead)
         return best
 
-    def _encode(self, text: str) -> Encoding:
+    def encode(self, text: str) -> Encoding:
+        """Tokens with their places, nothing added and nothing cut."""
         # The tokenizer takes no lone surrogates; one character for another keeps the offsets.
         return self._tokenizer.encode(SURROGATES.sub("\ufffd", text), add_special_tokens=False)
 
-    def _windows(self, asked: list[int], passage: int, text: Encoding, stretch: range) -> Iterator[Window]:
+    def windows(
+        self, question: str, headings: Sequence[str], text: Encoding, stretch: range, passage: int = 0
+    ) -> Iterator[Window]:
+        """A stretch of a passage as the network reads it. Training makes its rows here too."""
+        asked = self.encode(question).ids[:QUESTION_TOKENS]
         if not asked:
             return
-        head = (self._cls, *asked, self._sep)
+        above = self.encode(" > ".join(headings)).ids[-HEADING_TOKENS:]
+        head = (self._cls, *asked, self._sep, *above, *([self._sep] if above else []))
         room = WINDOW_TOKENS - len(head) - 1
         for at in range(0, max(1, len(stretch) - OVERLAP_TOKENS), room - OVERLAP_TOKENS):
             part = stretch[at : at + room]
-            yield Window((*head, *text.ids[part.start : part.stop], self._sep), passage, part.start, len(head))
+            ids = (*head, *text.ids[part.start : part.stop], self._sep)
+            yield Window(ids, passage, part.start, len(asked) + 2, len(head))
 
 
 def stretches(passage: str, text: Encoding) -> list[range]:

@@ -73,7 +73,7 @@ def _read(reader: PassageReader, question: str, found: Sequence[tuple[Chunk, flo
     first = found[:READ]
     if not first:
         return []
-    judged = reread(reader, question, [chunk.text for chunk, _ in first], [score for _, score in first])
+    judged = reread(reader, question, [chunk for chunk, _ in first], [score for _, score in first])
     read = [Hit(chunk, score, mark) for (chunk, _), (score, mark) in zip(first, judged, strict=True)]
     least = min(hit.score for hit in read)
     return read + [Hit(chunk, least * score) for chunk, score in found[READ:]]

@@ -151,9 +151,9 @@ class Embedder(Protocol):
 
 
 class PassageReader(Protocol):
-    """Judges passages beside a question: index.reader.Reader, or any other."""
+    """Judges passages, each under its headings, beside a question: index.reader.Reader, or any other."""
 
-    def read(self, question: str, passages: Sequence[str]) -> list[Mark]: ...
+    def read(self, question: str, passages: Sequence[str], headings: Sequence[Sequence[str]]) -> list[Mark]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.bench.__main__ import main
-from app.bench.reader import Case, cases, f1, normalized
+from app.bench.reader import Case, cases, f1, normalized, told
+from index.reader import Reader
 
 PASSAGE = "The canteen opens at 7:30 in the morning. It is on the third floor."
 ARTICLE = {
@@ -38,11 +39,16 @@ def test_both_forms_of_the_file_are_read(tmp_path: Path) -> None:
 def test_the_command_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "dev.jsonl"
     file.write_text(json.dumps(ARTICLE) + "\n")
-    main(["reader", str(file), "--questions", "0", "--against", ""])
-    printed = capsys.readouterr().out
-    assert printed.startswith("2 questions")
-    assert printed.count("(package)") == 2
+    main(["reader", str(file), "--questions", "0", "--facts", "20", "--against", ""])
+    facts, squad = capsys.readouterr().out.split("2 questions")
+    printed = facts + squad
+    assert facts.startswith("20 invented facts") and facts.count("(package)") == squad.count("(package)") == 2
     assert printed.endswith("equal spans: 100.0 %\n")
+
+
+def test_the_packages_reader_tells_a_fact_from_its_like(reader: Reader) -> None:
+    facts = told(reader, 40)
+    assert facts.exact > 70 and facts.first > 70 and facts.area > 0.9
 
 
 def test_an_unknown_bench_names_the_known() -> None:

@@ -1,15 +1,18 @@
-"""How well the reader marks, and how fast: SQuAD questions, each with the paragraph that answers it.
+"""How well the reader marks and refuses, and how fast.
 
-    python -m app.bench reader dev-v1.1.json [--reader FOLDER] [--against FOLDER]
+    python -m app.bench reader [dev-v1.1.json] [--reader FOLDER] [--against FOLDER]
 
-Takes SQuAD's own JSON or one article a line (`.jsonl`, `.jsonl.xz`: {title, context, qas}). EM and F1 as in SQuAD's
-evaluation script (Rajpurkar et al. 2016): lower case, no punctuation, no articles, the best over the accepted answers.
-`--against` names a second reader, and the share of equal spans is printed. Evaluation only: never fit anything here.
+Invented facts (app/train/worlds.py, names and values drawn afresh), each with five passages like the right one; and,
+where a file is given, SQuAD questions, each with the paragraph that answers it. The file is SQuAD's own JSON or has one
+paragraph a line (`.jsonl`, `.jsonl.xz`: {title, context, qas}). EM and F1 as in SQuAD's evaluation script (Rajpurkar et
+al. 2016): lower case, no punctuation, no articles, the best over the accepted answers. `--against` names a second
+reader, and the share of equal spans is printed. Evaluation only: never fit anything here.
 """
 
 import argparse
 import json
 import lzma
+import math
 import random
 import re
 import string
@@ -20,6 +23,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from app.train.judge import area
+from app.train.worlds import fact
 from index.reader import Reader, load_reader
 
 TIMED_PASSAGES = 10
@@ -68,6 +73,32 @@ def f1(given: str, accepted: str) -> float:
     return 2 * same / (len(a) + len(b)) if same else float(a == b)
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Percent of invented facts: value marked exactly, right passage first of six; and the area under the ROC curve."""
+
+    exact: float
+    first: float
+    area: float
+
+
+def told(reader: Reader, count: int) -> Told:
+    """Whether it tells the passage that states a fact from those like it."""
+    exact = first = 0
+    right, wrong = [], []
+    for n in range(count):
+        made = fact(random.Random(f"bench {n}"))
+        passages = [made.passage, *made.others]
+        spans = reader.spans(made.question, [p.text for p in passages], [p.headings for p in passages])
+        leads = [span.lead if span else -math.inf for span in spans]
+        right.append(leads[0])
+        wrong += leads[1:]
+        first += leads[0] == max(leads)
+        marked = made.passage.text[spans[0].start : spans[0].end] if spans[0] else ""
+        exact += normalized(marked) == normalized(made.passage.text[made.start : made.end])
+    return Told(100 * exact / count, 100 * first / count, area(right, wrong))
+
+
 def judged(reader: Reader, sample: Sequence[Case]) -> Outcome:
     """Reads each case's own passage."""
     started = time.perf_counter()
@@ -97,27 +128,39 @@ def per_call(reader: Reader, sample: Sequence[Case], calls: int = 10) -> float:
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser("app.bench reader", description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("squad", type=Path, help="dev-v1.1.json, or the same as .jsonl or .jsonl.xz")
+    parser.add_argument("squad", type=Path, nargs="?", help="dev-v1.1.json, or the same as .jsonl or .jsonl.xz")
     parser.add_argument("--reader", default="", help="an exported reader; by default the one in the package")
     parser.add_argument("--against", help="a second reader to compare with")
     parser.add_argument("--questions", type=int, default=600, help="how many, drawn with seed 0 (0 for all)")
+    parser.add_argument("--facts", type=int, default=200, help="how many invented facts")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
+    folders = [given.reader, *([] if given.against is None else [given.against])]
+    named = [Path(folder).name or "(package)" for folder in folders]
+    loaded = [load_reader(folder, device=given.device, threads=given.threads) for folder in folders]
+    readers = list(zip(named, loaded, strict=True))
+    print(f"{given.facts} invented facts, each beside five passages like the right one")
+    print(f"{'reader':<24}{'exact':>7}{'first':>7}{'AUROC':>12}")
+    for name, reader in readers:
+        facts = told(reader, given.facts)
+        print(f"{name:<24}{facts.exact:>7.1f}{facts.first:>7.1f}{facts.area:>12.3f}", flush=True)
+    if given.squad:
+        compare(readers, given.squad, given.questions, f"{given.device}, {given.threads} threads")
 
-    everything = list(cases(given.squad))
-    sample = random.Random(0).sample(everything, given.questions) if given.questions else everything
-    print(f"{len(sample)} questions, each with the paragraph that answers; {given.device}, {given.threads} threads")
+
+def compare(readers: Sequence[tuple[str, Reader]], squad: Path, questions: int, where: str) -> None:
+    """Prints what each reader makes of the same SQuAD questions."""
+    everything = list(cases(squad))
+    sample = random.Random(0).sample(everything, questions) if questions else everything
+    print(f"{len(sample)} questions, each with the paragraph that answers; {where}")
     print(f"{'reader':<24}{'EM':>7}{'F1':>7}{'ms/passage':>12}{f'ms/{TIMED_PASSAGES} passages':>16}")
     outcomes = []
-    for folder in [given.reader, *([] if given.against is None else [given.against])]:
-        reader = load_reader(folder, device=given.device, threads=given.threads)
+    for name, reader in readers:
         outcome, timed = judged(reader, sample), per_call(reader, sample)
-        name = Path(folder).name or "(package)"
-        print(
-            f"{name:<24}{outcome.exact:>7.1f}{outcome.f1:>7.1f}{outcome.milliseconds:>12.1f}{timed:>16.0f}", flush=True
-        )
+        numbers = f"{outcome.exact:>7.1f}{outcome.f1:>7.1f}{outcome.milliseconds:>12.1f}{timed:>16.0f}"
+        print(f"{name:<24}{numbers}", flush=True)
         outcomes.append(outcome)
-    if given.against is not None:
+    if len(outcomes) > 1:
         same = sum(a == b for a, b in zip(*(outcome.spans for outcome in outcomes), strict=True))
         print(f"equal spans: {100 * same / len(sample):.1f} %")

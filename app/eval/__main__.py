@@ -56,10 +56,12 @@ def _build(given: argparse.Namespace) -> int:
     if given.data is None or given.out is None:
         raise EvalError("--build needs --data, the folder to read, and --out, the folder to write.")
     built = build.SETS[given.build](given.data, given.out)
-    store = given.store or given.build
-    lines = [f"{built.count} documents in {built.documents}", f"cogcore ingest {built.documents} --store {store}"]
+    store, lines = "", list[str]()
+    if built.documents:
+        store = f" --store {given.store or given.build}"
+        lines += [f"{built.count} documents in {built.documents}", f"cogcore ingest {built.documents}{store}"]
     if built.questions:
-        lines.append(f"cogcore eval {built.questions} --store {store}")
+        lines.append(f"cogcore eval {built.questions}{store}")
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 

@@ -1,6 +1,6 @@
-"""Question sets and document folders from the development data (SQuAD 1.1 dev, the docs of eleven projects).
+"""Question sets and document folders from development data: SQuAD 1.1 dev, CLINC150 val, the docs of eleven projects.
 
-Neither is part of the package: `--data` names the folder that holds them.
+None is part of the package: `--data` names the folder that holds them.
 """
 
 import json
@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.agent.tools import calculate
 from app.eval.questions import EvalError, Kind, Question, save
+from app.train.sums import worded_sum
 
 QUESTIONS = 500
+SUMS = 200
 SEED = 0
 
 
@@ -23,7 +26,7 @@ SEED = 0
 class Built:
     """What was written: a folder to ingest and, where there is one, a set of questions about it."""
 
-    documents: Path
+    documents: Path | None
     count: int
     questions: Path | None
 
@@ -83,7 +86,30 @@ def docs_kb(data: Path, out: Path) -> Built:
     return Built(folder, count, None)
 
 
-SETS: dict[str, Callable[[Path, Path], Built]] = {"squad": squad, "squad-absent": squad_absent, "docs_kb": docs_kb}
+def decisions(data: Path, out: Path) -> Built:
+    """What needs no document: CLINC150 val's small talk, and sums with fresh numbers in the wordings of app/train."""
+    out.mkdir(parents=True, exist_ok=True)
+    with lzma.open(_existing(data / "clinc150" / "val.jsonl.xz"), "rt", encoding="utf-8") as lines:
+        rows = [row for row in map(json.loads, lines) if row["domain"] == "small_talk"]
+    asked = [_undocumented(f"talk-{n}", row["text"], "talk") for n, row in enumerate(rows)]
+    rng = random.Random("decisions")
+    for n in range(SUMS):
+        question, expression = worded_sum(rng)
+        asked.append(_undocumented(f"sum-{n}", question, "arithmetic", calculate(expression)))
+    save(asked, out / "questions.jsonl")
+    return Built(None, 0, out / "questions.jsonl")
+
+
+def _undocumented(identifier: str, question: str, kind: Kind, *answers: str) -> Question:
+    return Question(identifier, question, kind, answers, search=False, file=None, evidence=None)
+
+
+SETS: dict[str, Callable[[Path, Path], Built]] = {
+    "squad": squad,
+    "squad-absent": squad_absent,
+    "docs_kb": docs_kb,
+    "decisions": decisions,
+}
 
 
 def _folder(out: Path) -> Path:

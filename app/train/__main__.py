@@ -1,9 +1,13 @@
-"""`cogcore train STAGE`: makes the embedded core, a stage at a time. Each can be killed and run again.
+"""`cogcore train STAGE`: makes the reader and the embedded core, a stage at a time. Each can be killed and run again.
 
+cogcore train reader    --data DATA --run RUN      RUN/reader/checkpoint, and RUN/reader/package as the server loads it
 cogcore train tokenizer --data DATA --run RUN      RUN/tokenizer
-cogcore train traces    --data DATA --run RUN      RUN/traces.jsonl: real searches with the reader's marks
+cogcore train traces    --data DATA --run RUN      RUN/traces.jsonl and held.jsonl: searches with the reader's marks
 cogcore train core      --data DATA --run RUN      RUN/core/checkpoint
 cogcore train check     --data DATA --run RUN      what the checkpoint gets right on fresh rows
+cogcore train judge     --data DATA --run RUN      how well its confidence tells answers from none, on held-out traces
+
+All but the first use the run's reader where there is one, else the package's.
 """
 
 import argparse
@@ -11,6 +15,7 @@ import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
@@ -18,17 +23,20 @@ from transformers import AutoTokenizer, Qwen3ForCausalLM
 from app.agent.prompt import Renderer
 from app.cores.load import TINY_FOLDER
 from app.cores.profile import TINY
-from app.train import tokenizer, traces
+from app.train import export_reader, judge, tokenizer, traces
 from app.train.check import table
-from app.train.core import Run
+from app.train.core import CoreTask
 from app.train.mixture import Mixture
+from app.train.reader import ReaderTask
+from app.train.readings import Readings
 from app.train.rows import Turns
+from app.train.run import Run
 from app.train.sources import Sources
 from index.embed import load_embedder
 from index.memory import Memory
 from index.reader import load_reader
 
-CONFIG = Path(__file__).parent / "core.toml"
+CONFIGS = Path(__file__).parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,17 +47,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--data", type=Path, required=True, help="the training data, laid out as its MANIFEST.md says")
     parser.add_argument("--run", type=Path, required=True, help="the folder that the run is kept in")
-    parser.add_argument("--config", type=Path, default=CONFIG, help="stages and sizes (app/train/core.toml)")
+    parser.add_argument("--config", type=Path, help="stages and sizes (app/train/core.toml or reader.toml)")
+    parser.add_argument("--start", type=Path, help="reader: begin with this checkpoint instead of the embedder")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--articles", type=int, default=70, help="traces: SQuAD articles in the store")
-    parser.add_argument("--questions", type=int, default=4000, help="traces: questions to search for")
+    parser.add_argument("--questions", type=int, default=3000, help="traces: SQuAD questions to search for")
+    parser.add_argument("--organisations", type=int, default=30, help="traces: invented ones to search through")
     arguments = parser.parse_args(argv)
     if not (arguments.data / "squad/train.jsonl.xz").is_file():
         parser.error(f"--data: {arguments.data} holds no squad/train.jsonl.xz")
     torch.set_num_threads(arguments.threads)
     STAGES[arguments.stage](arguments)
     return 0
+
+
+def _config(arguments: argparse.Namespace, stage: str) -> dict[str, Any]:
+    return tomllib.loads((arguments.config or CONFIGS / f"{stage}.toml").read_text("utf-8"))
+
+
+def _reader(arguments: argparse.Namespace) -> None:
+    config = _config(arguments, "reader")
+    sources = Sources(arguments.data)
+    readings = Readings(sources, config["held_articles"])
+    task = ReaderTask(readings, load_reader(), arguments.start, arguments.device)
+    folder = arguments.run / "reader"
+    Run(folder, config, task, arguments.device).train()
+    task.export(folder / "checkpoint")
+    print(export_reader.package(folder / "checkpoint", folder / "package", readings))
 
 
 def _tokenizer(arguments: argparse.Namespace) -> None:
@@ -59,21 +83,32 @@ def _tokenizer(arguments: argparse.Namespace) -> None:
 
 
 def _traces(arguments: argparse.Namespace) -> None:
-    memory = Memory(arguments.run / "memory", load_embedder(), load_reader())
+    trained = arguments.run / "reader/package"
+    memory = Memory(arguments.run / "memory", load_embedder(), load_reader(str(trained) if trained.exists() else ""))
+    sources = Sources(arguments.data)
+    articles = _config(arguments, "reader")["held_articles"]
+    asked, invented = arguments.questions, arguments.organisations
+    # What is held out is for `judge`: a tenth as much, of the same kinds.
+    parts = {
+        "traces": (slice(0, asked), range(invented)),
+        "held": (slice(asked, asked + asked // 10), range(invented, invented + max(invented // 10, 1))),
+    }
     try:
-        sources = Sources(arguments.data)
-        traces.fill(memory, sources, arguments.articles)
-        out = arguments.run / "traces.jsonl"
-        dropped = traces.record(memory, sources, arguments.articles, arguments.questions, out)
-        print(f"{out}: {dropped} questions dropped, whose answer was found in a paragraph nobody has judged")
+        for name, (questions, organisations) in parts.items():
+            made = traces.Traces(memory, arguments.run / f"{name}.jsonl")
+            dropped = made.squad(sources, articles, questions)
+            made.organisations(organisations)
+            print(f"{name}: {dropped} questions dropped, whose answer was found in a paragraph nobody has judged")
     finally:
         memory.close()
 
 
 def _core(arguments: argparse.Namespace) -> None:
-    config = tomllib.loads(arguments.config.read_text("utf-8"))
-    mixture = _mixture(arguments)
-    Run(arguments.run / "core", config, mixture.turns.renderer.tokenizer, arguments.device).train(mixture)
+    config = _config(arguments, "core")
+    task = CoreTask(_mixture(arguments), config, arguments.device)
+    folder = arguments.run / "core"
+    Run(folder, config, task, arguments.device).train()
+    task.export(folder / "checkpoint")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -82,12 +117,25 @@ def _check(arguments: argparse.Namespace) -> None:
     print(table(model, mixture, mixture.kinds, rows=100))
 
 
+def _judge(arguments: argparse.Namespace) -> None:
+    mixture = _mixture(arguments)
+    model = Qwen3ForCausalLM.from_pretrained(arguments.run / "core/checkpoint", dtype=torch.float32).eval()
+    print(judge.table(model, mixture, (arguments.run / "held.jsonl").read_text("utf-8").splitlines()))
+
+
 def _mixture(arguments: argparse.Namespace) -> Mixture:
     words = AutoTokenizer.from_pretrained(arguments.run / "tokenizer")
     return Mixture(Turns(Renderer(words, TINY)), Sources(arguments.data), arguments.run / "traces.jsonl")
 
 
-STAGES = {"tokenizer": _tokenizer, "traces": _traces, "core": _core, "check": _check}
+STAGES = {
+    "reader": _reader,
+    "tokenizer": _tokenizer,
+    "traces": _traces,
+    "core": _core,
+    "check": _check,
+    "judge": _judge,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,9 +1,9 @@
 """What a reader's lead over "no answer" means: a logistic fitted on what a search would hand it.
 
-SQuAD train questions; passages are the ten best by BM25 over all of its paragraphs, so right and wrong ones come in the
-proportion in which a search brings them. Other paragraphs that hold the answer's words are left out: nobody has judged
-them. The reader was trained on these questions, each seen at most once: `python -m app.bench reader` shows on unseen
-ones how true the probabilities are.
+Half are SQuAD questions of the articles that the reader was not trained on, with the ten best passages by BM25 over
+those articles, so that right and wrong ones come in the proportion in which a search brings them. Other paragraphs that
+hold the answer's words are left out: nobody has judged them. Half are invented facts with their like.
+`python -m app.bench reader` shows on unseen questions how true the probabilities are.
 """
 
 import random
@@ -11,34 +11,41 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.train.sources import Sources
+from app.train.readings import Readings
+from app.train.worlds import fact
 from index.lexical import Lexical
 from index.reader import Reader
 
 PASSAGES = 10
 
-Reading = tuple[float, bool]  # lead, whether the passage answers
+Outcome = tuple[float, bool]  # lead, whether the passage answers
 
 
-def read_results(reader: Reader, sources: Sources, count: int) -> list[Reading]:
-    """Leads of the passages found for some questions drawn with seed 0."""
-    questions = random.Random(0).sample(sources.squad(), count)
+def outcomes(reader: Reader, readings: Readings, count: int) -> list[Outcome]:
+    """Leads of the passages found for `count` questions of each half, drawn with seed 0."""
+    rng = random.Random(0)
+    paragraphs = readings.sources.paragraphs
     lexical = Lexical()
-    lexical.add((i, i, text) for i, text in enumerate(sources.paragraphs))
-    readings = []
-    for question in questions:
-        answer = sources.paragraphs[question.paragraph][question.start : question.end].lower()
-        found = [
-            i
-            for i in lexical.search(question.question, PASSAGES)
-            if i == question.paragraph or answer not in sources.paragraphs[i].lower()
+    lexical.add((p, p, paragraphs[p]) for p in sorted({q.paragraph for q in readings.held}))
+    found: list[Outcome] = []
+    for question in rng.sample(readings.held, min(count, len(readings.held))):
+        answer = paragraphs[question.paragraph][question.start : question.end].lower()
+        near = [
+            p
+            for p in lexical.search(question.question, PASSAGES)
+            if p == question.paragraph or answer not in paragraphs[p].lower()
         ]
-        spans = reader.spans(question.question, [sources.paragraphs[i] for i in found])
-        readings += [(s.lead, i == question.paragraph) for i, s in zip(found, spans, strict=True) if s is not None]
-    return readings
+        spans = reader.spans(question.question, [paragraphs[p] for p in near])
+        found += [(s.lead, p == question.paragraph) for p, s in zip(near, spans, strict=True) if s is not None]
+    for _ in range(count):
+        made = fact(rng)
+        shown = [made.passage, *made.others]
+        spans = reader.spans(made.question, [p.text for p in shown], [p.headings for p in shown])
+        found += [(s.lead, p is made.passage) for p, s in zip(shown, spans, strict=True) if s is not None]
+    return found
 
 
-def logistic(readings: Sequence[Reading], steps: int = 30) -> tuple[float, float]:
+def logistic(readings: Sequence[Outcome], steps: int = 30) -> tuple[float, float]:
     """Slope and intercept of the likeliest logistic, by Newton's method."""
     leads, labels = np.array(readings, dtype=np.float64).T
     inputs = np.stack([leads, np.ones_like(leads)], axis=1)

@@ -1,15 +1,12 @@
 """Turns a trained reader (a BertForQuestionAnswering folder) into the form that the package carries.
 
-    python -m app.train.export_reader CHECKPOINT FOLDER --data DATA [--float]
-
 Weights of linear layers become int8 with one scale per output column, embeddings int8 with one scale per row; norms,
 biases and the two-column head stay in float32. What goes into a linear layer is rounded to 8 bits while it runs, with
 one scale per token: one scale for a whole passage cost 6 % of the spans. `model.safetensors` holds the numbers,
 `model.onnx` only the graph: its tensors are external data at their offsets in the safetensors file, so ONNX Runtime
-and torch read one file. `--float` writes unrounded weights and no graph, to compare with.
+and torch read one file.
 """
 
-import argparse
 import json
 import struct
 from collections.abc import Mapping
@@ -22,8 +19,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file, save_file
 
-from app.train.calibrate_reader import logistic, read_results
-from app.train.sources import Sources
+from app.train.calibrate_reader import logistic, outcomes
+from app.train.readings import Readings
 from index.reader import load_reader
 
 Array = npt.NDArray[np.generic]
@@ -161,7 +158,7 @@ def model(config: Mapping[str, Any], weights: Path) -> onnx.ModelProto:
 
 
 def export(checkpoint: Path, folder: Path, rounded: bool = True) -> None:
-    """Writes the folder, with a logistic that is still to be fitted."""
+    """Writes the folder, with a logistic that is still to be fitted; unrounded without a graph, to compare with."""
     config = json.loads((checkpoint / "config.json").read_text())
     state = {name: t.astype(np.float32) for name, t in load_file(checkpoint / "model.safetensors").items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -179,21 +176,11 @@ def write_config(folder: Path, config: Mapping[str, float]) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="the training data (see app/train/sources.py)")
-    parser.add_argument("--questions", type=int, default=800, help="for fitting the logistic")
-    parser.add_argument("--float", action="store_true", help="keep float32 weights")
-    given = parser.parse_args()
-    export(given.checkpoint, given.folder, rounded=not given.float)
-    readings = read_results(load_reader(str(given.folder), threads=1), Sources(given.data), given.questions)
-    slope, intercept = logistic(readings)
-    config = json.loads((given.folder / "config.json").read_text())
-    write_config(given.folder, config | {"slope": round(slope, 4), "intercept": round(intercept, 4)})
-    print(f"{len(readings)} readings, slope {slope:.4f}, intercept {intercept:.4f}")
-
-
-if __name__ == "__main__":
-    main()
+def package(checkpoint: Path, folder: Path, readings: Readings, questions: int = 600) -> str:
+    """Exports, fits the logistic, and says what it was fitted on."""
+    export(checkpoint, folder)
+    found = outcomes(load_reader(str(folder)), readings, questions)
+    slope, intercept = logistic(found)
+    config = json.loads((folder / "config.json").read_text())
+    write_config(folder, config | {"slope": round(slope, 4), "intercept": round(intercept, 4)})
+    return f"{folder}: {len(found)} readings, slope {slope:.4f}, intercept {intercept:.4f}"

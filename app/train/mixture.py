@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from app.agent.prompt import Message, excerpt
 from app.agent.tools import CalculationError, calculate
@@ -16,7 +17,9 @@ from app.cores import grammar
 from app.train.rows import Row, Turns
 from app.train.smalltalk import reply, small_talk, typed
 from app.train.sources import Question, Sources
-from app.train.worlds import fact, polite, word, worded_sum
+from app.train.sums import not_a_sum, worded_sum
+from app.train.values import word
+from app.train.worlds import fact, polite
 from index.types import Chunk, Hit, Mark
 
 SHORT = {"repeat", "ask", "sum", "talk"}
@@ -72,7 +75,7 @@ class Mixture:
             start = sum(len(w) + 1 for w in words[:at])
             marked = " ".join(words[at : at + length])
             probability = rng.uniform(0.6, 1.0) if n == best else rng.uniform(0.0, 0.4)
-            hits.append(_hit(" ".join(words), Mark(start, start + len(marked), probability)))
+            hits.append(hit_of(" ".join(words), Mark(start, start + len(marked), probability)))
             span = marked if n == best else span
         question = " ".join(self._nonsense(rng) for _ in range(rng.randint(2, 6)))
         return self.turns.read((), question, question, hits, (best + 1, span) if span else None)
@@ -87,26 +90,27 @@ class Mixture:
         others = rng.sample(near, min(3, len(near)))
         answer = self.sources.paragraphs[item.paragraph][item.start : item.end]
         texts = [self.sources.paragraphs[p] for p in others if answer not in self.sources.paragraphs[p]]
-        hits = [_hit(text, _simulated(rng, text, None)) for text in texts]
+        hits = [hit_of(text, _simulated(rng, text, None)) for text in texts]
         gold = None
         if rng.random() < 0.67:
             paragraph = self.sources.paragraphs[item.paragraph]
-            gold = _hit(paragraph, _simulated(rng, paragraph, (item.start, item.end)))
+            gold = hit_of(paragraph, _simulated(rng, paragraph, (item.start, item.end)))
         return self._lookup(rng, item.question, hits, gold, (item.start, item.end))
 
     def world(self, rng: Random) -> Row:
         """An invented fact among its like, with simulated marks."""
         made = fact(rng)
-        hits = [_hit(text, _simulated(rng, text, None)) for text in rng.sample(made.others, min(3, len(made.others)))]
+        texts = [other.text for other in rng.sample(made.others, 3)]
+        hits = [hit_of(text, _simulated(rng, text, None)) for text in texts]
         gold = None
         if rng.random() < 0.67:
-            gold = _hit(made.passage, _simulated(rng, made.passage, (made.start, made.end)))
+            gold = hit_of(made.passage.text, _simulated(rng, made.passage.text, (made.start, made.end)))
         return self._lookup(rng, made.question, hits, gold, (made.start, made.end))
 
     def trace(self, rng: Random) -> Row:
         """A search as the server made it: real retrieval, real marks, natural misses, some with the gold removed."""
         row = json.loads(rng.choice(self.traces))
-        hits = [_hit(h["text"], Mark(*h["mark"])) for h in row["hits"]]
+        hits = searched(row)
         gold = row["gold"]
         if gold is not None and rng.random() < 0.3:
             hits, gold = [h for n, h in enumerate(hits) if n not in row["answering"]], None
@@ -122,12 +126,14 @@ class Mixture:
     def ask(self, rng: Random) -> Row:
         """The first round alone, over many more questions and requests."""
         roll = rng.random()
-        if roll < 0.6:
+        if roll < 0.48:
             query = rng.choice(self.asked)
-        elif roll < 0.8:
+        elif roll < 0.64:
             query = rng.choice(self.requests)
-        else:
+        elif roll < 0.8:
             query = fact(rng).question
+        else:
+            query = not_a_sum(rng)
         return self.turns.search(self._past(rng), polite(rng, query), query)[0]
 
     # No lookup.
@@ -195,8 +201,15 @@ def solvable(problems: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return kept
 
 
-def _hit(text: str, mark: Mark) -> Hit:
-    return Hit(Chunk("", "", "", text, 0, len(text), None, ()), mark.probability, mark)
+def searched(row: Mapping[str, Any]) -> list[Hit]:
+    """The hits of a trace."""
+    return [hit_of(hit["text"], Mark(*hit["mark"]), hit["score"]) for hit in row["hits"]]
+
+
+def hit_of(text: str, mark: Mark, score: float | None = None) -> Hit:
+    """As a search would return it."""
+    chunk = Chunk("", "", "", text, 0, len(text), None, ())
+    return Hit(chunk, mark.probability if score is None else score, mark)
 
 
 def _simulated(rng: Random, text: str, gold: tuple[int, int] | None) -> Mark:

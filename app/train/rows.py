@@ -50,9 +50,7 @@ class Turns:
         self, past: Sequence[Message], user: str, query: str, hits: Sequence[Hit], answer: tuple[int, str] | None
     ) -> Row:
         """A whole lookup: `answer` is the number of the excerpt and the words of its span, or None to abstain."""
-        row, messages = self.search(past, user, query)
-        text, _ = show(hits, self.renderer.profile)
-        self._result(row, messages, text)
+        row = self.asked(past, user, query, hits)
         written = len(row.ids)
         if answer is None:
             self._write(row, grammar.ABSENT)
@@ -63,6 +61,13 @@ class Turns:
         fork = written + len(self._encode(grammar.ABSENT.partition("No")[0]))
         for at in (fork, fork + 1) if answer else (fork,):
             row.weights[at] = CHOICE
+        return row
+
+    def asked(self, past: Sequence[Message], user: str, query: str, hits: Sequence[Hit]) -> Row:
+        """A lookup up to the point where the core must judge."""
+        row, messages = self.search(past, user, query)
+        text, _ = show(hits, self.renderer.profile)
+        self._result(row, messages, text)
         return row
 
     def calculate(self, past: Sequence[Message], user: str, expression: str, result: str) -> Row:

@@ -34,10 +34,11 @@ class Sources:
         self.paragraphs: list[str] = []
         self.articles: list[int] = []
         self.by_article: list[list[int]] = []
+        self.titles: list[str] = []
         self._questions: list[Question] = []
 
     def squad(self) -> list[Question]:
-        """SQuAD 1.1 train; fills `paragraphs`, the article of each, and the paragraphs of each article."""
+        """SQuAD 1.1 train; fills `paragraphs`, the article of each, each article's paragraphs and title."""
         if self._questions:
             return self._questions
         titles: dict[str, int] = {}
@@ -45,6 +46,7 @@ class Sources:
             article = titles.setdefault(row["title"], len(titles))
             if article == len(self.by_article):
                 self.by_article.append([])
+                self.titles.append(row["title"].replace("_", " "))
             self.by_article[article].append(len(self.paragraphs))
             for qa in row["qas"]:
                 answer = qa["answers"][0]

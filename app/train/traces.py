@@ -1,57 +1,98 @@
 """Searches as the server makes them, for training: real chunks, real ranking, the real reader's marks and misses.
 
-One JSON line each: {question, hits: [{text, mark: [start, end, probability]}], gold, span, answering}. `gold` is the
-number of the hit that answers (or null), `span` the answer's place in its text, `answering` all hits that hold it.
+One JSON line each: {question, hits: [{text, mark: [start, end, probability], score}], gold, span, answering}. `gold`
+is the number of the hit that answers (or null), `span` the answer's place in its text, `answering` those that hold it.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 from tqdm import tqdm
 
+from app.train.organisations import Asked, organisation
 from app.train.sources import Question, Sources
 from index.errors import StoreNotFound
 from index.memory import Memory
 from index.types import Hit
 
-STORE = "training"
+HITS = 8
+
+Searched = TypeVar("Searched", Question, Asked)
 
 
-def fill(memory: Memory, sources: Sources, articles: int) -> None:
-    """Put the paragraphs of the first `articles` articles into a store, one document each, unless it is filled."""
-    sources.squad()
-    try:
-        if sum(memory.store(STORE).counts.values()):
-            return
-    except StoreNotFound:
-        memory.create_store(STORE)
-    store = memory.store(STORE)
-    wanted = [p for p, article in enumerate(sources.articles) if article < articles]
-    attached = []
-    for paragraph in tqdm(wanted, "attaching", mininterval=10):
-        added = memory.add_file(f"{paragraph}.txt", sources.paragraphs[paragraph].encode())
-        attached.append(memory.attach(store.id, added.id).id)
-    for file_id in tqdm(attached, "indexing", mininterval=10):
-        memory.wait(store.id, file_id)
+class Traces:
+    """A file of searches. What it holds already is not searched for again, so a killed run can be repeated."""
 
+    def __init__(self, memory: Memory, out: Path) -> None:
+        self._memory, self._out = memory, out
+        known = out.read_text("utf-8").splitlines() if out.exists() else []
+        self._known = {json.loads(line)["question"] for line in known}
 
-def record(memory: Memory, sources: Sources, articles: int, count: int, out: Path, seed: int = 0) -> int:
-    """Search for `count` questions and append what came back to `out`; ambiguous ones are dropped and counted."""
-    asked = [q for q in sources.squad() if sources.articles[q.paragraph] < articles]
-    store = memory.store(STORE).id
-    dropped = 0
-    with out.open("a", encoding="utf-8") as lines:
-        for item in tqdm(Random(seed).sample(asked, min(count, len(asked))), "searching", mininterval=10):
-            row = _row(item, sources, memory.search(store, item.question, k=8))
+    def squad(self, sources: Sources, articles: int, part: slice) -> int:
+        """Searches the paragraphs of the first articles for a part of their questions, in an order drawn with seed 0.
+
+        Ambiguous questions are dropped; returns how many.
+        """
+        asked = [q for q in sources.squad() if sources.articles[q.paragraph] < articles]
+        wanted = [p for p, article in enumerate(sources.articles) if article < articles]
+        store = self._filled("squad", {f"{p}.txt": sources.paragraphs[p] for p in wanted})
+        Random(0).shuffle(asked)
+        dropped = 0
+        for item in tqdm(self._unknown(asked[part]), self._out.name, mininterval=10):
+            row = _squad_row(item, sources, self._memory.search(store, item.question, k=HITS))
             dropped += row is None
             if row:
-                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-                lines.flush()
-    return dropped
+                self._append(row)
+        return dropped
+
+    def organisations(self, numbers: range, each: int = 100) -> None:
+        """Searches the documents of invented organisations, a store for each, for some of what can be asked."""
+        for n in tqdm(numbers, f"{self._out.name}: organisations", mininterval=10):
+            rng = Random(f"organisation {n}")
+            made = organisation(rng)
+            store = self._filled(f"organisation {n}", made.documents)
+            for asked in self._unknown(rng.sample(made.asked, min(each, len(made.asked)))):
+                self._append(_organisation_row(asked, self._memory.search(store, asked.question, k=HITS)))
+
+    def _unknown(self, asked: Sequence[Searched]) -> list[Searched]:
+        return [item for item in asked if item.question not in self._known]
+
+    def _append(self, row: dict[str, object]) -> None:
+        with self._out.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def _filled(self, name: str, documents: dict[str, str]) -> str:
+        """The store's id; it is filled unless an earlier run did."""
+        try:
+            store = self._memory.store(name)
+        except StoreNotFound:
+            store = self._memory.create_store(name)
+        if sum(store.counts.values()) == len(documents):
+            return store.id
+        added = [
+            self._memory.attach(store.id, self._memory.add_file(name, text.encode()).id)
+            for name, text in documents.items()
+        ]
+        for document in tqdm(added, f"indexing {name}", mininterval=10):
+            self._memory.wait(store.id, document.id)
+        return store.id
 
 
-def _row(item: Question, sources: Sources, hits: list[Hit]) -> dict[str, object] | None:
+def _organisation_row(asked: Asked, hits: list[Hit]) -> dict[str, object]:
+    texts = [hit.chunk.text for hit in hits]
+    answering = [n for n, text in enumerate(texts) if asked.evidence and all(e in text for e in asked.evidence)]
+    span = (0, 0)
+    if answering:
+        last = asked.evidence[-1]
+        start = texts[answering[0]].index(last) + last.rindex(asked.value)
+        span = (start, start + len(asked.value))
+    return _described(asked.question, hits, answering[0] if answering else None, span, answering)
+
+
+def _squad_row(item: Question, sources: Sources, hits: list[Hit]) -> dict[str, object] | None:
     text = sources.paragraphs[item.paragraph]
     answer = text[item.start : item.end]
     answering = [n for n, hit in enumerate(hits) if answer in hit.chunk.text]
@@ -62,9 +103,19 @@ def _row(item: Question, sources: Sources, hits: list[Hit]) -> dict[str, object]
             gold, span = n, (at, at + len(answer))
     if gold is None and answering:
         return None  # found somewhere else: whether that answers the question nobody has said
+    return _described(item.question, hits, gold, span, answering)
+
+
+def _described(
+    question: str, hits: list[Hit], gold: int | None, span: tuple[int, int], answering: list[int]
+) -> dict[str, object]:
     shown = [
-        {"text": hit.chunk.text, "mark": [hit.mark.start, hit.mark.end, round(hit.mark.probability, 4)]}
+        {
+            "text": hit.chunk.text,
+            "mark": [hit.mark.start, hit.mark.end, round(hit.mark.probability, 4)],
+            "score": round(hit.score, 4),
+        }
         for hit in hits
         if hit.mark
     ]
-    return {"question": item.question, "hits": shown, "gold": gold, "span": span, "answering": answering}
+    return {"question": question, "hits": shown, "gold": gold, "span": span, "answering": answering}

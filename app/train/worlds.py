@@ -1,57 +1,86 @@
-"""Fictional worlds: names, numbers and relations drawn fresh each time, so that no fact ever repeats."""
+"""Fictional worlds: documents of organisations, products and records, with names and values drawn fresh each time.
 
+What such documents state, how they phrase it and how people ask is in schemas/*.toml; no fact ever repeats.
+"""
+
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from random import Random
+from typing import Any
 
-ONSETS = "b br c ch d dr f fl g gr h j k kl l m n p pr qu r s sh st t th tr v w z".split()
-VOWELS = "a e i o u ai ea io ou y".split()
-CODAS = ["", "", "", *"n r l s t x m nd rk th sk".split()]
-UNITS = ["days", "weeks", "months", "hours", "euros", "dollars", "kg", "km", "percent", "people", "litres", "minutes"]
-MONTHS = "January February March April May June July August September October November December".split()
-KINDS = [
-    "policy", "plan", "pump", "sensor", "contract", "department", "project", "warehouse", "router", "licence",
-    "programme", "office", "team", "product", "service", "machine", "course", "vehicle", "grant", "committee",
+from app.train.values import KINDS, name, variant
+
+Headings = tuple[str, ...]
+
+GUIDES = ["handbook", "manual", "guide", "policy", "overview", "notes", "FAQ"]
+ROWS = [("Item", "Value"), ("Topic", "Rule"), ("What", "How much"), ("Entry", "Details")]
+
+
+# Before a question and after it: what is asked stays one sentence, to be copied without these.
+OPENINGS = [
+    "Hi, ", "Hello! ", "Please tell me: ", "Could you help me? ", "Quick question: ", "Hey there. ", "Good morning! ",
+    "Good evening, ", "Hello there, ", "Hi again. ", "Morning! ", "Hey, ", "hey ", "Howdy, ", "Hi Cogcore, ", "Sorry, ",
+    "Excuse me, ", "Excuse me. ", "Thanks! ", "Thank you. ", "Great, thanks. ", "OK, ", "ok ", "Okay. ", "Right, ",
+    "Hmm, ", "Well, ", "So, ", "And ", "One more: ", "Another question. ", "Sorry to bother you again. ",
+    "Sorry, I meant: ", "I am new here. ", "I have a question. ", "Just wondering, ", "I am in a hurry. ",
+    "My boss wants to know: ", "No, I meant something else. ", "Not sure you know this, but ",
+    "I hope you are well. ", "Nice to see you. ", "Can you look this up for me? ",
 ]  # fmt: skip
-NUMBERS = [
-    "notice period", "deposit", "monthly price", "maximum load", "warranty period", "delivery time", "budget",
-    "minimum order", "trial period", "daily allowance", "annual fee", "battery life", "weight", "capacity",
-    "late fee", "number of seats", "retention period", "response time", "operating temperature", "vacation allowance",
+CLOSINGS = [
+    " Thanks!", " Thank you.", " Please be brief.", " I need it today.", " thanks", " Thank you very much!", " thx",
+    " please", " Please.", " pls", " Cheers!", " Many thanks.", " Thanks in advance.", " Thank you so much.",
+    " Have a nice day!", " Have a good weekend.", " Sorry for asking again.", " Sorry if this is a silly question.",
+    " I forgot.", " I cannot remember.", " I can't find it.", " I looked everywhere.", " It is urgent.",
+    " My colleague asked me.", " Just curious.", " No rush.", " Take your time.", " Quickly please.", " Any idea?",
+    " Do you know?", " Can you check?", " Could you look it up?", " Please look it up.", " I was wondering.",
+    " I am not sure.", " Help!", " Appreciate it.", " Bye!", " ??", " I am a bit lost.", " Show me where it says so.",
 ]  # fmt: skip
-PEOPLE = ["manager", "director", "contact", "founder", "owner", "auditor", "supplier", "inventor", "chair", "author"]
-PLACES = ["location", "headquarters", "depot", "meeting place", "place of origin", "repair centre"]
-DATES = ["deadline", "start date", "launch date", "renewal date", "closing date", "inspection date"]
-WAYS = ["password", "default colour", "file format", "material", "login name", "access code", "serial number", "fuel"]
-STATEMENTS = [
-    "The {a} of the {k} {n} is {v}.",
-    "For the {k} {n}, the {a} is {v}.",
-    "{n} has a {a} of {v}.",
-    "According to the latest revision, the {k} {n} comes with a {a} of {v}, subject to review.",
-    "The {a} was set to {v} for the {n} {k}.",
-    "{a}: {v} ({n}).",
-    "Name: {n}; {a}: {v}.",
-    "Item: {n}; Kind: {k}; {a}: {v}.",
-    "Please note that the {a} for {n} has been {v} since last {m}.",
-]
-QUESTIONS = [
-    "What is the {a} of the {k} {n}?",
-    "What is the {a} for {n}?",
-    "Which {a} does {n} have?",
-    "Tell me the {a} of {n}.",
-    "{n} {a}?",
-    "do you know the {a} of {n}",
-    "I need the {a} for the {n} {k}.",
-    "What {a} applies to the {k} called {n}?",
-]
-FILLERS = [
-    "The {k} {n} was reviewed in {m}.",
-    "Questions about {n} should be sent to the {k} team.",
-    "Several changes to the {k} rules were announced in {m}.",
-    "More details are found in the appendix on {n}.",
-    "It replaces the older {k}, which had been in use since {m}.",
-    "All staff who work with the {k} must read this section first.",
-]
-OPENINGS = ["Hi, ", "Hello! ", "Please tell me: ", "Could you help me? ", "Quick question: ", "Hey there. "]
-CLOSINGS = [" Thanks!", " Thank you.", " Please be brief.", " I need it today."]
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """Something that documents state about their subject. `value` is a kind of value, else one of `values` is drawn."""
+
+    column: str
+    statements: Sequence[str]
+    questions: Sequence[str]
+    evasions: Sequence[str]
+    value: str = ""
+    values: Sequence[str] = ()
+
+    def draw(self, rng: Random) -> str:
+        return rng.choice(self.values) if self.values else KINDS[self.value](rng)
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """What a page may be about. Without `subjects` it speaks of the organisation as a whole."""
+
+    name: str
+    titles: Sequence[str]
+    subjects: Sequence[str]
+    fillers: Sequence[str]
+    attributes: Sequence[Attribute]
+
+    def subjects_like(self, rng: Random, count: int) -> list[str]:
+        """Fresh ones, some with names like the first's; "" where the domain has none."""
+        if not self.subjects:
+            return [""] * count
+        first = name(rng)
+        names = [first] + [variant(rng, first) if rng.random() < 0.4 else name(rng) for _ in range(count - 1)]
+        pattern = rng.choice(self.subjects)
+        return [pattern.format(n=n, **{kind: draw(rng) for kind, draw in KINDS.items()}) for n in names]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A text and the headings that it stands under."""
+
+    headings: Headings
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,69 +88,152 @@ class Fact:
     """A question, the passage that answers it and where, and passages that look alike but do not answer."""
 
     question: str
-    passage: str
+    passage: Passage
     start: int
     end: int
-    others: tuple[str, ...]
+    others: tuple[Passage, ...]
 
 
-def word(rng: Random, syllables: int = 2) -> str:
-    """A made-up word."""
-    return "".join(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(syllables))
+@cache
+def domains() -> tuple[Domain, ...]:
+    """All that schemas/*.toml describe."""
+    found = []
+    for file in sorted((files("app.train") / "schemas").iterdir(), key=lambda file: file.name):
+        for entry in tomllib.loads(file.read_text("utf-8"))["domain"]:
+            found.append(_domain(entry))
+    return tuple(found)
 
 
-def name(rng: Random) -> str:
-    """A made-up name: one or two words, sometimes with a model number."""
-    made = word(rng, rng.choice((1, 2, 2, 3))).capitalize()
-    roll = rng.random()
-    if roll < 0.3:
-        return f"{made} {word(rng).capitalize()}"
-    if roll < 0.5:
-        return f"{made}-{rng.randint(1, 999)}"
-    return made
-
-
-def attribute(rng: Random) -> tuple[str, str]:
-    """An attribute's name and a fresh value for it."""
-    group = rng.choice((NUMBERS, NUMBERS, NUMBERS, PEOPLE, PLACES, DATES, WAYS))
-    if group is NUMBERS:
-        value = f"{rng.choice((rng.randint(1, 99), rng.randint(100, 9999)))} {rng.choice(UNITS)}"
-    elif group is DATES:
-        value = f"{rng.randint(1, 28)} {rng.choice(MONTHS)} {rng.randint(1950, 2040)}"
-    elif group is PEOPLE:
-        value = f"{word(rng).capitalize()} {word(rng).capitalize()}"
-    elif group is PLACES:
-        value = name(rng)
-    else:
-        value = rng.choice((word(rng), f"{word(rng)}-{rng.randint(10, 9999)}", name(rng)))
-    return rng.choice(group), value
+def _domain(entry: dict[str, Any]) -> Domain:
+    attributes = tuple(Attribute(**attribute) for attribute in entry.pop("attribute"))
+    return Domain(**entry, attributes=attributes)
 
 
 def fact(rng: Random) -> Fact:
     """One fact among its like."""
-    kind, about, (asked, value) = rng.choice(KINDS), name(rng), attribute(rng)
-    question = rng.choice(QUESTIONS).format(a=asked, k=kind, n=about)
-    passage, start = _passage(rng, kind, about, asked, value)
-    others = []
-    for _ in range(5):
-        other, (different, another) = name(rng), attribute(rng)
-        alike = rng.random() < 0.5
-        text, _ = _passage(rng, kind, other if alike else about, asked if alike else different, another)
-        if different != asked or alike:
-            others.append(text)
-    return Fact(question, passage, start, start + len(value), tuple(others))
+    page = Page(rng)
+    asked = page.take()
+    passage, start, end = page.stating(asked)
+    others = tuple(page.beside(asked) for _ in range(5))
+    return Fact(page.question(asked), passage, start, end, others)
 
 
-def _passage(rng: Random, kind: str, about: str, asked: str, value: str) -> tuple[str, int]:
-    words = {"k": kind, "n": about, "m": rng.choice(MONTHS)}
-    statement = rng.choice(STATEMENTS).format(a=asked, v="\0", **words)
-    statement = statement[0].upper() + statement[1:]
-    fillers = [rng.choice(FILLERS).format(k=kind, n=rng.choice((about, name(rng))), m=words["m"]) for _ in range(3)]
-    sentences = fillers[: rng.randint(0, 3)]
-    sentences.insert(rng.randint(0, len(sentences)), statement)
-    text = " ".join(sentences)
-    start = text.index("\0")
-    return text.replace("\0", value), start
+class Page:
+    """A page of one domain about one subject, and a rival of the same kind. Draws what stands on it."""
+
+    def __init__(self, rng: Random) -> None:
+        self.rng = rng
+        self.domain = rng.choice(domains())
+        self.subject, self.rival = self.domain.subjects_like(rng, 2)
+        self.left = rng.sample(list(self.domain.attributes), len(self.domain.attributes))
+
+    def take(self) -> Attribute:
+        """An attribute that nothing on the page has stated yet."""
+        return self.left.pop()
+
+    def question(self, asked: Attribute) -> str:
+        return self.rng.choice(asked.questions).format(s=self.subject)
+
+    def stating(self, asked: Attribute) -> tuple[Passage, int, int]:
+        """A passage that states it, and where its value stands."""
+        roll = self.rng.random()
+        if roll < 0.6:
+            passage = self._prose(self.subject, asked)
+        elif roll < 0.88:
+            passage = self._row(self.subject, asked)
+        else:
+            passage = self._line(self.subject, asked)
+        value = asked.draw(self.rng)
+        start = passage.text.index("\0")
+        if start == 0 or passage.text[:start].endswith((". ", "? ", "! ")):
+            value = value[0].upper() + value[1:]
+        return _filled(passage, value), start, start + len(value)
+
+    def beside(self, asked: Attribute) -> Passage:
+        """A passage that does not state it: of the subject, of its rival, or of something else."""
+        forms = [self._evading, self._evading, self._other_row, self._elsewhere]
+        if self.rival:
+            forms += [self._of_rival, self._of_rival, self._of_rival]
+        return self.rng.choice(forms)(asked)
+
+    def _evading(self, asked: Attribute) -> Passage:
+        evasion = self.rng.choice(asked.evasions) if self.rng.random() < 0.6 else None
+        return self._prose(self.subject, None, evasion)
+
+    def _other_row(self, asked: Attribute) -> Passage:
+        other = self.rng.choice([a for a in self.left if a is not asked])
+        form = self._row if self.rng.random() < 0.7 else self._line
+        passage = form(self.subject, other)
+        return _filled(passage, other.draw(self.rng))
+
+    def _elsewhere(self, asked: Attribute) -> Passage:
+        page = Page(self.rng)
+        while page.domain is self.domain:
+            page = Page(self.rng)
+        return page.stating(page.take())[0]
+
+    def _of_rival(self, asked: Attribute) -> Passage:
+        form = self.rng.choice((self._prose, self._prose, self._row, self._line))
+        passage = form(self.rival, asked)
+        return _filled(passage, asked.draw(self.rng))
+
+    # The forms. "\0" stands for the value.
+
+    def _prose(self, about: str, stated: Attribute | None, evasion: str | None = None) -> Passage:
+        sentences = [self._statement(a, about, a.draw(self.rng)) for a in self._some(self.rng.randint(0, 3))]
+        sentences += self.rng.sample(list(self.domain.fillers), self.rng.randint(0, 2))
+        if evasion:
+            sentences.append(evasion.format(s=about))
+        self.rng.shuffle(sentences)
+        key = self._statement(stated, about, "\0") if stated else ""
+        if key:
+            sentences.insert(self.rng.randint(0, len(sentences)), key)
+        text = " ".join(s[0].upper() + s[1:] for s in sentences or [self.rng.choice(self.domain.fillers)])
+        named = not about or about.lower() in (key or text).lower()
+        return Passage(self._headings(about, must=not named), text)
+
+    def _statement(self, attribute: Attribute, about: str, value: str) -> str:
+        return self.rng.choice(attribute.statements).format(s=about, v=value)
+
+    def _row(self, about: str, stated: Attribute) -> Passage:
+        """A row of a table, as the parser writes it."""
+        if not about:
+            first, second = self.rng.choice(ROWS)
+            return Passage(self._headings(about), f"{first}: {stated.column}; {second}: \0.")
+        cells = [(a.column, a.draw(self.rng)) for a in self._some(self.rng.randint(0, 4), stated)]
+        cells.insert(self.rng.randint(0, len(cells)), (stated.column, "\0"))
+        key = self.rng.choice(("Name", "Item", "Model", "Type", self.domain.name.capitalize()))
+        bare = about.removeprefix("the ").removeprefix("The ")
+        row = "; ".join(f"{column}: {cell}" for column, cell in ((key, bare), *cells))
+        return Passage(self._headings(""), row + ".")
+
+    def _line(self, about: str, stated: Attribute) -> Passage:
+        """Lines of a list under the subject's heading."""
+        lines = [(a.column, a.draw(self.rng)) for a in self._some(self.rng.randint(0, 3), stated)]
+        lines.insert(self.rng.randint(0, len(lines)), (stated.column, "\0"))
+        bullet = self.rng.choice(("", "- "))
+        return Passage(
+            self._headings(about, must=True), "\n".join(f"{bullet}{column}: {value}" for column, value in lines)
+        )
+
+    def _some(self, count: int, but: Attribute | None = None) -> list[Attribute]:
+        """Attributes that no question asks for."""
+        free = [a for a in self.left if a is not but]
+        return self.rng.sample(free, min(count, len(free)))
+
+    def _headings(self, about: str, must: bool = False) -> Headings:
+        """None, the page's title, or the subject; `must` name the subject."""
+        title = self.rng.choice(self.domain.titles)
+        named = about[:1].upper() + about[1:]
+        if must and about:
+            return (named,) if self.rng.random() < 0.6 else (title, named)
+        choices: list[Headings] = [(), (title,), (f"{name(self.rng)} {self.rng.choice(GUIDES)}", title)]
+        return self.rng.choice(choices)
+
+
+def _filled(passage: Passage, value: str) -> Passage:
+    text = passage.text.replace("\0", value)
+    return Passage(passage.headings, text[:-1] if text.endswith("..") else text)
 
 
 def polite(rng: Random, question: str) -> str:
@@ -132,70 +244,3 @@ def polite(rng: Random, question: str) -> str:
     if roll < 0.2:
         return question + rng.choice(CLOSINGS)
     return question
-
-
-SUMS = [
-    ("What is {a} plus {b}?", "{a} + {b}"),
-    ("{a} + {b}", "{a} + {b}"),
-    ("Add {a} and {b}.", "{a} + {b}"),
-    ("What is the sum of {a} and {b}?", "{a} + {b}"),
-    ("What is {a} minus {b}?", "{a} - {b}"),
-    ("Subtract {b} from {a}.", "{a} - {b}"),
-    ("{a} - {b} = ?", "{a} - {b}"),
-    ("What is {a} times {b}?", "{a} * {b}"),
-    ("Multiply {a} by {b}.", "{a} * {b}"),
-    ("{a} x {b}", "{a} * {b}"),
-    ("How much is {a} multiplied by {b}?", "{a} * {b}"),
-    ("calculate {a}*{b}", "{a} * {b}"),
-    ("What is the product of {a} and {b}?", "{a} * {b}"),
-    ("What is {a} divided by {b}?", "{a} / {b}"),
-    ("Divide {a} by {b}", "{a} / {b}"),
-    ("{a} / {b}", "{a} / {b}"),
-    ("What is {c} percent of {a}?", "{a} * {c} / 100"),
-    ("How much is {c}% of {a}?", "{a} * {c} / 100"),
-    ("What is {a} plus {b}, times {c}?", "({a} + {b}) * {c}"),
-    ("Add {a} and {b}, then multiply by {c}.", "({a} + {b}) * {c}"),
-    ("({a} + {b}) * {c}", "({a} + {b}) * {c}"),
-    ("What is {a} minus {b}, divided by {c}?", "({a} - {b}) / {c}"),
-    ("What is {a} times {b} plus {c}?", "{a} * {b} + {c}"),
-    ("Multiply {a} by {b} and subtract {c}.", "{a} * {b} - {c}"),
-    ("What is {c} squared?", "{c} ** 2"),
-    ("Double {a} and add {b}.", "{a} * 2 + {b}"),
-    ("What is half of {a}?", "{a} / 2"),
-    ("If I buy {c} {t} at {a} each, how much do I pay?", "{c} * {a}"),
-    ("I have {a} {t} and give away {c}. How many are left?", "{a} - {c}"),
-    ("There are {c} boxes with {a} {t} in each. How many {t} are there?", "{c} * {a}"),
-    ("If {a} {t} are shared by {c} people, how many does each get?", "{a} / {c}"),
-    ("I had {a} {t}, bought {b} more and lost {c}. How many do I have?", "{a} + {b} - {c}"),
-]
-THINGS = ["apples", "pens", "tickets", "books", "chairs", "boxes", "cards", "bottles", "bricks", "sandwiches"]
-ASIDES = ["", "", "", "", "Please work out: ", "Quick sum: ", "Hi, ", "Can you tell me: ", "Calculate: "]
-
-
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-
-
-def in_words(number: str) -> str:
-    """Whole numbers below a hundred in words; others as they are."""
-    if not number.isdigit() or int(number) >= 100:
-        return number
-    value = int(number)
-    if value < 20:
-        return ONES[value]
-    return TENS[value // 10 - 2] + (f"-{ONES[value % 10]}" if value % 10 else "")
-
-
-def worded_sum(rng: Random) -> tuple[str, str]:
-    """A sum in words, and its expression."""
-    question, expression = rng.choice(SUMS)
-    big = rng.choice((20, 100, 1000, 10000))
-    numbers: dict[str, str] = {letter: str(rng.randint(2, big)) for letter in "ab"} | {"c": str(rng.randint(2, 30))}
-    if rng.random() < 0.15:
-        numbers["a"] = f"{rng.randint(1, 99)}.{rng.randint(1, 99)}"
-    spoken = {letter: in_words(number) if rng.random() < 0.12 else number for letter, number in numbers.items()}
-    said = rng.choice(ASIDES) + question.format(t=rng.choice(THINGS), **spoken)
-    return (said if rng.random() < 0.8 else said.lower()), expression.format(**numbers)

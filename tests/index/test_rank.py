@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.rank import fuse, reread
-from index.types import Mark
+from index.types import Chunk, Mark
 
 scores = st.dictionaries(st.integers(1, 30), st.floats(-1, 50, allow_subnormal=False), max_size=20)
 
@@ -34,23 +34,27 @@ def test_one_index_alone_uses_the_whole_scale() -> None:
 
 
 class Fixed:
-    def read(self, question: str, passages: Sequence[str]) -> list[Mark]:
+    def read(self, question: str, passages: Sequence[str], headings: Sequence[Sequence[str]]) -> list[Mark]:
         return [Mark(0, len(text), float(text)) for text in passages]
 
 
+def passages(*texts: str) -> list[Chunk]:
+    return [Chunk("", "", "", text, 0, len(text), None, ()) for text in texts]
+
+
 def test_the_reader_outweighs_a_small_lead_and_not_a_large_one() -> None:
-    (first, mark), (second, _) = reread(Fixed(), "q", ["0.2", "0.9"], [1.0, 0.6])
+    (first, mark), (second, _) = reread(Fixed(), "q", passages("0.2", "0.9"), [1.0, 0.6])
     assert second > first and mark.probability == 0.2
-    (first, _), (second, _) = reread(Fixed(), "q", ["0.5", "0.9"], [1.0, 0.1])
+    (first, _), (second, _) = reread(Fixed(), "q", passages("0.5", "0.9"), [1.0, 0.1])
     assert first > second
 
 
 def test_the_best_ranked_passage_keeps_its_probability_as_score() -> None:
-    [(score, _)] = reread(Fixed(), "q", ["0.37"], [1.0])
+    [(score, _)] = reread(Fixed(), "q", passages("0.37"), [1.0])
     assert score == pytest.approx(0.37)
 
 
 @pytest.mark.parametrize("probability", ["0.0", "1.0"])
 def test_certainty_stays_inside_the_scale(probability: str) -> None:
-    [(score, _)] = reread(Fixed(), "q", [probability], [0.5])
+    [(score, _)] = reread(Fixed(), "q", passages(probability), [0.5])
     assert 0 <= score <= 1

@@ -15,9 +15,10 @@ from app.cores.profile import TINY
 from app.engine.load import load_engine
 from app.train import tokenizer
 from app.train.check import right
-from app.train.core import Run, Stage, batch, weighted_loss
+from app.train.core import CoreTask, batch, weighted_loss
 from app.train.mixture import Mixture
 from app.train.rows import Turns
+from app.train.run import Run, Stage
 from app.train.sources import Sources
 
 SHARES = {"repeat": 1.0, "point": 1.0, "squad": 1.0, "world": 1.0, "ask": 1.0, "sum": 1.0, "talk": 1.0}
@@ -62,11 +63,11 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> Mixture:
     return Mixture(Turns(Renderer(words, TINY)), sources)
 
 
-def run(folder: Path, mixture: Mixture, steps: int = 4) -> Run:
+def run(folder: Path, mixture: Mixture, steps: int = 4) -> CoreTask:
+    task = CoreTask(mixture, CONFIG, "cpu")
     stages = [CONFIG["stages"][0], {**CONFIG["stages"][1], "steps": steps}]
-    made = Run(folder, {**CONFIG, "stages": stages}, mixture.turns.renderer.tokenizer, "cpu")
-    made.train(mixture)
-    return made
+    Run(folder, {**CONFIG, "stages": stages}, task, "cpu").train()
+    return task
 
 
 def test_rows_begin_with_what_the_server_renders_and_are_learned_where_the_core_writes(mixture: Mixture) -> None:
@@ -97,17 +98,17 @@ class Killed(Exception):
 class Dying(Run):
     """A run that dies after three steps."""
 
-    def _one_step(self, mixture: Mixture, stage: Stage, total: int) -> None:
+    def _one_step(self, stage: Stage, total: int) -> None:
         if self.step == 3:
             raise Killed
-        super()._one_step(mixture, stage, total)
+        super()._one_step(stage, total)
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(mixture: Mixture, tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", mixture)
-    halves = Dying(tmp_path / "halves", CONFIG, mixture.turns.renderer.tokenizer, "cpu")
+    halves = Dying(tmp_path / "halves", CONFIG, CoreTask(mixture, CONFIG, "cpu"), "cpu")
     with pytest.raises(Killed):
-        halves.train(mixture)
+        halves.train()
     assert halves.step == 3
     resumed = run(tmp_path / "halves", mixture)
     for name, tensor in whole.model.state_dict().items():
@@ -116,6 +117,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(mixture: Mixture, tmp
 
 def test_the_checkpoint_is_a_core_that_our_engine_serves(mixture: Mixture, tmp_path: Path) -> None:
     made = run(tmp_path, mixture)
+    made.export(tmp_path / "checkpoint")
     config = json.loads((tmp_path / "checkpoint/config.json").read_text())
     assert config["model_type"] == "qwen3" and config["cogcore_profile"] == "tiny"
     assert "response_template" in json.loads((tmp_path / "checkpoint/tokenizer_config.json").read_text())

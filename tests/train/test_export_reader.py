@@ -12,7 +12,7 @@ from app.train.export_reader import export, quantized
 from index.reader import Reader, Window, load_reader
 
 WINDOWS = [
-    Window((101, 2054, 2003, 102, *range(2000, 2000 + length), 102), passage=0, first=0, offset=4)
+    Window((101, 2054, 2003, 102, *range(2000, 2000 + length), 102), passage=0, first=0, asked=4, offset=4)
     for length in (5, 61, 30)
 ]
 

@@ -1,0 +1,95 @@
+"""How well a core's confidence tells answers from none, on traces it was not trained on.
+
+Each answerable search counts twice: as it is, and without the passages that answer. The threshold below which the
+server abstains (COGCORE_ABSTAIN_BELOW) is chosen by this table.
+"""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import Qwen3ForCausalLM
+
+from app.agent import confidence
+from app.cores import grammar
+from app.train.mixture import Mixture, searched
+from index.types import Hit
+
+THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the core makes of one search's passages."""
+
+    absent: float
+    passage: float
+    picked: int
+    hit: Hit
+
+    @property
+    def confidence(self) -> float:
+        return confidence.found(self.absent, self.passage, self.hit)
+
+
+class Judge:
+    """Reads the two numbers that decide: whether any passage answers, and which."""
+
+    def __init__(self, model: Qwen3ForCausalLM, mixture: Mixture) -> None:
+        self.model, self.turns = model, mixture.turns
+        tokenizer = self.turns.renderer.tokenizer
+        self.absent = confidence.absent_opening(tokenizer)
+        found = tokenizer.encode(grammar.FOUND.format(1), add_special_tokens=False)
+        self.found = found[: len(self.absent)]
+        passages = self.turns.renderer.profile.passages
+        self.numbers = [tokenizer.encode(str(n + 1), add_special_tokens=False)[0] for n in range(passages)]
+
+    @torch.inference_mode()
+    def __call__(self, question: str, hits: Sequence[Hit]) -> Judgement:
+        row = self.turns.asked((), question, question, hits)
+        given = [*row.ids, *self.found]
+        chances = self.model(torch.tensor([given])).logits[0].log_softmax(-1)
+        absent = math.exp(chances[len(row.ids) + len(self.absent) - 2, self.absent[-1]].item())
+        passages = [math.exp(chances[-1, n].item()) for n in self.numbers[: len(hits)]]
+        best = int(np.argmax(passages))
+        return Judgement(absent, passages[best], best, hits[best])
+
+
+def table(model: Qwen3ForCausalLM, mixture: Mixture, lines: Sequence[str]) -> str:
+    """The area under the ROC curve, the passages picked rightly, and what each threshold refuses."""
+    judge = Judge(model, mixture)
+    most = mixture.turns.renderer.profile.passages
+    right: list[Judgement] = []
+    none: list[Judgement] = []
+    picked = 0
+    for line in lines:
+        row = json.loads(line)
+        hits = searched(row)
+        if row["gold"] is not None and row["gold"] < most:
+            right.append(judge(row["question"], hits[:most]))
+            picked += right[-1].picked in row["answering"]
+        if rest := [hit for n, hit in enumerate(hits) if n not in row["answering"]][:most]:
+            none.append(judge(row["question"], rest))
+    measures: dict[str, Callable[[Judgement], float]] = {
+        "core": lambda j: (1 - j.absent) * j.passage,
+        "reader": lambda j: j.hit.mark.probability if j.hit.mark else 0.0,
+        "score": lambda j: j.hit.score,
+        "confidence": lambda j: j.confidence,
+    }
+    text = [f"{len(right)} answerable, {len(none)} not; the answering passage picked: {picked / len(right):.3f}"]
+    text += [f"AUROC, {name}: {area([f(j) for j in right], [f(j) for j in none]):.3f}" for name, f in measures.items()]
+    text.append(f"{'threshold':>9} {'answerable refused':>19} {'unanswerable refused':>21}")
+    for bound in THRESHOLDS:
+        wrong = sum(j.confidence < bound for j in right) / len(right)
+        well = sum(j.confidence < bound for j in none) / len(none)
+        text.append(f"{bound:9.2f} {wrong:19.3f} {well:21.3f}")
+    return "\n".join(text)
+
+
+def area(right: Sequence[float], none: Sequence[float]) -> float:
+    """The chance that an answerable one has the higher number."""
+    a, b = np.array(right)[:, None], np.array(none)
+    return float(((a > b) + 0.5 * (a == b)).mean())

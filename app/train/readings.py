@@ -1,0 +1,127 @@
+"""What the reader is trained on: a question beside a passage, and the span that answers or nothing.
+
+Right passages alone teach a reader to find something everywhere. So as many show the right topic without the answer:
+what a search finds in place of the paragraph, the paragraph without its answering sentence, a question about another
+name or number, a neighbouring attribute, a table's other rows.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+
+from app.train.sources import Question, Sources
+from app.train.worlds import fact
+from index.lexical import Lexical
+
+SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(])")
+NAMED = re.compile(r"(?<!^)(?<![.?!] )\b(?:[A-Z][\w'-]+(?: [A-Z][\w'-]+)*|\d[\d,.]*\d)\b")
+FOUND = 10  # results of a search that a wrong passage is taken from
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """`span` is the answer's place in the passage, in characters; None where the passage does not answer."""
+
+    question: str
+    headings: tuple[str, ...]
+    passage: str
+    span: tuple[int, int] | None
+
+
+class Readings:
+    """Draws readings by kind. SQuAD's first `held` articles are left out: the core's traces are made from them."""
+
+    def __init__(self, sources: Sources, held: int) -> None:
+        self.sources = sources
+        self.held = [q for q in sources.squad() if sources.articles[q.paragraph] < held]
+        self.questions = [q for q in sources.squad() if sources.articles[q.paragraph] >= held]
+        self.by_article: dict[int, list[Question]] = {}
+        for question in self.questions:
+            self.by_article.setdefault(sources.articles[question.paragraph], []).append(question)
+        self.kinds: Mapping[str, Callable[[Random], Reading]] = {
+            "right": self.right,
+            "found": self.found,
+            "cut": self.cut,
+            "renamed": self.renamed,
+            "stated": self.stated,
+            "unstated": self.unstated,
+        }
+
+    def draw(self, rng: Random, count: int, shares: Mapping[str, float]) -> list[Reading]:
+        names = rng.choices(list(shares), weights=list(shares.values()), k=count)
+        return [self.kinds[name](rng) for name in names]
+
+    def right(self, rng: Random) -> Reading:
+        """A question and its paragraph, or the sentences around its answer."""
+        item = rng.choice(self.questions)
+        text = self.sources.paragraphs[item.paragraph]
+        if rng.random() < 0.6:
+            return Reading(item.question, self._headings(rng, item), text, (item.start, item.end))
+        bounds = [0, *(m.end() for m in SENTENCE.finditer(text)), len(text)]
+        first = max(n for n, at in enumerate(bounds) if at <= item.start)
+        last = min(n for n, at in enumerate(bounds) if at >= item.end)
+        first, last = max(0, first - rng.randint(0, 2)), min(len(bounds) - 1, last + rng.randint(0, 2))
+        start, end = bounds[first], bounds[last]
+        return Reading(
+            item.question, self._headings(rng, item), text[start:end].strip(), (item.start - start, item.end - start)
+        )
+
+    def found(self, rng: Random) -> Reading:
+        """A paragraph that a search ranks high, and that does not hold the answer's words."""
+        item = rng.choice(self.questions)
+        text = self.sources.paragraphs[item.paragraph]
+        answer = text[item.start : item.end].lower()
+        near = self._lexical.search(item.question, FOUND)
+        wrong = [p for p in near if answer not in self.sources.paragraphs[p].lower()]
+        if not wrong:
+            return self.cut(rng)
+        return Reading(item.question, self._headings(rng, item), self.sources.paragraphs[rng.choice(wrong)], None)
+
+    def cut(self, rng: Random) -> Reading:
+        """The right paragraph without the sentence that answers."""
+        while True:
+            item = rng.choice(self.questions)
+            text = self.sources.paragraphs[item.paragraph]
+            answer = text[item.start : item.end]
+            left = " ".join(sentence for sentence in SENTENCE.split(text) if answer not in sentence)
+            if left and answer.lower() not in left.lower():
+                return Reading(item.question, self._headings(rng, item), left, None)
+
+    def renamed(self, rng: Random) -> Reading:
+        """A question about another name or number of the same article, beside the passage that answered it before."""
+        while True:
+            item = rng.choice(self.questions)
+            text = self.sources.paragraphs[item.paragraph]
+            other = rng.choice(self.by_article[self.sources.articles[item.paragraph]])
+            old = [m.group() for m in NAMED.finditer(item.question) if m.group() in text]
+            new = [m.group() for m in NAMED.finditer(other.question) if m.group() not in text]
+            if not old or not new:
+                continue
+            name = rng.choice(old)
+            alike = [n for n in new if n[0].isdigit() == name[0].isdigit() and n not in item.question]
+            if alike:
+                question = item.question.replace(name, rng.choice(alike))
+                return Reading(question, self._headings(rng, item), text, None)
+
+    def stated(self, rng: Random) -> Reading:
+        """An invented fact and the passage that states it."""
+        made = fact(rng)
+        return Reading(made.question, made.passage.headings, made.passage.text, (made.start, made.end))
+
+    def unstated(self, rng: Random) -> Reading:
+        """An invented fact and a passage like the one that would state it."""
+        made = fact(rng)
+        other = rng.choice(made.others)
+        return Reading(made.question, other.headings, other.text, None)
+
+    def _headings(self, rng: Random, item: Question) -> tuple[str, ...]:
+        return (self.sources.titles[self.sources.articles[item.paragraph]],) if rng.random() < 0.4 else ()
+
+    @cached_property
+    def _lexical(self) -> Lexical:
+        lexical = Lexical()
+        kept: Sequence[int] = sorted({q.paragraph for q in self.questions})
+        lexical.add((p, p, self.sources.paragraphs[p]) for p in kept)
+        return lexical

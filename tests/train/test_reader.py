@@ -1,0 +1,89 @@
+"""The reader's training: readings show what they claim, rows are the server's windows, a run yields a reader."""
+
+import json
+import lzma
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from transformers import BertConfig, BertForQuestionAnswering
+
+from app.train.export_reader import package
+from app.train.reader import ReaderTask
+from app.train.readings import Readings
+from app.train.run import Run
+from app.train.sources import Sources
+from index.reader import load_reader
+
+CONFIG = {
+    "seed": 1, "learning_rate": 1e-3, "warmup_steps": 2, "cooldown": 1.0, "weight_decay": 0.0, "checkpoint_seconds": 60,
+    "stages": [{"name": "all", "steps": 3, "rows": 4, "shares": {
+        "right": 1.0, "found": 1.0, "cut": 1.0, "renamed": 1.0, "stated": 1.0, "unstated": 1.0}}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def readings(tmp_path_factory: pytest.TempPathFactory) -> Readings:
+    folder = tmp_path_factory.mktemp("data")
+    rows = []
+    for article in range(3):
+        for n, name in enumerate(("Alder", "Birch", "Cedar", "Dogwood")):
+            text = f"A river of the north is the {name}. It is {7 * n + article + 11} km long. Boats use it in May."
+            answer = f"{7 * n + article + 11} km"
+            qa = {
+                "question": f"How long is the river {name}?",
+                "answers": [{"text": answer, "answer_start": text.index(answer)}],
+            }
+            rows.append({"title": f"Rivers_{article}", "context": text, "qas": [qa]})
+    (folder / "squad").mkdir()
+    with lzma.open(folder / "squad/train.jsonl.xz", "wt", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(row) + "\n" for row in rows)
+    return Readings(Sources(folder), held=1)
+
+
+def test_articles_held_for_the_core_are_never_read(readings: Readings) -> None:
+    assert {readings.sources.articles[q.paragraph] for q in readings.held} == {0}
+    for kind in ("right", "found", "cut", "renamed"):
+        drawn = [readings.kinds[kind](Random(n)) for n in range(30)]
+        assert not any(" 11 km" in r.passage or "Rivers 0" in r.headings for r in drawn)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_right_passages_hold_their_span_and_wrong_ones_not_the_answer(readings: Readings, seed: int) -> None:
+    right = readings.kinds["right"](Random(seed))
+    assert right.span and right.passage[slice(*right.span)].endswith(" km")
+    cut = readings.kinds["cut"](Random(seed))
+    assert cut.span is None and "km" not in cut.passage and "Boats" in cut.passage
+    renamed = readings.kinds["renamed"](Random(seed))
+    name = renamed.question.removesuffix("?").split()[-1]
+    assert renamed.span is None and name not in renamed.passage
+
+
+def test_a_run_yields_a_reader_that_the_server_loads(readings: Readings, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shape = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
+    BertForQuestionAnswering(shape).save_pretrained(tmp_path / "start")
+    task = ReaderTask(readings, load_reader(), tmp_path / "start", "cpu")
+    before = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
+    Run(tmp_path, CONFIG, task, "cpu").train()
+    assert any(not torch.equal(before[name], tensor) for name, tensor in task.model.state_dict().items())
+    task.export(tmp_path / "checkpoint")
+    assert "slope" in package(tmp_path / "checkpoint", tmp_path / "package", readings, questions=4)
+    (mark,) = load_reader(str(tmp_path / "package")).read("How long is the Alder?", ["The Alder is 11 km long."])
+    assert 0 <= mark.probability <= 1
+
+
+@pytest.mark.parametrize("kind", CONFIG["stages"][0]["shares"])  # type: ignore[index]
+def test_rows_mark_the_words_of_the_span(readings: Readings, kind: str) -> None:
+    reader = load_reader()
+    task = ReaderTask.__new__(ReaderTask)
+    task.reader = reader
+    for seed in range(40):
+        reading = readings.kinds[kind](Random(seed))
+        window, first, last = task.row(reading, Random(seed))
+        if reading.span is None:
+            assert (first, last) == (0, 0)
+            continue
+        wanted = reader.encode(reading.passage[slice(*reading.span)]).ids
+        assert set(wanted) <= set(window.ids[first : last + 1]) and window.offset <= first <= last < len(window.ids) - 1

@@ -1,0 +1,54 @@
+"""What is invented for training: facts that their passages state, and documents that answer what they should."""
+
+from random import Random
+
+import pytest
+
+from app.train.organisations import organisation
+from app.train.values import KINDS
+from app.train.worlds import domains, fact
+
+
+def test_every_schema_states_its_value_once_and_names_only_subjects_that_it_has() -> None:
+    for domain in domains():
+        assert len({a.column for a in domain.attributes}) == len(domain.attributes) >= 6, domain.name
+        assert all("{s}" not in text for text in domain.fillers), domain.name
+        for attribute in domain.attributes:
+            assert bool(attribute.values) != bool(attribute.value), (domain.name, attribute.column)
+            assert attribute.values or attribute.value in KINDS, (domain.name, attribute.column)
+            assert all(s.count("{v}") == 1 for s in attribute.statements), (domain.name, attribute.column)
+            asked = [*attribute.questions, *attribute.evasions]
+            assert all("{v}" not in text for text in asked), (domain.name, attribute.column)
+            if not domain.subjects:
+                assert all("{s}" not in text for text in [*attribute.statements, *asked]), (
+                    domain.name,
+                    attribute.column,
+                )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_fact_stands_where_it_says_and_nothing_is_left_to_fill_in(seed: int) -> None:
+    made = fact(Random(seed))
+    texts = [made.passage.text, *(other.text for other in made.others)]
+    assert not any(mark in text for text in [*texts, made.question] for mark in ("\0", "{", "}"))
+    assert made.passage.text[made.start : made.end].strip() == made.passage.text[made.start : made.end] != ""
+    assert made.passage.text not in texts[1:]
+
+
+def test_draws_depend_on_the_seed_alone() -> None:
+    assert fact(Random(5)) == fact(Random(5)) != fact(Random(6))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_an_organisation_writes_down_what_it_says_it_answers_and_leaves_much_open(seed: int) -> None:
+    made = organisation(Random(seed))
+    answered = [asked for asked in made.asked if asked.evidence]
+    assert len(answered) > 30 and len(made.asked) - len(answered) > 20
+    whole = "\n".join(made.documents.values())
+    for asked in answered:
+        assert asked.value in asked.evidence[-1]
+        if len(asked.evidence) == 1:
+            assert asked.evidence[0] in whole
+        else:
+            subject, cell = (piece.partition(": ")[2] for piece in asked.evidence)
+            assert any(subject in line and cell in line for line in whole.splitlines())
