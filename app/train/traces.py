@@ -65,13 +65,15 @@ class Traces:
             lines.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def _filled(self, name: str, documents: dict[str, str]) -> str:
-        """The store's id; it is filled unless an earlier run did."""
+        """The store's id. One that an earlier run left half filled is filled anew."""
         try:
             store = self._memory.store(name)
+            if store.counts.get("completed") == len(documents):
+                return store.id
+            self._memory.delete_store(store.id)
         except StoreNotFound:
-            store = self._memory.create_store(name)
-        if sum(store.counts.values()) == len(documents):
-            return store.id
+            pass
+        store = self._memory.create_store(name)
         added = [
             self._memory.attach(store.id, self._memory.add_file(name, text.encode()).id)
             for name, text in documents.items()

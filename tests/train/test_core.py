@@ -13,7 +13,7 @@ from app.agent.prompt import Renderer
 from app.cores.load import TINY_FOLDER
 from app.cores.profile import TINY
 from app.engine.load import load_engine
-from app.train import tokenizer
+from app.train import judge, tokenizer
 from app.train.check import right
 from app.train.core import CoreTask, batch, weighted_loss
 from app.train.mixture import Mixture
@@ -138,3 +138,20 @@ def test_the_core_learns_what_it_is_shown_over_and_over(mixture: Mixture, tmp_pa
         optimizer.zero_grad()
     protocol, values = right(made.model, row)
     assert all(protocol) and all(values)
+
+
+def test_the_judge_counts_each_answerable_search_with_and_without_its_passage(mixture: Mixture, tmp_path: Path) -> None:
+    made = run(tmp_path, mixture)
+    hits = [
+        {"text": f"The river {name} is 7 km long.", "mark": [22, 26, p], "score": p}
+        for name, p in (("A", 0.9), ("B", 0.1))
+    ]
+    known = {"question": "How long is A?", "hits": hits, "gold": 0, "span": [22, 26], "answering": [0]}
+    unknown = {"question": "How long is C?", "hits": hits, "gold": None, "span": [0, 0], "answering": []}
+    printed = judge.table(made.model, mixture, [json.dumps(known), json.dumps(unknown)])
+    assert printed.startswith("1 answerable, 2 not")
+    assert "AUROC, reader" in printed and printed.count("\n") == 5 + len(judge.THRESHOLDS)
+
+
+def test_the_area_is_the_chance_of_the_right_order() -> None:
+    assert judge.area([0.9, 0.4], [0.1, 0.4]) == pytest.approx(3.5 / 4)
