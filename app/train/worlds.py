@@ -1,10 +1,11 @@
 """Fictional worlds: documents of organisations, products and records, with names and values drawn fresh each time.
 
-What such documents state, how they phrase it and how people ask is in schemas/*.toml; no fact ever repeats. A domain there
-has `titles` (headings), `subjects` (patterns with {n}, a made-up name, or any kind of app/train/values.py; none where the
-page speaks of the whole organisation), `fillers` (sentences that state none of its facts) and attributes, each with a table
-`column`, a kind of `value` or a list of `values`, `statements` with {v} for the value and {s} for the subject, `questions`,
-and `evasions`, which speak of the same thing and do not give it. Another file there is another domain to train for.
+What such documents state, how they phrase it and how people ask is in schemas/*.toml; no fact ever repeats. A domain
+there has `titles` (headings), `subjects` (patterns with {n}, a made-up name, or any kind of app/train/values.py; none
+where the page speaks of the whole organisation), `fillers` (sentences that state none of its facts) and attributes,
+each with a table `column`, a kind of `value` or a list of `values`, `statements` with {v} for the value and {s} for
+the subject, `questions`, and `evasions`, which speak of the same thing and do not give it. Another file there is
+another domain to train for.
 """
 
 import tomllib
