@@ -47,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--data", type=Path, required=True, help="the training data, laid out as its MANIFEST.md says")
     parser.add_argument("--run", type=Path, required=True, help="the folder that the run is kept in")
-    parser.add_argument("--config", type=Path, help="stages and sizes (app/train/core.toml or reader.toml)")
+    parser.add_argument(
+        "--config", type=Path, help="instead of app/train/core.toml; for reader and traces, of reader.toml"
+    )
     parser.add_argument("--start", type=Path, help="reader: begin with this checkpoint instead of the embedder")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
