@@ -1,7 +1,7 @@
 """Trains the embedded core from scratch: the model, its loss on rows of turns, and its checkpoint."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from app.cores.profile import TINY
 from app.cores.profiles import HERMES_RESPONSE
 from app.train.mixture import Mixture
 from app.train.rows import Row
-from app.train.run import Stage
+from app.train.run import Stage, padded, parts
+
+TOKENS = 2048  # that go through the model at once
 
 
 def build_model(tokenizer: PreTrainedTokenizerBase, shape: Mapping[str, Any]) -> Qwen3ForCausalLM:
@@ -25,7 +27,8 @@ def build_model(tokenizer: PreTrainedTokenizerBase, shape: Mapping[str, Any]) ->
         pad_token_id=tokenizer.pad_token_id,
         **shape,
     )
-    model = Qwen3ForCausalLM(config)
+    # torch's fused attention takes three times as long backwards on CPUs.
+    model: Qwen3ForCausalLM = Qwen3ForCausalLM._from_config(config, attn_implementation="eager")
     with torch.no_grad():
         for layer in model.model.layers:
             attention = layer.self_attn
@@ -37,7 +40,7 @@ def build_model(tokenizer: PreTrainedTokenizerBase, shape: Mapping[str, Any]) ->
 
 def batch(rows: Sequence[Row], pad: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and weights, both [rows, longest], padded on the right with weight 0 to one of few lengths."""
-    longest = -(-max(len(row.ids) for row in rows) // 32) * 32  # kernels are compiled and kept per length
+    longest = padded(max(len(row.ids) for row in rows))
     ids = torch.full((len(rows), longest), pad)
     weights = torch.zeros(len(rows), longest)
     for n, row in enumerate(rows):
@@ -68,11 +71,15 @@ class CoreTask:
         self.tokenizer = mixture.turns.renderer.tokenizer
         self.model = build_model(self.tokenizer, config["model"])
 
-    def loss(self, stage: Stage, seed: int, step: int) -> tuple[torch.Tensor, int]:
-        """The weighted cross-entropy of one step's rows, and their tokens."""
+    def losses(self, stage: Stage, seed: int, step: int) -> Iterator[tuple[torch.Tensor, int]]:
+        """The weighted cross-entropy of one step's rows."""
         rows = self.mixture.draw(seed, step, stage.rows, stage.shares)
-        ids, weights = batch(rows, int(self.tokenizer.pad_token_id), self.device)
-        return weighted_loss(self.model, ids, weights), sum(len(row.ids) for row in rows)
+        total = sum(sum(row.weights) for row in rows)
+        for part in parts([len(row.ids) for row in rows], TOKENS):
+            chosen = [rows[n] for n in part]
+            share = sum(sum(row.weights) for row in chosen) / total
+            ids, weights = batch(chosen, int(self.tokenizer.pad_token_id), self.device)
+            yield share * weighted_loss(self.model, ids, weights), sum(len(row.ids) for row in chosen)
 
     def export(self, folder: Path) -> None:
         """Weights as bf16 safetensors with config, tokenizer, chat template and response template."""

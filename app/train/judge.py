@@ -1,7 +1,6 @@
 """How well a core's confidence tells answers from none, on traces it was not trained on.
 
-Each answerable search counts twice: as it is, and without the passages that answer. The threshold below which the
-server abstains (COGCORE_ABSTAIN_BELOW) is chosen by this table.
+The threshold below which the server abstains (COGCORE_ABSTAIN_BELOW) is chosen by this table.
 """
 
 import json
@@ -61,18 +60,15 @@ class Judge:
 def table(model: Qwen3ForCausalLM, mixture: Mixture, lines: Sequence[str]) -> str:
     """The area under the ROC curve, the passages picked rightly, and what each threshold refuses."""
     judge = Judge(model, mixture)
-    most = mixture.turns.renderer.profile.passages
     right: list[Judgement] = []
     none: list[Judgement] = []
     picked = 0
     for line in lines:
         row = json.loads(line)
         hits = searched(row)
-        if row["gold"] is not None and row["gold"] < most:
-            right.append(judge(row["question"], hits[:most]))
-            picked += right[-1].picked in row["answering"]
-        if rest := [hit for n, hit in enumerate(hits) if n not in row["answering"]][:most]:
-            none.append(judge(row["question"], rest))
+        judgement = judge(row["question"], hits)
+        (none if row["gold"] is None else right).append(judgement)
+        picked += judgement.picked in row["answering"]
     measures: dict[str, Callable[[Judgement], float]] = {
         "core": lambda j: (1 - j.absent) * j.passage,
         "reader": lambda j: j.hit.mark.probability if j.hit.mark else 0.0,

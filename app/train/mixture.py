@@ -5,12 +5,15 @@ Each draw depends on the seed and the step alone, so a run that resumes sees wha
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from app.agent.expression import UNSAID, numbers
 from app.agent.prompt import Message, excerpt
 from app.agent.tools import CalculationError, calculate
 from app.cores import grammar
@@ -108,19 +111,13 @@ class Mixture:
         return self._lookup(rng, made.question, hits, gold, (made.start, made.end))
 
     def trace(self, rng: Random) -> Row:
-        """A search as the server made it: real retrieval, real marks, natural misses, some with the gold removed."""
+        """A search as the server made it: real retrieval, real marks, natural misses."""
         row = json.loads(rng.choice(self.traces))
         hits = searched(row)
-        gold = row["gold"]
-        if gold is not None and rng.random() < 0.3:
-            hits, gold = [h for n, h in enumerate(hits) if n not in row["answering"]], None
-        hits = hits[: self.turns.renderer.profile.passages]
-        right = hits[gold] if gold is not None and gold < len(hits) else None
+        right = None if row["gold"] is None else hits[row["gold"]]
         if rng.random() < 0.1:
             rng.shuffle(hits)  # else the first would always do
-        gold = hits.index(right) if right else None
-        span = tuple(row["span"]) if gold is not None else (0, 0)
-        answer = None if gold is None else self._answer(hits, gold, (span[0], span[1]))
+        answer = self._answer(hits, hits.index(right), (row["span"][0], row["span"][1])) if right else None
         return self._read(rng, row["question"], hits, answer)
 
     def ask(self, rng: Random) -> Row:
@@ -140,7 +137,7 @@ class Mixture:
 
     def sum(self, rng: Random) -> Row:
         """A sum in words, or a small problem, through the calculator."""
-        question, expression = rng.choice(self.problems) if rng.random() < 0.35 else worded_sum(rng)
+        question, expression = rng.choice(self.problems) if rng.random() < 0.3 else worded_sum(rng, spoken=0.35)
         return self.turns.calculate(self._past(rng), question, expression, calculate(expression))
 
     def small_talk(self, rng: Random) -> Row:
@@ -192,13 +189,27 @@ class Mixture:
 
 
 def solvable(problems: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those whose expression our calculator can read."""
+    """Those whose expression the core may write and the calculator can read, with the problem's own numbers."""
     kept = []
     for question, expression in problems:
-        with suppress(CalculationError):
-            calculate(expression)
-            kept.append((question, expression))
+        with suppress(CalculationError, LookupError):
+            written = _as_written(question, expression)
+            calculate(written)
+            kept.append((question, written))
     return kept
+
+
+def _as_written(question: str, expression: str) -> str:
+    """LookupError where a number is neither in the problem nor one that people leave unsaid."""
+    known = {Decimal(n.replace(",", "")): n for n in sorted(UNSAID | numbers(question), key=len, reverse=True)}
+
+    def put(number: re.Match[str]) -> str:
+        value = Decimal(number[0])
+        if value not in known and expression[: number.start()].endswith("* "):
+            return f"{known[value * 100]} / 100"
+        return known[value]
+
+    return re.sub(r"\d*\.?\d+", put, expression)
 
 
 def searched(row: Mapping[str, Any]) -> list[Hit]:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from random import Random
 
+from app.train.conditions import Condition, conditions, statement
 from app.train.values import name
-from app.train.worlds import GUIDES, Attribute, Domain, domains
+from app.train.worlds import CONDITIONAL, GUIDES, Attribute, Domain, domains
 
 PAGES = 18  # of one organisation, over DOCUMENTS documents
 DOCUMENTS = 6
@@ -55,11 +56,15 @@ def _page(rng: Random, domain: Domain) -> tuple[str, list[Asked]]:
     paragraphs = [f"## {rng.choice(domain.titles)}"]
     sentences = rng.sample(list(domain.fillers), 3)
     for attribute in stated:
-        value = attribute.draw(rng)
-        sentence = _sentence(rng, attribute, subject, value)
+        drawn = conditions(rng, 3) if rng.random() < CONDITIONAL else []
+        under = drawn[0] if drawn else None
+        question = _question(rng, attribute, subject)
+        sentence, written = _stated(rng, attribute, subject, under)
         sentences.append(sentence)
-        written = value if value in sentence else value[0].upper() + value[1:]
-        asked.append(Asked(_question(rng, attribute, subject), (sentence,), written))
+        asked.append(Asked(under.asked(rng, question) if under else question, (sentence,), written))
+        if drawn:
+            sentences.append(_stated(rng, attribute, subject, drawn[1])[0])
+            asked.append(Asked(drawn[2].asked(rng, _question(rng, attribute, subject))))
     left = [a for a in attributes if a not in stated]
     for attribute in left:
         if rng.random() < 0.3:
@@ -92,11 +97,13 @@ def _table(rng: Random, domain: Domain, rows: list[str], columns: list[Attribute
     return "\n".join(f"| {' | '.join(line)} |" for line in lines), asked
 
 
-def _sentence(rng: Random, attribute: Attribute, subject: str, value: str) -> str:
-    """A statement that names its subject: the sentences of a page are shuffled."""
+def _stated(rng: Random, attribute: Attribute, subject: str, under: Condition | None) -> tuple[str, str]:
+    """A statement that names its subject, as the sentences of a page are shuffled, and the value as it stands there."""
     naming = [s for s in attribute.statements if not subject or "{s}" in s]
-    sentence = rng.choice(naming or list(attribute.statements)).format(s=subject, v=value)
-    return sentence[0].upper() + sentence[1:]
+    value = attribute.draw(rng)
+    sentence = statement(rng, rng.choice(naming or list(attribute.statements)), subject, value, under)
+    sentence = sentence[0].upper() + sentence[1:]
+    return sentence, value if value in sentence else value[0].upper() + value[1:]
 
 
 def _question(rng: Random, attribute: Attribute, subject: str) -> str:

@@ -4,7 +4,7 @@ The windows are those that the server's reader makes (index/reader.py), and the 
 the passage, or at [CLS] for "no answer". The checkpoint goes through app.train.export_reader into the package.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from random import Random
@@ -14,10 +14,10 @@ from torch.nn import functional
 from transformers import BertForQuestionAnswering
 
 from app.train.readings import Reading, Readings
-from app.train.run import Stage
+from app.train.run import Stage, padded, parts
 from index.reader import Reader, Window
 
-POOL = 8  # steps whose rows are drawn together and sorted by length: padding stays small
+TOKENS = 2560  # that go through the model at once
 
 Row = tuple[Window, int, int]  # the positions of the answer's first and last token; 0, 0 for none
 
@@ -31,20 +31,20 @@ class ReaderTask:
         self.model = BertForQuestionAnswering.from_pretrained(
             source,
             dtype=torch.float32,
-            attn_implementation="sdpa",
+            attn_implementation="eager",  # torch's fused one takes three times as long backwards on CPUs
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
         )
         self.model.train()
-        self._pool: tuple[int, str, list[list[Row]]] = (-1, "", [])
 
-    def loss(self, stage: Stage, seed: int, step: int) -> tuple[torch.Tensor, int]:
+    def losses(self, stage: Stage, seed: int, step: int) -> Iterator[tuple[torch.Tensor, int]]:
         """Cross-entropy of the span's first and last token."""
-        number = step // POOL
-        if self._pool[:2] != (number, stage.name):
-            self._pool = (number, stage.name, self._draw(stage, seed, number))
-        rows = self._pool[2][step % POOL]
-        return self._loss(rows), sum(len(window.ids) for window, _, _ in rows)
+        rng = Random(f"{seed}/{step}")
+        rows = [self.row(reading, rng) for reading in self.readings.draw(rng, stage.rows, stage.shares)]
+        for part in parts([len(window.ids) for window, _, _ in rows], TOKENS):
+            chosen = [rows[n] for n in part]
+            share = len(chosen) / len(rows)
+            yield share * self._loss(chosen), sum(len(window.ids) for window, _, _ in chosen)
 
     def export(self, folder: Path) -> None:
         """A BertForQuestionAnswering checkpoint in half precision."""
@@ -52,14 +52,6 @@ class ReaderTask:
         model.load_state_dict(self.model.state_dict())
         torch.nn.Module.to(model, torch.float16)
         model.save_pretrained(folder)
-
-    def _draw(self, stage: Stage, seed: int, number: int) -> list[list[Row]]:
-        rng = Random(f"{seed}/{number}")
-        drawn = self.readings.draw(rng, stage.rows * POOL, stage.shares)
-        rows = sorted((self.row(reading, rng) for reading in drawn), key=lambda row: len(row[0].ids))
-        batches = [rows[n : n + stage.rows] for n in range(0, len(rows), stage.rows)]
-        rng.shuffle(batches)
-        return batches
 
     def row(self, reading: Reading, rng: Random) -> Row:
         """A window of the passage that holds the span whole, or any window where there is none to hold."""
@@ -75,7 +67,7 @@ class ReaderTask:
         raise ValueError(f"the answer to {reading.question!r} is longer than a window")
 
     def _loss(self, rows: Sequence[Row]) -> torch.Tensor:
-        longest = -(-max(len(window.ids) for window, _, _ in rows) // 32) * 32  # kernels are kept per length
+        longest = padded(max(len(window.ids) for window, _, _ in rows))
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
         types, open_to = torch.zeros_like(ids), torch.zeros(len(rows), longest, dtype=torch.bool)
         attended = torch.zeros_like(open_to)

@@ -44,6 +44,7 @@ ASIDES = [
     "Please work out: ", "Quick sum: ", "Hi, ", "Can you tell me: ", "Calculate: ", "calc ", "Hello, ", "Please, ",
     "I need help with this: ", "Maths question: ", "Quick one: ", "Hey, ", "so ", "ok, ", "My homework: ",
 ]  # fmt: skip
+SPOKEN = 0.15
 ENDS = [" please", " Please.", " Thanks!", " thanks", " Thank you.", " I need it quickly."]
 
 ONES = (
@@ -57,9 +58,9 @@ _PLACE = re.compile(r"\{([a-zA-Z]+)\d*\}")
 _WORD_ENDS = re.compile(r"(?! ?%)[?.,;:]?( |$)")
 
 
-def worded_sum(rng: Random) -> tuple[str, str]:
-    """A sum as people put it, and its expression."""
-    question, expression = _filled(rng, *rng.choice(SUMS))
+def worded_sum(rng: Random, spoken: float = SPOKEN) -> tuple[str, str]:
+    """A sum as people put it, and its expression. Of the whole numbers that may be, `spoken` stand in words."""
+    question, expression = _filled(rng, *rng.choice(SUMS), spoken)
     if rng.random() < 0.2:
         question = rng.choice(ASIDES) + question
     if rng.random() < 0.07:
@@ -84,7 +85,7 @@ def in_words(value: int, joint: str = " and ") -> str:
     return f"{ONES[count]} {named}" + (between + in_words(rest, joint) if rest else "")
 
 
-def _filled(rng: Random, question: str, expression: str = "") -> tuple[str, str]:
+def _filled(rng: Random, question: str, expression: str = "", spoken: float = SPOKEN) -> tuple[str, str]:
     values: dict[str, str] = {}
     money = rng.choice(MONEY)
 
@@ -95,7 +96,7 @@ def _filled(rng: Random, question: str, expression: str = "") -> tuple[str, str]
             return values.setdefault(place[0], drawn)
         values[place[0]] = number = _number(rng, kind)
         alone = kind not in UNSPOKEN and place.string[: place.start()][-1:] in ("", " ")
-        said = _said(rng, number) if alone and _WORD_ENDS.match(place.string, place.end()) else number
+        said = _said(rng, number, spoken) if alone and _WORD_ENDS.match(place.string, place.end()) else number
         if kind in PRICE + AMOUNT:
             return money.format(said if money.startswith("{} ") else number)
         return said
@@ -135,10 +136,10 @@ def _grouped(rng: Random, number: int) -> str:
     return f"{number:,}" if rng.random() < 0.6 else str(number)
 
 
-def _said(rng: Random, number: str) -> str:
+def _said(rng: Random, number: str, spoken: float) -> str:
     """A number that stands alone: sometimes in words."""
     if number.startswith("-"):
         return rng.choice(("-", "-", "−", "minus ", "negative ")) + number[1:]
-    if number.isdigit() and int(number) < 10_000 and rng.random() < 0.15:
+    if number.isdigit() and int(number) < 10_000 and rng.random() < spoken:
         return in_words(int(number), rng.choice((" and ", " and ", " ")))
     return number

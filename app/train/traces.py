@@ -2,6 +2,9 @@
 
 One JSON line each: {question, hits: [{text, mark: [start, end, probability], score}], gold, span, answering}. `gold`
 is the number of the hit that answers (or null), `span` the answer's place in its text, `answering` those that hold it.
+
+What is absent was never there: a search without its answering passages is made without them, since to take them out
+of its hits would leave the others with the scores of runners-up.
 """
 
 import json
@@ -12,13 +15,16 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from app.cores.profile import TINY
 from app.train.organisations import Asked, organisation
 from app.train.sources import Question, Sources
 from index.errors import StoreNotFound
 from index.memory import Memory
 from index.types import Hit
 
-HITS = 8
+HITS = TINY.passages
+FILE = "file"  # the attribute that holds a document's name
+TRIES = 4  # searches for passages that do not hold an answer's words
 
 Searched = TypeVar("Searched", Question, Asked)
 
@@ -34,19 +40,33 @@ class Traces:
     def squad(self, sources: Sources, articles: int, part: slice) -> int:
         """Searches the paragraphs of the first articles for a part of their questions, in an order drawn with seed 0.
 
-        Ambiguous questions are dropped; returns how many.
+        Each is searched for twice, with and without the paragraph that answers it. Where nobody has judged what was
+        found, the search is dropped; returns how many were.
         """
         asked = [q for q in sources.squad() if sources.articles[q.paragraph] < articles]
         wanted = [p for p, article in enumerate(sources.articles) if article < articles]
-        store = self._filled("squad", {f"{p}.txt": sources.paragraphs[p] for p in wanted})
+        store = self._filled("squad", {_file(p): sources.paragraphs[p] for p in wanted})
         Random(0).shuffle(asked)
         dropped = 0
         for item in tqdm(self._unknown(asked[part]), self._out.name, mininterval=10):
-            row = _squad_row(item, sources, self._memory.search(store, item.question, k=HITS))
-            dropped += row is None
-            if row:
-                self._append(row)
+            found = _squad_row(item, sources, self._memory.search(store, item.question, k=HITS))
+            rows = [row for row in (found, self._absent(store, item, sources)) if row]
+            dropped += 2 - len(rows)
+            self._append(*rows)
         return dropped
+
+    def _absent(self, store: str, item: Question, sources: Sources) -> dict[str, object] | None:
+        """The search in a store that holds neither the paragraph nor others that its answer's words lead to."""
+        answer = sources.paragraphs[item.paragraph][item.start : item.end].lower()
+        without = [_file(item.paragraph)]
+        for _ in range(TRIES):
+            filters = {"type": "nin", "key": FILE, "value": without}
+            hits = self._memory.search(store, item.question, k=HITS, filters=filters)
+            holding = [hit.chunk.filename for hit in hits if answer in hit.chunk.text.lower()]
+            if not holding:
+                return _described(item.question, hits, None, (0, 0), [])
+            without += holding
+        return None
 
     def organisations(self, numbers: range, each: int = 100) -> None:
         """Searches the documents of invented organisations, a store for each, for some of what can be asked."""
@@ -60,9 +80,9 @@ class Traces:
     def _unknown(self, asked: Sequence[Searched]) -> list[Searched]:
         return [item for item in asked if item.question not in self._known]
 
-    def _append(self, row: dict[str, object]) -> None:
+    def _append(self, *rows: dict[str, object]) -> None:
         with self._out.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+            lines.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
     def _filled(self, name: str, documents: dict[str, str]) -> str:
         """The store's id. One that an earlier run left half filled is filled anew."""
@@ -75,7 +95,7 @@ class Traces:
             pass
         store = self._memory.create_store(name)
         added = [
-            self._memory.attach(store.id, self._memory.add_file(name, text.encode()).id)
+            self._memory.attach(store.id, self._memory.add_file(name, text.encode()).id, {FILE: name})
             for name, text in documents.items()
         ]
         for document in tqdm(added, f"indexing {name}", mininterval=10):
@@ -94,6 +114,10 @@ def _organisation_row(asked: Asked, hits: list[Hit]) -> dict[str, object]:
     return _described(asked.question, hits, answering[0] if answering else None, span, answering)
 
 
+def _file(paragraph: int) -> str:
+    return f"{paragraph}.txt"
+
+
 def _squad_row(item: Question, sources: Sources, hits: list[Hit]) -> dict[str, object] | None:
     text = sources.paragraphs[item.paragraph]
     answer = text[item.start : item.end]
@@ -101,7 +125,7 @@ def _squad_row(item: Question, sources: Sources, hits: list[Hit]) -> dict[str, o
     gold, span = None, (0, 0)
     for n, hit in enumerate(hits):
         at = item.start - hit.chunk.start
-        if hit.chunk.filename == f"{item.paragraph}.txt" and at >= 0 and hit.chunk.text[at:].startswith(answer):
+        if hit.chunk.filename == _file(item.paragraph) and at >= 0 and hit.chunk.text[at:].startswith(answer):
             gold, span = n, (at, at + len(answer))
     if gold is None and answering:
         return None  # found somewhere else: whether that answers the question nobody has said

@@ -9,16 +9,19 @@ another domain to train for.
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from random import Random
 from typing import Any
 
+from app.train.conditions import Condition, conditions, statement
 from app.train.values import KINDS, name, variant
 
 Headings = tuple[str, ...]
+
+CONDITIONAL = 0.25  # of the pages
 
 GUIDES = ["handbook", "manual", "guide", "policy", "overview", "notes", "FAQ"]
 ROWS = [("Item", "Value"), ("Topic", "Rule"), ("What", "How much"), ("Entry", "Details")]
@@ -124,30 +127,31 @@ def fact(rng: Random) -> Fact:
 
 
 class Page:
-    """A page of one domain about one subject, and a rival of the same kind. Draws what stands on it."""
+    """A page of one domain about one subject, and a rival of the same kind. Draws what stands on it.
+
+    On some pages what is asked holds under a condition, and something else under others.
+    """
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
         self.domain = rng.choice(domains())
         self.subject, self.rival = self.domain.subjects_like(rng, 2)
         self.left = rng.sample(list(self.domain.attributes), len(self.domain.attributes))
+        drawn = conditions(rng, 3) if rng.random() < CONDITIONAL else []
+        self.condition, self.conditions = (drawn[0] if drawn else None), drawn[1:]
 
     def take(self) -> Attribute:
         """An attribute that nothing on the page has stated yet."""
         return self.left.pop()
 
     def question(self, asked: Attribute) -> str:
-        return self.rng.choice(asked.questions).format(s=self.subject)
+        question = self.rng.choice(asked.questions).format(s=self.subject)
+        return self.condition.asked(self.rng, question) if self.condition else question
 
     def stating(self, asked: Attribute) -> tuple[Passage, int, int]:
         """A passage that states it, and where its value stands."""
-        roll = self.rng.random()
-        if roll < 0.6:
-            passage = self._prose(self.subject, asked)
-        elif roll < 0.88:
-            passage = self._row(self.subject, asked)
-        else:
-            passage = self._line(self.subject, asked)
+        told = self.conditions if self.rng.random() < 0.5 else ()
+        passage = self._form((0.6, 0.28, 0.12))(self.subject, asked, self.condition, told)
         value = asked.draw(self.rng)
         start = passage.text.index("\0")
         if start == 0 or passage.text[:start].endswith((". ", "? ", "! ")):
@@ -159,16 +163,17 @@ class Page:
         forms = [self._evading, self._evading, self._other_row, self._elsewhere]
         if self.rival:
             forms += [self._of_rival, self._of_rival, self._of_rival]
+        if self.condition:
+            forms += [self._otherwise] * 4
         return self.rng.choice(forms)(asked)
 
     def _evading(self, asked: Attribute) -> Passage:
-        evasion = self.rng.choice(asked.evasions) if self.rng.random() < 0.6 else None
-        return self._prose(self.subject, None, evasion)
+        told = [self.rng.choice(asked.evasions).format(s=self.subject)] if self.rng.random() < 0.6 else []
+        return self._sentences(self.subject, told)
 
     def _other_row(self, asked: Attribute) -> Passage:
         other = self.rng.choice([a for a in self.left if a is not asked])
-        form = self._row if self.rng.random() < 0.7 else self._line
-        passage = form(self.subject, other)
+        passage = self._form((0.0, 0.7, 0.3))(self.subject, other)
         return _filled(passage, other.draw(self.rng))
 
     def _elsewhere(self, asked: Attribute) -> Passage:
@@ -178,44 +183,72 @@ class Page:
         return page.stating(page.take())[0]
 
     def _of_rival(self, asked: Attribute) -> Passage:
-        form = self.rng.choice((self._prose, self._prose, self._row, self._line))
-        passage = form(self.rival, asked)
+        passage = self._form((0.5, 0.25, 0.25))(self.rival, asked, self.condition)
         return _filled(passage, asked.draw(self.rng))
 
-    # The forms. "\0" stands for the value.
+    def _otherwise(self, asked: Attribute) -> Passage:
+        """It is stated for others than those that were asked about."""
+        told, *more = self.conditions
+        passage = self._form((0.6, 0.25, 0.15))(self.subject, asked, told, more if self.rng.random() < 0.3 else ())
+        return _filled(passage, asked.draw(self.rng))
 
-    def _prose(self, about: str, stated: Attribute | None, evasion: str | None = None) -> Passage:
+    def _form(self, weights: Sequence[float]) -> "Form":
+        return self.rng.choices((self._prose, self._row, self._line), weights)[0]
+
+    # The forms. "\0" stands for the value; `others` are conditions under which another value holds.
+
+    def _prose(
+        self, about: str, stated: Attribute, under: Condition | None = None, others: Sequence[Condition] = ()
+    ) -> Passage:
+        return self._sentences(
+            about, [self._statement(stated, about, value, c) for value, c in self._told(stated, under, others)]
+        )
+
+    def _sentences(self, about: str, key: Sequence[str]) -> Passage:
+        """Those of `key` in their order among others, under headings that name what they leave unnamed."""
         sentences = [self._statement(a, about, a.draw(self.rng)) for a in self._some(self.rng.randint(0, 3))]
         sentences += self.rng.sample(list(self.domain.fillers), self.rng.randint(0, 2))
-        if evasion:
-            sentences.append(evasion.format(s=about))
         self.rng.shuffle(sentences)
-        key = self._statement(stated, about, "\0") if stated else ""
-        if key:
-            sentences.insert(self.rng.randint(0, len(sentences)), key)
+        at = self.rng.randint(0, len(sentences))
+        sentences[at:at] = key
         text = " ".join(s[0].upper() + s[1:] for s in sentences or [self.rng.choice(self.domain.fillers)])
-        named = not about or about.lower() in (key or text).lower()
+        named = not about or about.lower() in " ".join(key or [text]).lower()
         return Passage(self._headings(about, must=not named), text)
 
-    def _statement(self, attribute: Attribute, about: str, value: str) -> str:
-        return self.rng.choice(attribute.statements).format(s=about, v=value)
+    def _told(
+        self, stated: Attribute, under: Condition | None, others: Sequence[Condition]
+    ) -> list[tuple[str, Condition | None]]:
+        """The value as "\0" with its condition, among fresh values with the others."""
+        told = [("\0", under), *((stated.draw(self.rng), other) for other in others)]
+        return self.rng.sample(told, len(told))
 
-    def _row(self, about: str, stated: Attribute) -> Passage:
+    def _statement(self, attribute: Attribute, about: str, value: str, under: Condition | None = None) -> str:
+        return statement(self.rng, self.rng.choice(attribute.statements), about, value, under)
+
+    def _row(
+        self, about: str, stated: Attribute, under: Condition | None = None, others: Sequence[Condition] = ()
+    ) -> Passage:
         """A row of a table, as the parser writes it."""
+        told = [(_column(stated, c), value) for value, c in self._told(stated, under, others)]
         if not about:
             first, second = self.rng.choice(ROWS)
-            return Passage(self._headings(about), f"{first}: {stated.column}; {second}: \0.")
+            rows = [f"{first}: {column}; {second}: {value}." for column, value in told]
+            return Passage(self._headings(about), "\n".join(rows))
         cells = [(a.column, a.draw(self.rng)) for a in self._some(self.rng.randint(0, 4), stated)]
-        cells.insert(self.rng.randint(0, len(cells)), (stated.column, "\0"))
+        at = self.rng.randint(0, len(cells))
+        cells[at:at] = told
         key = self.rng.choice(("Name", "Item", "Model", "Type", self.domain.name.capitalize()))
         bare = about.removeprefix("the ").removeprefix("The ")
         row = "; ".join(f"{column}: {cell}" for column, cell in ((key, bare), *cells))
         return Passage(self._headings(""), row + ".")
 
-    def _line(self, about: str, stated: Attribute) -> Passage:
+    def _line(
+        self, about: str, stated: Attribute, under: Condition | None = None, others: Sequence[Condition] = ()
+    ) -> Passage:
         """Lines of a list under the subject's heading."""
         lines = [(a.column, a.draw(self.rng)) for a in self._some(self.rng.randint(0, 3), stated)]
-        lines.insert(self.rng.randint(0, len(lines)), (stated.column, "\0"))
+        at = self.rng.randint(0, len(lines))
+        lines[at:at] = [(_column(stated, c), value) for value, c in self._told(stated, under, others)]
         bullet = self.rng.choice(("", "- "))
         return Passage(
             self._headings(about, must=True), "\n".join(f"{bullet}{column}: {value}" for column, value in lines)
@@ -234,6 +267,13 @@ class Page:
             return (named,) if self.rng.random() < 0.6 else (title, named)
         choices: list[Headings] = [(), (title,), (f"{name(self.rng)} {self.rng.choice(GUIDES)}", title)]
         return self.rng.choice(choices)
+
+
+Form = Callable[..., Passage]
+
+
+def _column(attribute: Attribute, under: Condition | None) -> str:
+    return f"{attribute.column} {under.text}" if under else attribute.column
 
 
 def _filled(passage: Passage, value: str) -> Passage:

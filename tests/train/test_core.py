@@ -13,12 +13,12 @@ from app.agent.prompt import Renderer
 from app.cores.load import TINY_FOLDER
 from app.cores.profile import TINY
 from app.engine.load import load_engine
-from app.train import judge, tokenizer
+from app.train import core, judge, tokenizer
 from app.train.check import right
 from app.train.core import CoreTask, batch, weighted_loss
 from app.train.mixture import Mixture
 from app.train.rows import Turns
-from app.train.run import Run, Stage
+from app.train.run import Run, Stage, padded, parts
 from app.train.sources import Sources
 
 SHARES = {"repeat": 1.0, "point": 1.0, "squad": 1.0, "world": 1.0, "ask": 1.0, "sum": 1.0, "talk": 1.0}
@@ -115,6 +115,23 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(mixture: Mixture, tmp
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
 
 
+def test_a_step_goes_through_in_parts_of_like_length_that_hold_what_they_may() -> None:
+    lengths = [200, 17, 90, 300, 16, 33, 95, 5000]
+    split = parts(lengths, 400)
+    assert sorted(row for part in split for row in part) == list(range(len(lengths)))
+    assert [lengths[row] for part in split for row in part] == sorted(lengths)
+    assert all(len(part) == 1 or len(part) * padded(max(lengths[row] for row in part)) <= 400 for part in split)
+
+
+def test_parts_of_a_step_add_up_to_its_loss(mixture: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, stage = CoreTask(mixture, CONFIG, "cpu"), Stage("all", 1, 6, SHARES)
+    whole = list(task.losses(stage, 1, 0))
+    monkeypatch.setattr(core, "TOKENS", 64)
+    split = list(task.losses(stage, 1, 0))
+    assert len(split) > len(whole) and sum(n for _, n in split) == sum(n for _, n in whole)
+    assert sum(loss.item() for loss, _ in split) == pytest.approx(sum(loss.item() for loss, _ in whole), rel=1e-4)
+
+
 def test_the_checkpoint_is_a_core_that_our_engine_serves(mixture: Mixture, tmp_path: Path) -> None:
     made = run(tmp_path, mixture)
     made.export(tmp_path / "checkpoint")
@@ -140,7 +157,7 @@ def test_the_core_learns_what_it_is_shown_over_and_over(mixture: Mixture, tmp_pa
     assert all(protocol) and all(values)
 
 
-def test_the_judge_counts_each_answerable_search_with_and_without_its_passage(mixture: Mixture, tmp_path: Path) -> None:
+def test_the_judge_tells_answerable_searches_from_others(mixture: Mixture, tmp_path: Path) -> None:
     made = run(tmp_path, mixture)
     hits = [
         {"text": f"The river {name} is 7 km long.", "mark": [22, 26, p], "score": p}
@@ -149,7 +166,7 @@ def test_the_judge_counts_each_answerable_search_with_and_without_its_passage(mi
     known = {"question": "How long is A?", "hits": hits, "gold": 0, "span": [22, 26], "answering": [0]}
     unknown = {"question": "How long is C?", "hits": hits, "gold": None, "span": [0, 0], "answering": []}
     printed = judge.table(made.model, mixture, [json.dumps(known), json.dumps(unknown)])
-    assert printed.startswith("1 answerable, 2 not")
+    assert printed.startswith("1 answerable, 1 not")
     assert "AUROC, reader" in printed and printed.count("\n") == 5 + len(judge.THRESHOLDS)
 
 

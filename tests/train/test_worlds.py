@@ -4,6 +4,8 @@ from random import Random
 
 import pytest
 
+from app.train import worlds
+from app.train.conditions import Condition, conditions, statement
 from app.train.organisations import organisation
 from app.train.values import KINDS
 from app.train.worlds import domains, fact
@@ -33,6 +35,30 @@ def test_a_fact_stands_where_it_says_and_nothing_is_left_to_fill_in(seed: int) -
     assert not any(mark in text for text in [*texts, made.question] for mark in ("\0", "{", "}"))
     assert made.passage.text[made.start : made.end].strip() == made.passage.text[made.start : made.end] != ""
     assert made.passage.text not in texts[1:]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_conditional_fact_stands_under_the_condition_that_is_asked_for(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worlds, "CONDITIONAL", 1.0)
+    rng = Random(seed)
+    page = worlds.Page(rng)
+    asked = page.take()
+    assert page.condition and page.condition.text not in {other.text for other in page.conditions}
+    question, (passage, start, end) = page.question(asked), page.stating(asked)
+    under = page.condition.text.lower()
+    assert under in question.lower() and under in passage.text.lower() and start < end
+    assert under not in page._otherwise(asked).text.lower()
+
+
+def test_conditions_of_one_kind_differ_and_stand_in_front_or_at_the_end() -> None:
+    for seed in range(100):
+        assert len({drawn.text for drawn in conditions(Random(seed), 3)}) == 3
+    said = {statement(Random(n), "The fee for {s} is {v}.", "entry", "9", Condition("for seniors")) for n in range(40)}
+    assert said == {"The fee for entry is 9 for seniors.", "For seniors, the fee for entry is 9."}
+    asked = {Condition("in winter").asked(Random(n), "What does it cost?") for n in range(40)}
+    assert asked == {"What does it cost in winter?", "In winter, what does it cost?"}
 
 
 def test_draws_depend_on_the_seed_alone() -> None:
