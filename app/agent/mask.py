@@ -1,9 +1,9 @@
 """Grammars as decode masks: an automaton that says which token ids may come next.
 
 A literal is written in the very tokens that training wrote it in, which leaves one id at most steps (the engine runs
-those at once); a span in any tokens that lie wholly inside it. Works for any byte-level BPE tokenizer; tokens may split
-characters, spans begin and end between words, so never inside one. A mask belongs to one request: it keeps the states
-reached, so a step costs the new tokens only.
+those at once); a span or an expression in any tokens that lie wholly inside it. Works for any byte-level BPE tokenizer;
+tokens may split characters, spans begin and end between words, so never inside one. A mask belongs to one request: it
+keeps the states reached, so a step costs the new tokens only.
 """
 
 import re
@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from app.cores.grammar import Alternative, Free, Grammar, Literal, Segment, Span
+from app.agent.expression import ALPHABET, UNSAID, Expressions, Progress, numbers
+from app.cores.grammar import Alternative, Arithmetic, Free, Grammar, Literal, Segment, Span
 
 # A JSON escape is one word, since a query that ended inside one would leave its string open; so is a number: half of it
 # would be another number.
@@ -58,6 +59,12 @@ class Vocabulary:
             if text:
                 found[text] = (*found.get(text, ()), number)
         return found
+
+    @cached_property
+    def arithmetic(self) -> list[tuple[int, str]]:
+        """The tokens that an expression may be written in."""
+        texts = ((number, text.decode("latin-1")) for number, text in self.bytes.items() if text)
+        return [(number, text) for number, text in texts if ALPHABET.issuperset(text)]
 
     def beginning(self, text: bytes, at: int = 0) -> Iterator[int]:
         """The ids whose bytes stand in `text` at `at`."""
@@ -109,6 +116,7 @@ class _State(NamedTuple):
     start: int = 0  # where in the source the span began
     lead: bool = False  # the space before the span is still to come
     spans: tuple[Found, ...] = ()
+    progress: Progress = Progress()  # of the expression
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,7 @@ class _Source:
         object.__setattr__(self, "bytes", self.text[:char].encode())
 
 
-_Part = tuple[int, ...] | _Source | Free  # a literal's ids, a span's source, free text
+_Part = tuple[int, ...] | _Source | Expressions | Free  # a literal's ids, a span's source, an expression, free text
 
 
 class GrammarMask:
@@ -163,6 +171,9 @@ class GrammarMask:
                     allowed.update(self.vocabulary.beginning(b" " + rest))
                 case _Source(bytes=text):
                     allowed.update(self.vocabulary.beginning(text, state.at))
+                case Expressions() as expressions:
+                    tokens = self.vocabulary.arithmetic
+                    allowed.update(number for number, text in tokens if expressions.after(state.progress, text))
                 case literal:
                     allowed.add(literal[state.at])
         return sorted(allowed) or [self.vocabulary.end]
@@ -204,6 +215,11 @@ class GrammarMask:
                     yield state
             case _Source() as source:
                 yield from self._stretch(state, source, token)
+            case Expressions() as expressions if token:
+                for progress in expressions.after(state.progress, token.decode("latin-1")):
+                    yield state._replace(progress=progress)
+                    if progress.complete:
+                        yield from self._open(state.alternative, state.segment + 1, state.spans)
             case tuple() as literal if literal[state.at] == number:
                 state = state._replace(at=state.at + 1)
                 whole = state.at == len(literal)
@@ -242,6 +258,8 @@ def _segment(segment: Segment, vocabulary: Vocabulary) -> _Part:
             return vocabulary.encode(text)
         case Span(source, spaced):
             return _Source(source, spaced)
+        case Arithmetic(source):
+            return Expressions(UNSAID | numbers(source))
         case Free():
             return segment
 

@@ -17,13 +17,13 @@ from app.agent.citations import MARKER, Support, sentence_at, shown, verify
 from app.agent.events import Calculated, Decided, Event
 from app.agent.lookup import Lookups
 from app.agent.mask import WORD, GrammarMask, Path, vocabulary_of
-from app.agent.parser import Call, Malformed, Piece
+from app.agent.parser import Call, Piece
 from app.agent.prompt import Excerpt, show
 from app.agent.rounds import Rounds
 from app.agent.tools import CALCULATE, SEARCH, CalculationError, calculate
 from app.agent.turn import Message, Turn, TurnRefused
 from app.cores import grammar
-from app.cores.grammar import Free, Grammar
+from app.cores.grammar import Grammar
 from app.cores.load import Core
 from index.memory import Memory
 
@@ -71,6 +71,11 @@ class TrainedTurn:
                 yield event
 
     @property
+    def _calculates(self) -> bool:
+        opening = self.rounds.encode(grammar.CALCULATE)
+        return self.rounds.generated[: len(opening)] == opening
+
+    @property
     def _searches(self) -> bool:
         return self.lookups.left > 0 and bool(WORD.search(self.user))
 
@@ -107,10 +112,8 @@ class TrainedTurn:
         match plan, calls:
             case "search", [Call("search_memory", {"query": str(query)})]:
                 events: AsyncGenerator[Event] = self._read(query)
-            case "calculate" | "either", [Call("calculate", {"expression": str(expression)})]:
+            case "calculate" | "either", [Call("calculate", {"expression": str(expression)})] if self._calculates:
                 events = self._calculate(expression)
-            case "calculate" | "either", [Malformed() | Call("calculate"), *_]:
-                events = self._failed("", "the calculation cannot be read")
             case _:
                 talk = confidence.worded(self.rounds.logprobs)
                 events = self._done(Verdict(0.0, True) if plan == "abstain" else Verdict(talk))
@@ -195,7 +198,11 @@ class TrainedTurn:
         try:
             result = calculate(expression)
         except CalculationError as error:
-            async for event in self._failed(expression, str(error)):
+            yield Calculated(expression, str(error), ok=False)
+            # The core knows no words for a sum that has no result.
+            for piece in self.rounds.say(f"I could not calculate this: {error}."):
+                yield piece
+            async for event in self._done(Verdict()):
                 yield event
             return
         yield Calculated(expression, result)
@@ -207,14 +214,6 @@ class TrainedTurn:
             async for piece in pieces:
                 yield piece
         async for event in self._done(Verdict(sure), result):
-            yield event
-
-    async def _failed(self, expression: str, reason: str) -> AsyncGenerator[Event]:
-        """The core knows no words for a sum that has no result."""
-        yield Calculated(expression, reason, ok=False)
-        for piece in self.rounds.say(f"I could not calculate this: {reason}."):
-            yield piece
-        async for event in self._done(Verdict()):
             yield event
 
     async def _done(self, verdict: Verdict, answer: str | None = None) -> AsyncGenerator[Event]:
@@ -258,9 +257,9 @@ def _first_grammar(plan: Plan, user: str) -> Grammar:
         case "abstain":
             return grammar.judge((), found=False)
         case "calculate":
-            return ((grammar.Literal(grammar.CALCULATE), Free()),)
+            return grammar.calculation(user)
         case "talk":
-            return ((grammar.Literal(grammar.TALK), Free()),)
+            return grammar.talk()
         case "either":
             return grammar.first_round(user, search=False)
 

@@ -24,11 +24,18 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """A well-formed expression with the numbers of a source, and with those that people leave unsaid."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Free:
     """Any text up to the end token."""
 
 
-Segment = Literal | Span | Free
+Segment = Literal | Span | Arithmetic | Free
 Alternative = tuple[Segment, ...]
 Grammar = tuple[Alternative, ...]
 
@@ -50,10 +57,19 @@ def escaped(text: str) -> str:
 
 
 def first_round(user: str, *, search: bool = True, others: bool = True) -> Grammar:
-    """Look it up with words of the user's message, calculate, or just talk."""
+    """Look it up with words of the user's message, calculate with its numbers, or just talk."""
     query: Alternative = (Literal(SEARCH), Span(escaped(user)), Literal(CALL_END))
-    calculate: Alternative = (Literal(CALCULATE), Free())
-    return ((query,) if search else ()) + ((calculate, (Literal(TALK), Free())) if others else ())
+    return ((query,) if search else ()) + ((*calculation(user), *talk()) if others else ())
+
+
+def calculation(user: str) -> Grammar:
+    """Calculate with the numbers of the user's message."""
+    return ((Literal(CALCULATE), Arithmetic(user), Literal(CALL_END)),)
+
+
+def talk() -> Grammar:
+    """Just talk."""
+    return ((Literal(TALK), Free()),)
 
 
 def judge(excerpts: Sequence[str], *, found: bool = True, absent: bool = True) -> Grammar:

@@ -128,12 +128,39 @@ async def test_a_sum(trained: Stage) -> None:
     assert done(events).answer == "18"
 
 
-@pytest.mark.parametrize("expression", ["1 / 0", "two apples", '" oops'])
-async def test_a_sum_without_a_result(trained: Stage, expression: str) -> None:
+async def test_a_sum_is_only_of_numbers_of_the_message(trained: Stage) -> None:
+    engine = ScriptedEngine([trained.ids(grammar.CALCULATE, "12 * 135", grammar.CALL_END)], scores=[UNSURE])
+    engine.scripts.append([])
+    (calculated,) = only(await trained.play(asked("What is 12 times 1.35?"), engine), Calculated)
+    assert calculated.expression.startswith("12 * 1")
+    assert "135" not in calculated.expression
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"), [("1 / 0", "division by zero"), ("sqrt(-1)", "the result is too large or not defined")]
+)
+async def test_a_sum_without_a_result(trained: Stage, expression: str, reason: str) -> None:
     engine = ScriptedEngine([trained.ids(grammar.CALCULATE, expression, grammar.CALL_END)], scores=[UNSURE])
     events = await trained.play(asked("What is 1 / 0?"), engine)
-    assert [c.ok for c in only(events, Calculated)] == [False]
-    assert reply(events).startswith("I could not calculate this: ")
+    assert only(events, Calculated) == [Calculated(expression, reason, ok=False)]
+    assert reply(events) == f"I could not calculate this: {reason}."
+    assert done(events).answer is None
+
+
+async def test_a_sum_cut_by_its_limit_is_not_calculated(trained: Stage) -> None:
+    call = trained.ids(grammar.CALCULATE, "12 * 1.5", grammar.CALL_END)
+    for limit in range(1, len(call)):
+        turn = replace(asked("What is 12 times 1.5?"), sampling=Sampling(max_tokens=limit))
+        events = await trained.play(turn, ScriptedEngine([call], scores=[UNSURE]))
+        assert not only(events, Calculated)
+        assert done(events).finish_reason == "length"
+
+
+async def test_a_sum_in_free_talk_is_not_calculated(trained: Stage) -> None:
+    call = grammar.CALCULATE.partition("</think>\n\n")[2]
+    engine = ScriptedEngine([trained.ids(grammar.TALK, call, "6 * 7", grammar.CALL_END)], scores=[UNSURE])
+    events = await trained.play(asked("Hi!"), engine)
+    assert not only(events, Calculated)
     assert done(events).answer is None
 
 
