@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,9 +12,10 @@ import pytest
 
 from app.eval import metrics
 from app.eval.__main__ import main
-from app.eval.ask import Found, Reply
-from app.eval.questions import EvalError, Question, draw, load
-from app.eval.report import by_kind, judge, summarise, table
+from app.eval.ask import Cited, Found, Reply
+from app.eval.judge import judge
+from app.eval.questions import EvalError, Question, draw, load, save
+from app.eval.report import by_kind, row, summarise, table
 
 # --- answers -------------------------------------------------------------------------------------------------------
 
@@ -95,6 +97,28 @@ def test_coverage_at_a_risk() -> None:
     assert metrics.coverage([], [], 0.0) is None
 
 
+def test_risk_at_a_coverage() -> None:
+    scores, right = [0.9, 0.8, 0.7, 0.6], [True, False, True, False]
+    assert metrics.risk(scores, right, 0.25) == 0.0
+    assert metrics.risk(scores, right, 0.5) == metrics.risk(scores, right, 1.0) == 0.5
+    # The half ends between two of equal score, of which one is wrong: half of one of two.
+    assert metrics.risk([0.9, 0.8, 0.8, 0.1], [True, True, False, False], 0.5) == 0.25
+    # The half of three is one and a half: nothing wrong in the first, half of the second.
+    assert metrics.risk([0.9, 0.8, 0.7], [True, False, True], 0.5) == pytest.approx(1 / 3)
+    assert metrics.risk([], [], 0.5) is None
+
+
+def test_a_threshold_that_few_are_below() -> None:
+    scores = [0.5, 0.1, 0.4, 0.2, 0.3]
+    assert metrics.threshold(scores, 0.0) == 0.1
+    assert metrics.threshold(scores, 0.4) == 0.3
+    assert metrics.threshold(scores, 0.39) == 0.2
+    # Two of five would be below .3, so that no more than none may be.
+    assert metrics.threshold([0.1, 0.1, 0.3, 0.4, 0.5], 0.3) == 0.1
+    assert metrics.threshold(scores, 1.0) == 0.5
+    assert metrics.threshold([], 0.5) is None
+
+
 def test_precision_and_recall() -> None:
     assert metrics.precision_recall([True, True, False, True], [True, False, True, True]) == (2 / 3, 2 / 3)
     assert metrics.precision_recall([False], [True]) == (None, 0.0)
@@ -117,16 +141,87 @@ SUM = Question("a", "What is 2 times 3?", "arithmetic", ("6",), False, None, Non
 HELLO = Question("t", "Hi!", "talk", (), False, None, None)
 GOLD = Found("leave.md", 0.9, "New employees get 26 days of vacation.")
 OTHER = Found("leave.md", 0.8, "Apprentices get 27 days of vacation.")
-RIGHT = Reply("26.", "26", 0.9, 0.8, False, 1, (OTHER, GOLD), ("New employees get 26 days",), (40, 60), 20, 1.0)
-WRONG = Reply("27.", "27", 0.9, 0.6, False, 1, (OTHER,), ("Apprentices get 27 days",), (40, 50), 20, 3.0)
-ABSTAINED = Reply("I do not know.", None, 0.7, 0.1, True, 1, (OTHER,), (), (40, 30), 10, 2.0)
-COUNTED = Reply("6.", "6", 0.1, 1.0, False, 0, (), (), (40, 10), 10, 0.5)
-GREETED = Reply("Hello!", None, 0.2, 1.0, False, 0, (), (), (40,), 5, 0.4)
+NAMED, ASIDE = (Cited(hit.filename, hit.text) for hit in (GOLD, OTHER))
+
+
+def _told(
+    text: str,
+    answer: str | None,
+    need: float,
+    confidence: float,
+    abstained: bool,
+    searches: int,
+    found: tuple[Found, ...],
+    quotes: tuple[str, ...],
+    prefilled: tuple[int, ...],
+    generated: int,
+    seconds: float,
+    cited: tuple[Cited, ...] = (),
+) -> Reply:
+    """A reply that ended as it should."""
+    return Reply(
+        text, answer, need, confidence, abstained, searches, found, quotes, prefilled, generated, seconds,
+        finish_reason="stop", cited=cited,
+    )  # fmt: skip
+
+
+RIGHT = _told(
+    "26.", "26", 0.9, 0.8, False, 1, (OTHER, GOLD), ("New employees get 26 days",), (40, 60), 20, 1.0, (NAMED,)
+)
+WRONG = _told("27.", "27", 0.9, 0.6, False, 1, (OTHER,), ("Apprentices get 27 days",), (40, 50), 20, 3.0, (ASIDE,))
+ABSTAINED = _told("I do not know.", None, 0.7, 0.1, True, 1, (OTHER,), (), (40, 30), 10, 2.0)
+COUNTED = _told("6.", "6", 0.1, 1.0, False, 0, (), (), (40, 10), 10, 0.5)
+GREETED = _told("Hello!", None, 0.2, 1.0, False, 0, (), (), (40,), 5, 0.4)
 
 
 def test_a_right_answer() -> None:
     j = judge(FACT, RIGHT)
     assert (j.exact, j.f1, j.contains, j.quoted, j.recalled, j.supported) == (True, 1.0, True, True, True, True)
+
+
+def test_right_is_an_answer_that_is_right_itself_or_in_its_quote() -> None:
+    assert judge(FACT, RIGHT).right and not judge(FACT, WRONG).right
+    assert judge(FACT, replace(RIGHT, answer="vacation")).right
+    assert judge(FACT, replace(RIGHT, quotes=())).right
+    assert not judge(FACT, replace(RIGHT, abstained=True)).right
+    assert not judge(NOWHERE, RIGHT).right
+
+
+def test_a_citation_names_the_passage_that_answers() -> None:
+    assert judge(FACT, RIGHT).cited is True
+    # The quote says it, but it stands in a passage that is none of the evidence.
+    assert judge(FACT, replace(RIGHT, cited=(ASIDE,))).cited is False
+    assert judge(FACT, replace(RIGHT, cited=())).cited is False
+    assert judge(replace(FACT, evidence=None), replace(RIGHT, cited=(ASIDE,))).cited is True
+    assert judge(FACT, ABSTAINED).cited is None and judge(NOWHERE, WRONG).cited is None
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        replace(RIGHT, finish_reason="length"),
+        replace(RIGHT, finish_reason="tool_calls"),
+        replace(RIGHT, calls_failed=1),
+        replace(RIGHT, text=""),
+        Reply(error="503"),
+    ],
+)
+def test_a_turn_that_breaks_off_is_not_valid(broken: Reply) -> None:
+    assert not judge(FACT, broken).valid
+    assert summarise([judge(FACT, RIGHT), judge(FACT, ABSTAINED), judge(FACT, broken)])["valid_protocol"] == (
+        pytest.approx(2 / 3)
+    )
+
+
+def test_changed_documents_are_followed_or_not() -> None:
+    changed = replace(FACT, answers=("28 days",), former=("26 days",))
+    old, new = replace(RIGHT, answer="26 days"), replace(RIGHT, answer="28 days")
+    assert judge(changed, old).former is True and judge(changed, new).former is False
+    assert judge(FACT, RIGHT).former is None
+    # Of three answers one gives the new value and one the old; the abstention is none of them.
+    summary = summarise([judge(changed, reply) for reply in (old, new, WRONG, ABSTAINED)])
+    assert summary["gives_new_value"] == summary["gives_former_value"] == pytest.approx(1 / 3)
+    assert summarise([judge(FACT, RIGHT)])["gives_new_value"] is None
 
 
 def test_a_wrong_answer() -> None:
@@ -164,6 +259,10 @@ def test_a_summary_by_hand() -> None:
     # Of five look-ups only the first is right, and it has the highest confidence.
     assert summary["confidence_auroc"] == summary["confidence_auroc_answered"] == 1.0
     assert summary["coverage_at_5_percent_risk"] == pytest.approx(1 / 5)
+    # Half of five is two and a half: the right one at .8, and one and a half of the two wrong ones at .6.
+    assert summary["error_at_50_percent_coverage"] == pytest.approx(1.5 / 2.5)
+    assert (summary["right"], summary["citation_precision_when_right"]) == (pytest.approx(1 / 3), 1.0)
+    assert summary["valid_protocol"] == 1.0
     assert (summary["seconds_p50"], summary["seconds_p95"]) == (2.0, 3.0)
     # Second rounds: 60 + 50 + 30 + 30 + 50 + 10 + 50 over seven.
     assert summary["prefilled_per_round"] == [40.0, 40.0]
@@ -188,6 +287,26 @@ def test_a_wrong_line_is_named_with_its_field(tmp_path: Path) -> None:
             load(str(path))
 
 
+def test_optional_fields_are_kept_and_checked(tmp_path: Path) -> None:
+    path = tmp_path / "set.jsonl"
+    asked = [replace(FACT, former=("28",), tool_choice="none", store="leave"), NOWHERE]
+    save(asked, path)
+    assert load(str(path)) == asked
+    plain, rich = sorted(map(json.loads, path.read_text("utf-8").splitlines()), key=len)
+    assert len(plain) == 7
+    for field, value in (("former", "28"), ("tool_choice", "never"), ("store", 1), ("colour", "red")):
+        path.write_text(json.dumps({**rich, field: value}), "utf-8")
+        with pytest.raises(EvalError, match=f"'{field}'" if field != "colour" else "may have"):
+            load(str(path))
+
+
+def test_the_report_has_every_measure_and_only_the_beginnings_of_passages() -> None:
+    long = Found("leave.md", 0.9, "New employees get 26 days of vacation. " * 9)
+    told = row(judge(FACT, replace(RIGHT, found=(long,), cited=(Cited(long.filename, long.text),))))
+    assert (told["right"], told["cited"], told["valid"], told["former"]) == (True, True, True, None)
+    assert [len(told["reply"][passages][0]["text"]) for passages in ("found", "cited")] == [80, 80]
+
+
 def test_a_limit_draws_the_same_questions_each_time() -> None:
     asked = load("sample")
     drawn = draw(asked, 20)
@@ -201,7 +320,7 @@ def test_a_limit_draws_the_same_questions_each_time() -> None:
 
 def _completion(question: str) -> dict[str, Any]:
     """What a server with one document says: it finds one passage for days, and abstains from the rest."""
-    hit = {"file_id": "file-1", "filename": "leave.md", "chunk_id": "chunk/1", "score": 0.9}
+    passage = {"file_id": "file-1", "filename": "leave.md", "chunk_id": "chunk/1"}
     place = {"start": 4, "end": 30, "page": None, "quote": "get 26 days of vacation"}
     known = "days" in question
     told = {
@@ -209,11 +328,12 @@ def _completion(question: str) -> dict[str, Any]:
         "need": 0.9,
         "confidence": 0.8 if known else 0.1,
         "abstained": not known,
-        "searches": [{"query": question, "store": "leave", "hits": [{**hit, **place}]}],
-        "citations": [{**hit, **place}] if known else [],
+        "searches": [{"query": question, "store": "leave", "hits": [{**passage, "score": 0.9, **place}]}],
+        "calculations": [],
+        "citations": [{**passage, **place}] if known else [],
         "rounds": [{"prompt": 40, "cached": 0, "generated": 9}, {"prompt": 100, "cached": 49, "generated": 9}],
     }
-    return {"choices": [{"message": {"content": "…"}}], "cogcore": told}
+    return {"choices": [{"message": {"content": "…"}, "finish_reason": "stop"}], "cogcore": told}
 
 
 class Known(BaseHTTPRequestHandler):
@@ -221,6 +341,7 @@ class Known(BaseHTTPRequestHandler):
 
     polls = 0
     uploads: ClassVar[list[bytes]] = []
+    asked: ClassVar[list[dict[str, Any]]] = []
 
     def _json(self, body: object) -> None:
         data = json.dumps(body).encode()
@@ -251,6 +372,7 @@ class Known(BaseHTTPRequestHandler):
         if self.path == "/v1/chat/completions":
             request = json.loads(body)
             assert request["model"] == "cogcore/leave"
+            type(self).asked.append(request)
             self._json(_completion(request["messages"][-1]["content"]))
         else:
             type(self).uploads.append(body)
@@ -263,7 +385,7 @@ class Known(BaseHTTPRequestHandler):
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr("app.eval.store.POLL", 0.01)
-    Known.polls, Known.uploads = 0, []
+    Known.polls, Known.uploads, Known.asked = 0, [], []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Known)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -299,10 +421,20 @@ def test_the_command_against_known_replies(known: str, tmp_path: Path, capsys: p
     assert (summary["decision_accuracy"], summary["over_search"]) == (pytest.approx(2 / 3), 1.0)
     assert (summary["abstention_precision"], summary["abstention_recall"]) == (0.5, 1.0)
     assert summary["prefilled_per_round"] == [40, 51]
+    assert (summary["valid_protocol"], summary["citation_precision_when_right"]) == (1.0, 1.0)
     assert [row["id"] for row in told["questions"]] == ["1", "2", "3"]
     assert told["questions"][0]["reply"]["found"][0]["filename"] == "leave.md"
     printed = capsys.readouterr().out
     assert "decision accuracy" in printed and "unanswerable" in printed
+
+
+def test_a_question_may_name_its_store_and_forbid_the_search(known: str, tmp_path: Path) -> None:
+    path = tmp_path / "set.jsonl"
+    save([replace(FACT, store="leave", tool_choice="none"), replace(NOWHERE, store="leave")], path)
+    assert main([str(path), "--base-url", known]) == 0
+    # The store was waited for before anything was asked of it.
+    assert Known.polls == 2
+    assert [request.get("tool_choice") for request in Known.asked] == ["none", None]
 
 
 def test_documents_are_uploaded_first(known: str, tmp_path: Path) -> None:
@@ -320,7 +452,9 @@ def test_documents_are_uploaded_first(known: str, tmp_path: Path) -> None:
         ([], "FILE"),
         (["missing.jsonl"], "missing.jsonl is no file"),
         (["sample", "--base-url", "http://127.0.0.1:1"], "no server answers"),
-        (["--build", "squad"], "--data"),
+        (["--build", "squad"], "--out"),
+        (["--build", "squad", "--out", "x"], "--data: name the folder"),
+        (["--compare", "a.json", "b.json"], "a.json is no report"),
         (["--build", "squad", "--data", "/nowhere", "--out", "x"], "dev.jsonl.xz is missing"),
     ],
 )

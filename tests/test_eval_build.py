@@ -5,8 +5,11 @@ import lzma
 import tarfile
 from pathlib import Path
 
+import pytest
+
 from app.agent.tools import calculate
 from app.eval.__main__ import main
+from app.eval.metrics import quotes
 from app.eval.questions import load
 
 
@@ -44,6 +47,37 @@ def test_squad_absent_leaves_out_what_would_answer(tmp_path: Path) -> None:
     asked = load(str(tmp_path / "without" / "questions.jsonl"))
     assert left and not gold & left and len(gold | left) == 300
     assert all(q.kind == "unanswerable" and not q.answers for q in asked)
+
+
+def test_leak_asks_the_same_with_the_search_forbidden(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = _data(tmp_path / "data")
+    main(["--build", "squad", "--data", str(data), "--out", str(tmp_path / "with")])
+    assert main(["--build", "leak", "--data", str(data), "--out", str(tmp_path / "leak"), "--store", "squad"]) == 0
+    assert capsys.readouterr().out.endswith(f"cogcore eval {tmp_path / 'leak' / 'questions.jsonl'} --store squad\n")
+    known, asked = (load(str(tmp_path / name / "questions.jsonl")) for name in ("with", "leak"))
+    assert [(q.question, q.answers) for q in known] == [(q.question, q.answers) for q in asked]
+    assert all(q.tool_choice == "none" and not q.search and q.documented for q in asked)
+    assert not (tmp_path / "leak" / "documents").exists()
+
+
+def test_unseen_worlds_are_stores_with_questions_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--build", "unseen-worlds", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    asked = load(str(tmp_path / "questions.jsonl"))
+    stores = {q.store for q in asked}
+    assert len(asked) == 300 and len(stores) == 6
+    assert printed[-1] == f"cogcore eval {tmp_path / 'questions.jsonl'}"
+    for store in stores:
+        assert f"cogcore ingest {tmp_path / 'documents' / str(store)} --store {store}" in printed
+        assert len([q for q in asked if q.store == store]) == len({q.question for q in asked if q.store == store}) == 50
+    assert {q.kind for q in asked} == {"fact", "table", "unanswerable"}
+    for q in asked:
+        assert q.documented == bool(q.answers) == bool(q.evidence)
+        if q.file and q.evidence:
+            text = (tmp_path / "documents" / str(q.store) / q.file).read_text("utf-8")
+            assert quotes(text, q.evidence) and q.answers[0] in q.evidence
 
 
 def test_docs_are_unpacked_without_licences(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.eval import build, report
+from app.eval import compare, report
 from app.eval.ask import Asker, Reply
+from app.eval.judge import judge
 from app.eval.questions import EvalError, Question, draw, load
+from app.eval.sets import SETS
 from app.eval.store import Library
 from app.settings import SettingsError, read
 
@@ -22,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if given.build:
             return _build(given)
+        if given.compare:
+            return _compare(given)
         if given.file is None:
             raise EvalError("FILE: name a question set, such as `sample`, or a .jsonl file.")
         return _measure(given, draw(load(given.file), given.limit))
@@ -40,7 +44,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all measures and replies there")
     parser.add_argument("--concurrency", type=_positive, default=1, metavar="N", help="questions in flight (1)")
     parser.add_argument("--limit", type=_positive, metavar="N", help="ask only N of the questions, drawn with seed 0")
-    parser.add_argument("--build", choices=sorted(build.SETS), help="write a question set or documents instead")
+    parser.add_argument(
+        "--compare", nargs=2, type=Path, metavar="JSON", help="compare reports on squad and squad-absent instead"
+    )
+    parser.add_argument("--build", choices=sorted(SETS), help="write a question set or documents instead")
     parser.add_argument("--data", type=Path, help="with --build: the folder of the development data")
     parser.add_argument("--out", type=Path, help="with --build: the folder to write")
     return parser
@@ -53,16 +60,27 @@ def _positive(text: str) -> int:
 
 
 def _build(given: argparse.Namespace) -> int:
-    if given.data is None or given.out is None:
-        raise EvalError("--build needs --data, the folder to read, and --out, the folder to write.")
-    built = build.SETS[given.build](given.data, given.out)
-    store, lines = "", list[str]()
-    if built.documents:
-        store = f" --store {given.store or given.build}"
-        lines += [f"{built.count} documents in {built.documents}", f"cogcore ingest {built.documents}{store}"]
+    if given.out is None:
+        raise EvalError("--build needs --out, the folder to write; most sets need --data, the folder to read.")
+    built = SETS[given.build](given.data, given.out)
+    one = built.documents is not None and not built.stores
+    name = given.store or (given.build if one else None)
+    store = f" --store {name}" if name else ""
+    lines = [f"{built.count} documents in {built.documents}"] if built.documents else []
+    lines += [f"cogcore ingest {built.documents}/{part} --store {part}" for part in built.stores]
+    if one:
+        lines.append(f"cogcore ingest {built.documents}{store}")
     if built.questions:
         lines.append(f"cogcore eval {built.questions}{store}")
     sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _compare(given: argparse.Namespace) -> int:
+    compared = compare.compare(*given.compare)
+    sys.stdout.write(compare.table(compared) + "\n")
+    if given.json:
+        given.json.write_text(json.dumps(compared, indent=1) + "\n", "utf-8")
     return 0
 
 
@@ -70,11 +88,14 @@ def _measure(given: argparse.Namespace, asked: Sequence[Question]) -> int:
     with _server(given) as (base_url, api_key):
         library = Library(base_url, api_key)
         try:
-            library.ready(given.store, given.documents)
+            if given.documents or not all(question.store for question in asked):
+                library.ready(given.store, given.documents)
+            for store in sorted({question.store for question in asked if question.store}):
+                library.ready(store, None)
         finally:
             library.close()
         replies = asyncio.run(_ask(Asker(base_url, api_key, given.store), asked, given.concurrency))
-    judged = [report.judge(question, reply) for question, reply in zip(asked, replies, strict=True)]
+    judged = [judge(question, reply) for question, reply in zip(asked, replies, strict=True)]
     summary, kinds = report.summarise(judged), report.by_kind(judged)
     sys.stdout.write(report.table(summary, kinds) + "\n")
     if given.json:

@@ -26,10 +26,19 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Cited:
+    """A passage that the reply cites, whole."""
+
+    filename: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What the server made of one question. `prefilled` holds the new prompt tokens of each round.
 
-    `error` is set when there was no reply; then everything else is empty.
+    `calls_failed` counts calculations that could not be read or have no result. `error` is set when there was no
+    reply; then everything else is empty.
     """
 
     text: str = ""
@@ -44,15 +53,18 @@ class Reply:
     generated: int = 0
     seconds: float = 0.0
     error: str | None = None
+    finish_reason: str | None = None
+    calls_failed: int = 0
+    cited: tuple[Cited, ...] = ()
 
 
 class Asker:
-    """A client of one server and one of its stores."""
+    """A client of one server; it asks `store` whatever names no other."""
 
     def __init__(self, base_url: str, api_key: str | None, store: str | None) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.client = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=TIMEOUT)
-        self.model = f"cogcore/{store}" if store else "cogcore"
+        self.store = store
         self.passages: dict[str, str] = {}
 
     async def ask_all(self, asked: Sequence[Question], concurrency: int) -> list[Reply]:
@@ -61,12 +73,18 @@ class Asker:
 
         async def one(question: Question) -> Reply:
             async with room:
-                return await self.ask(question.question)
+                return await self.ask(question)
 
         return await asyncio.gather(*map(one, asked))
 
-    async def ask(self, question: str) -> Reply:
-        body = {"model": self.model, "messages": [{"role": "user", "content": question}]}
+    async def ask(self, question: Question) -> Reply:
+        store = question.store or self.store
+        body: dict[str, Any] = {
+            "model": f"cogcore/{store}" if store else "cogcore",
+            "messages": [{"role": "user", "content": question.question}],
+        }
+        if question.tool_choice:
+            body["tool_choice"] = question.tool_choice
         began = time.perf_counter()
         try:
             response = await self.client.post("/v1/chat/completions", json=body)
@@ -86,9 +104,10 @@ class Asker:
         told = wire.get("cogcore")
         if not isinstance(told, dict):
             raise EvalError("--base-url: the server's replies have no 'cogcore' part, so it is not a Cogcore server.")
+        choice = wire["choices"][0]
         hits = told["searches"][0]["hits"][:TOP] if told["searches"] else []
         return Reply(
-            text=wire["choices"][0]["message"]["content"] or "",
+            text=choice["message"]["content"] or "",
             answer=told["answer"],
             need=told["need"],
             confidence=told["confidence"],
@@ -99,6 +118,9 @@ class Asker:
             prefilled=tuple(r["prompt"] - r["cached"] for r in told["rounds"]),
             generated=sum(r["generated"] for r in told["rounds"]),
             seconds=seconds,
+            finish_reason=choice["finish_reason"],
+            calls_failed=sum(not calculation["ok"] for calculation in told["calculations"]),
+            cited=tuple([Cited(c["filename"], await self.passage(c["chunk_id"])) for c in told["citations"]]),
         )
 
     async def passage(self, chunk_id: str) -> str:

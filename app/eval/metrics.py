@@ -8,6 +8,8 @@ import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -113,6 +115,29 @@ def coverage(scores: Sequence[float], labels: Sequence[bool], risk: float) -> fl
         if last and wrong <= risk * place:
             best = place
     return best / len(order)
+
+
+def risk(scores: Sequence[float], labels: Sequence[bool], share: float) -> float | None:
+    """How much is wrong of this share of all, the most confident first.
+
+    Where the share ends among items of equal score, as much of them is wrong as of all of these.
+    """
+    room = left = share * len(scores)
+    if not room:
+        return None
+    wrong = 0.0
+    ranked = sorted(zip(scores, labels, strict=True), key=itemgetter(0), reverse=True)
+    for _, tied in groupby(ranked, key=itemgetter(0)):
+        right = [label for _, label in tied]
+        taken = min(left, len(right))
+        wrong += taken * right.count(False) / len(right)
+        left -= taken
+    return wrong / room
+
+
+def threshold(scores: Sequence[float], share: float) -> float | None:
+    """The highest one that at most this share of the scores is below."""
+    return sorted(scores)[min(int(share * len(scores) + 1e-9), len(scores) - 1)] if scores else None
 
 
 def precision_recall(said: Sequence[bool], truth: Sequence[bool]) -> tuple[float | None, float | None]:

@@ -2,18 +2,20 @@
 
 `{id, question, kind, answers, search, file, evidence}`: `search` is whether the question must be looked up, `file` the
 document that answers it, `evidence` the words of that document that do (null: any passage of the file does); the cells
-of a table's row stand in it between " | ".
+of a table's row stand in it between " | ". Where they are needed, `former`: what the answers were before the documents
+were changed; `tool_choice`: the request's; `store`: the one to ask.
 """
 
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
 Kind = Literal["fact", "table", "arithmetic", "talk", "unanswerable"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+ToolChoice = Literal["auto", "none", "required"]
 SETS = {"sample": Path(__file__).parent / "sample.jsonl"}
 
 
@@ -30,11 +32,18 @@ class Question:
     search: bool
     file: str | None
     evidence: str | None
+    former: tuple[str, ...] = ()
+    tool_choice: ToolChoice | None = None
+    store: str | None = None
 
     @property
     def documented(self) -> bool:
         """Whether a document answers it."""
         return self.kind in ("fact", "table")
+
+
+NEEDED = {field.name for field in fields(Question) if field.default is MISSING}
+ALL = {field.name for field in fields(Question)}
 
 
 def load(name: str) -> list[Question]:
@@ -52,7 +61,9 @@ def load(name: str) -> list[Question]:
 
 
 def save(asked: Sequence[Question], path: Path) -> None:
-    path.write_text("".join(json.dumps(asdict(q), ensure_ascii=False) + "\n" for q in asked), "utf-8")
+    """Fields that say nothing are left out where they may be."""
+    rows = [{name: value for name, value in asdict(q).items() if name in NEEDED or value} for q in asked]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
 
 
 def draw(asked: Sequence[Question], limit: int | None) -> list[Question]:
@@ -67,21 +78,25 @@ def _question(line: str, where: str) -> Question:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise EvalError(f"{where} is not JSON: {error}.") from error
-    if not isinstance(row, dict) or set(row) != set(Question.__dataclass_fields__):
-        raise EvalError(f"{where} must have exactly the fields {', '.join(Question.__dataclass_fields__)}.")
-    answers = row["answers"]
+    if not isinstance(row, dict) or not NEEDED <= set(row) <= ALL:
+        optional = ", ".join(sorted(ALL - NEEDED))
+        raise EvalError(f"{where} must have the fields {', '.join(sorted(NEEDED))}, and may have {optional}.")
+    answers, former = row["answers"], row.get("former", [])
     if row["kind"] not in KINDS:
         raise EvalError(f"{where}: 'kind' must be one of {', '.join(KINDS)}.")
-    if not isinstance(answers, list) or not all(isinstance(a, str) for a in answers):
-        raise EvalError(f"{where}: 'answers' must be a list of texts.")
+    for field, texts in (("answers", answers), ("former", former)):
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise EvalError(f"{where}: '{field}' must be a list of texts.")
     if not isinstance(row["search"], bool):
         raise EvalError(f"{where}: 'search' must be true or false.")
     for field in ("id", "question"):
         if not isinstance(row[field], str) or not row[field].strip():
             raise EvalError(f"{where}: '{field}' must be a text.")
-    for field in ("file", "evidence"):
-        if not isinstance(row[field], str | None):
+    for field in ("file", "evidence", "store"):
+        if not isinstance(row.get(field), str | None):
             raise EvalError(f"{where}: '{field}' must be a text or null.")
+    if row.get("tool_choice") not in (None, *get_args(ToolChoice)):
+        raise EvalError(f"{where}: 'tool_choice' must be one of {', '.join(get_args(ToolChoice))}, or null.")
     if row["kind"] in ("fact", "table") and not (answers and row["file"]):
         raise EvalError(f"{where}: a {row['kind']} question needs its 'answers' and its 'file'.")
-    return Question(**{**row, "answers": tuple(answers)})
+    return Question(**{**row, "answers": tuple(answers), "former": tuple(former)})

@@ -1,76 +1,18 @@
-"""Questions and replies to measures, a table, and JSON."""
+"""Judged replies to measures, a table, and JSON."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
 
 from app.eval import metrics
 from app.eval.ask import TOP, Reply
-from app.eval.questions import KINDS, Question
+from app.eval.judge import Judged
+from app.eval.questions import KINDS
 
 RISK = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One question, its reply, and what the reply is worth.
-
-    `recalled` and `supported` are None where they make no sense: nothing to find, or no answer given.
-    """
-
-    question: Question
-    reply: Reply
-    exact: bool
-    f1: float
-    contains: bool
-    quoted: bool
-    recalled: bool | None
-    supported: bool | None
-
-    @property
-    def searched(self) -> bool:
-        return self.reply.searches > 0
-
-    @property
-    def answered(self) -> bool:
-        return bool(answer(self.reply))
-
-
-def answer(reply: Reply) -> str:
-    """The bare answer; the whole reply where the core gave none apart; nothing if it abstained."""
-    return "" if reply.abstained else reply.answer or reply.text
-
-
-def judge(question: Question, reply: Reply) -> Judged:
-    given = answer(reply)
-    accepted = question.answers
-    number = question.kind == "arithmetic"
-    right = metrics.same_number(given, accepted) if number else metrics.exact(given, accepted)
-    quoted = any(metrics.contains(quote, accepted) for quote in reply.quotes)
-    # A quote may be longer than the evidence, or hold the answer in other words of the document.
-    evidence = question.evidence
-    supported = quoted or (evidence is not None and any(metrics.quotes(quote, evidence) for quote in reply.quotes))
-    return Judged(
-        question,
-        reply,
-        exact=bool(given) and right,
-        f1=float(right) if number else metrics.f1(given, accepted),
-        contains=right if number else metrics.contains(given, accepted),
-        quoted=quoted,
-        recalled=_recalled(question, reply) if question.documented else None,
-        supported=supported if question.documented and given else None,
-    )
-
-
-def _recalled(question: Question, reply: Reply) -> bool:
-    """Whether one of the first hits holds the evidence, or is of the gold file where no evidence is named."""
-    for hit in reply.found:
-        if question.evidence is not None and metrics.quotes(hit.text, question.evidence):
-            return True
-        if question.evidence is None and hit.filename == question.file:
-            return True
-    return False
+COVERED = 0.5
+MEASURES = ("exact", "f1", "contains", "quoted", "recalled", "supported", "cited", "former", "right", "valid")
 
 
 def summarise(judged: Sequence[Judged]) -> dict[str, Any]:
@@ -84,17 +26,21 @@ def summarise(judged: Sequence[Judged]) -> dict[str, Any]:
     return {
         "questions": len(judged),
         "failed": sum(j.reply.error is not None for j in judged),
+        "valid_protocol": _share(judged, lambda j: j.valid),
         **_decision(judged),
         f"recall_at_{TOP}": _share(documented, lambda j: bool(j.recalled)),
         "exact_match": _share(documented, lambda j: j.exact),
         "f1": metrics.mean(j.f1 for j in documented),
         "answer_contains": _share(documented, lambda j: j.contains),
         "quote_contains": _share(documented, lambda j: j.quoted),
+        "right": _share(documented, lambda j: j.right),
         "citation_precision": _share(given, lambda j: bool(j.supported)),
+        "citation_precision_when_right": _share([j for j in given if j.right], lambda j: bool(j.cited)),
         "answered": _share(documented, lambda j: j.answered),
         "arithmetic_right": _share(sums, lambda j: j.exact),
         "abstention_precision": precision,
         "abstention_recall": recall,
+        **_exchanged([j for j in given if j.former is not None]),
         **_confidence([j for j in judged if j.question.search]),
         **_cost([j.reply for j in judged if j.reply.error is None]),
     }
@@ -114,14 +60,23 @@ def _decision(judged: Sequence[Judged]) -> dict[str, float | None]:
     }
 
 
+def _exchanged(given: Sequence[Judged]) -> dict[str, float | None]:
+    """Of the answers from changed documents: how many give the value that stands there, and how many the former."""
+    return {
+        "gives_new_value": _share(given, lambda j: j.contains),
+        "gives_former_value": _share(given, lambda j: bool(j.former)),
+    }
+
+
 def _confidence(lookups: Sequence[Judged]) -> dict[str, float | None]:
-    """Confidence against an exact answer. An abstention, and any answer to the unanswerable, is not one."""
+    """Confidence against a right answer. An abstention, and any answer to the unanswerable, is not one."""
     given = [j for j in lookups if j.answered]
-    scores, right = [j.reply.confidence for j in lookups], [j.exact for j in lookups]
+    scores, right = [j.reply.confidence for j in lookups], [j.right for j in lookups]
     return {
         "confidence_auroc": metrics.auroc(scores, right),
-        "confidence_auroc_answered": metrics.auroc([j.reply.confidence for j in given], [j.exact for j in given]),
+        "confidence_auroc_answered": metrics.auroc([j.reply.confidence for j in given], [j.right for j in given]),
         "coverage_at_5_percent_risk": metrics.coverage(scores, right, RISK),
+        "error_at_50_percent_coverage": metrics.risk(scores, right, COVERED),
     }
 
 
@@ -156,7 +111,7 @@ def by_kind(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
 
 def table(summary: dict[str, Any], kinds: dict[str, dict[str, Any]]) -> str:
     """Both as plain text, for people."""
-    lines = [f"{name.replace('_', ' '):<28}{_cell(value):>10}" for name, value in summary.items()]
+    lines = [f"{name.replace('_', ' '):<32}{_cell(value):>10}" for name, value in summary.items()]
     columns = list(next(iter(kinds.values())))
     lines += ["", f"{'kind':<14}" + "".join(f"{name.replace('_', ' '):>14}" for name in columns)]
     lines += [f"{kind:<14}" + "".join(f"{_cell(row[name]):>14}" for name in columns) for kind, row in kinds.items()]
@@ -177,8 +132,9 @@ def _cell(value: object) -> str:
 
 def row(judged: Judged) -> dict[str, Any]:
     """One question in the JSON report."""
-    measures = {n: getattr(judged, n) for n in ("exact", "f1", "contains", "quoted", "recalled", "supported")}
+    measures = {name: getattr(judged, name) for name in MEASURES}
     # The passages would make the report as large as the memory: their beginnings tell them apart.
     reply = asdict(judged.reply)
-    reply["found"] = [{**hit, "text": hit["text"][:80]} for hit in reply["found"]]
+    for passages in ("found", "cited"):
+        reply[passages] = [{**passage, "text": passage["text"][:80]} for passage in reply[passages]]
     return {**asdict(judged.question), "searched": judged.searched, **measures, "reply": reply}

@@ -1,0 +1,26 @@
+"""Question sets and document folders that `cogcore eval --build` writes. Nothing in them was trained on.
+
+Data that a set is made from is no part of the package: `--data` names the folder that holds it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from app.eval.sets.built import Built
+from app.eval.sets.counterfactual import counterfactual
+from app.eval.sets.decisions import decisions
+from app.eval.sets.docs_kb import docs_kb
+from app.eval.sets.squad import leak, squad, squad_absent
+from app.eval.sets.unseen_worlds import unseen_worlds
+
+__all__ = ["SETS", "Built"]
+
+SETS: dict[str, Callable[[Path | None, Path], Built]] = {
+    "squad": squad,
+    "squad-absent": squad_absent,
+    "counterfactual": counterfactual,
+    "leak": leak,
+    "unseen-worlds": unseen_worlds,
+    "docs_kb": docs_kb,
+    "decisions": decisions,
+}
