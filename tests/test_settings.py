@@ -58,6 +58,7 @@ def test_a_file_that_cannot_be_read(
         ("PORT", "70000"),
         ("DEVICE", "tpu"),
         ("NEED_THRESHOLD", "1.5"),
+        ("AUTONOMY", "-0.1"),
         ("PUBLIC_URL", "example.org"),
         ("PUBLIC_URL", "https://"),
     ],

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Request, Response
 
 from app.agent.events import Event
 from app.agent.loop import answer
+from app.api.autonomy import Autonomy
 from app.api.chat_request import ChatRequest
-from app.api.encode import Head, chunks, whole
+from app.api.encode import Head, Mark, chunks, whole
 from app.api.errors import body, describe
 from app.api.hangup import ClientGone, EventStream, after, unless_gone
 from app.api.parts import Parts
@@ -27,32 +28,45 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.post("/completions")
     async def complete(request: Request, wanted: ChatRequest) -> Response:
+        """A turn, whole or streamed.
+
+        Beside OpenAI's fields the completion, streamed its last chunk, has the object `cogcore`. Its `status` is
+        `answered`, `abstained`, or `needs_review`: then `review` is the id under which /v1/cogcore/reviews lists it.
+        """
         turn = await turn_of(wanted, parts)
         head = Head(wanted.model, settings.public_url or str(request.base_url).rstrip("/"), key)
+        mark = autonomy(wanted, parts).mark
         events = answer(turn, parts.core, parts.memory)
         try:
             if wanted.stream:
                 options = wanted.stream_options
                 # Refusals come with the first event, while a status can still be chosen.
                 first = await unless_gone(request, anext(events))
-                frames = sse(after(first, events), head, include_usage=bool(options and options.include_usage))
+                frames = sse(after(first, events), head, mark, include_usage=bool(options and options.include_usage))
                 return EventStream(frames, events)
-            return _json(await unless_gone(request, _closing(events, head)))
+            return _json(await unless_gone(request, _closing(events, head, mark)))
         except ClientGone:
             return Response(status_code=499)
 
     return router
 
 
-async def _closing(events: AsyncGenerator[Event], head: Head) -> dict[str, Any]:
+def autonomy(wanted: ChatRequest, parts: Parts) -> Autonomy:
+    """The request's, else the server's."""
+    asked = wanted.cogcore.autonomy if wanted.cogcore else None
+    question = next(m.content or "" for m in reversed(wanted.messages) if m.role == "user")
+    return Autonomy(parts.settings.autonomy if asked is None else asked, question, parts.reviews)
+
+
+async def _closing(events: AsyncGenerator[Event], head: Head, mark: Mark) -> dict[str, Any]:
     async with aclosing(events):
-        return await whole(events, head)
+        return await whole(events, head, mark)
 
 
-async def sse(events: AsyncGenerator[Event], head: Head, *, include_usage: bool) -> AsyncGenerator[str]:
+async def sse(events: AsyncGenerator[Event], head: Head, mark: Mark, *, include_usage: bool) -> AsyncGenerator[str]:
     """The chunks as server-sent events. A failure becomes a last frame with OpenAI's error body, and no [DONE]."""
     try:
-        async with aclosing(chunks(events, head, include_usage=include_usage)) as made:
+        async with aclosing(chunks(events, head, mark, include_usage=include_usage)) as made:
             async for chunk in made:
                 yield f"data: {dump(chunk)}\n\n"
         yield "data: [DONE]\n\n"

@@ -46,13 +46,21 @@ class StreamOptions(Strict):
 
 
 class Extension(Strict):
-    """What OpenAI's words have no place for: the search policy of this one request."""
+    """What OpenAI's words have no place for: the policy of this one request."""
 
     max_searches: int | None = Field(default=None, ge=0, le=8)
     stores: list[str] | None = Field(default=None, min_length=1, max_length=16)
     filters: dict[str, Any] | None = None
     need_threshold: float | None = Field(default=None, ge=0, le=1)
     abstain_below: float | None = Field(default=None, ge=0, le=1)
+    autonomy: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="An answer that searched or calculated has the status `needs_review`, and is listed by "
+        "GET /v1/cogcore/reviews, when its confidence is below 1 minus this. 1: none is; 0: all are. "
+        "Small talk and abstentions never are.",
+    )
 
 
 class ChatRequest(Strict):

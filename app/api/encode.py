@@ -5,7 +5,7 @@ The extension `cogcore` tells what OpenAI's shape has no place for: the decision
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -85,6 +85,12 @@ class Ledger:
             raise RuntimeError("the turn ended without its last event")
         return self.done
 
+    @property
+    def claims(self) -> bool:
+        """Whether the turn ended in an answer that stands on what was looked up or calculated."""
+        looked = bool(self.searches or self.calculations)
+        return looked and not self.end.abstained and self.end.finish_reason != "tool_calls"
+
     def annotations(self) -> list[Wire]:
         return [
             {
@@ -126,7 +132,16 @@ class Ledger:
         }
 
 
-async def whole(events: AsyncIterator[Event], head: Head) -> Wire:
+Mark = Callable[[Ledger], Awaitable[Wire]]
+"""What the extension tells of the reply as a whole: `status`, and the id of its `review`. Awaited once, at its end."""
+
+
+async def unmarked(ledger: Ledger) -> Wire:
+    """Of a reply that no human has to see."""
+    return {"status": "abstained" if ledger.end.abstained else "answered", "review": None}
+
+
+async def whole(events: AsyncIterator[Event], head: Head, mark: Mark = unmarked) -> Wire:
     """The completion as one body."""
     ledger = Ledger(head)
     async for event in events:
@@ -150,11 +165,13 @@ async def whole(events: AsyncIterator[Event], head: Head) -> Wire:
         **head.wire("chat.completion"),
         "choices": [choice],
         "usage": ledger.usage(),
-        "cogcore": ledger.extension(),
+        "cogcore": {**await mark(ledger), **ledger.extension()},
     }
 
 
-async def chunks(events: AsyncIterator[Event], head: Head, *, include_usage: bool) -> AsyncGenerator[Wire]:
+async def chunks(
+    events: AsyncIterator[Event], head: Head, mark: Mark = unmarked, *, include_usage: bool
+) -> AsyncGenerator[Wire]:
     """The completion as chunks, the extension on the last of them."""
     ledger, chunk = Ledger(head), _chunker(head, include_usage)
     yield chunk({"role": "assistant", "content": "", "refusal": None})
@@ -176,11 +193,13 @@ async def chunks(events: AsyncIterator[Event], head: Head, *, include_usage: boo
                 pass
     if ledger.cited:
         yield chunk({"annotations": ledger.annotations()})
+    # Before the finish_reason, after which clients may stop reading.
+    told = {**await mark(ledger), **ledger.extension()}
     last = chunk({}, ledger.end.finish_reason)
     if include_usage:
         yield last
         last = {**head.wire("chat.completion.chunk"), "choices": [], "usage": ledger.usage()}
-    yield {**last, "cogcore": ledger.extension()}
+    yield {**last, "cogcore": told}
 
 
 def _chunker(head: Head, include_usage: bool) -> Callable[..., Wire]:

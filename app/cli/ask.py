@@ -78,3 +78,5 @@ class Printer:
             print(f"\n{self.dim}calculated {calculated['expression']} = {calculated['result']}{self.plain}")
         need = "unknown" if told["need"] is None else f"{told['need']:.2f}"
         print(f"\n{self.dim}need {need}, confidence {told['confidence']:.2f}{self.plain}")
+        if told["status"] == "needs_review":
+            print(f"{self.dim}marked for review{self.plain}")

@@ -1,0 +1,214 @@
+"""Answers that wait for a human's verdict, and the verdicts: one SQLite file, opened with the first use.
+
+A review holds the question, the reply and the places in the documents that it came from, never their words: whoever
+shows it looks them up. The reply itself has words of theirs, so reply and answer are erased, on the disk as well, once
+any document that the turn was shown is deleted for good (`forget`). There is no write-ahead log to hold them longer.
+Synchronous and thread-safe. Whoever opens it owns the data folder. At most KEPT reviews stay: those decided go first,
+the oldest before the others.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import DatabaseError
+
+from index.catalog.paging import Cut, cut
+from index.errors import FolderFault, NotFound
+from index.types import Page
+
+KEPT = 10_000
+Verdict = Literal["approved", "rejected"]
+log = logging.getLogger("cogcore.reviews")
+
+schema = MetaData()
+reviews = Table(
+    "reviews",
+    schema,
+    Column("n", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("created_at", Integer, nullable=False),
+    Column("model", String, nullable=False),
+    Column("question", Text, nullable=False),
+    Column("reply", Text),
+    Column("answer", Text),
+    Column("confidence", Float, nullable=False),
+    Column("citations", JSON, nullable=False),
+    Column("hits", JSON, nullable=False),
+    Column("verdict", String),
+    Column("note", Text),
+    Column("decided_at", Integer),
+    sqlite_autoincrement=True,
+)
+shown = Table(
+    "shown",  # which documents a turn was shown, for as long as they and its words are there
+    schema,
+    Column("review", ForeignKey("reviews.n", ondelete="CASCADE"), primary_key=True),
+    Column("file_id", String, primary_key=True, index=True),
+)
+
+
+class ReviewNotFound(NotFound):
+    """No review of this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A stretch of a passage: offsets in the parsed document. `score` is the search's, None for a citation."""
+
+    file_id: str
+    chunk_id: str
+    page: int | None
+    start: int
+    end: int
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """An answer and what a human said of it. `reply` is None once it had to be erased; times are Unix seconds."""
+
+    model: str
+    question: str
+    reply: str | None
+    answer: str | None
+    confidence: float
+    citations: Sequence[Place] = ()
+    hits: Sequence[Place] = ()
+    verdict: Verdict | None = None
+    note: str | None = None
+    decided_at: int | None = None
+    id: str = field(default_factory=lambda: f"review_{secrets.token_hex(12)}")
+    created_at: int = field(default_factory=lambda: int(time.time()))
+
+
+class Reviews:
+    """The record. Every method but `close` raises FolderFault when its file cannot be read or written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._engine = create_engine(f"sqlite:///{path}")
+        self._lock = threading.Lock()
+        self._made = False
+        event.listen(self._engine, "connect", _configure)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def add(self, review: Review) -> None:
+        """On disk when this returns."""
+        with self._open() as tx:
+            n = tx.execute(insert(reviews).values(asdict(review)).returning(reviews.c.n)).scalar_one()
+            if files := {place.file_id for place in (*review.citations, *review.hits)}:
+                tx.execute(insert(shown), [{"review": n, "file_id": file_id} for file_id in files])
+            _drop_oldest(tx)
+
+    def get(self, review_id: str) -> Review:
+        with self._open() as tx:
+            return _review(tx.execute(select(reviews).where(reviews.c.n == _number(tx, review_id))).one())
+
+    def page(self, limits: Cut, decided: bool | None = None) -> Page[Review]:
+        """Those decided, those not, or all."""
+        wanted = select(reviews)
+        if decided is not None:
+            wanted = wanted.where(reviews.c.verdict.is_not(None) if decided else reviews.c.verdict.is_(None))
+        with self._open() as tx:
+            rows, more = cut(tx, wanted, reviews.c.n, limits, lambda cursor: _number(tx, cursor))
+            return Page([_review(row) for row in rows], more)
+
+    def decide(self, review_id: str, verdict: Verdict, note: str | None) -> Review:
+        """A later verdict takes the place of an earlier one, and so does its note."""
+        with self._open() as tx:
+            n = _number(tx, review_id)
+            told = {"verdict": verdict, "note": note, "decided_at": int(time.time())}
+            tx.execute(update(reviews).where(reviews.c.n == n).values(told))
+            return _review(tx.execute(select(reviews).where(reviews.c.n == n)).one())
+
+    def delete(self, review_id: str) -> None:
+        with self._open() as tx:
+            tx.execute(delete(reviews).where(reviews.c.n == _number(tx, review_id)))
+
+    def files(self) -> Sequence[str]:
+        """The documents whose words may stand in a reply."""
+        if not self.path.exists():
+            return []
+        with self._open() as tx:
+            return tx.execute(select(shown.c.file_id).distinct()).scalars().all()
+
+    def forget(self, file_id: str) -> None:
+        """Erase every reply that may hold this document's words."""
+        if not self.path.exists():
+            return
+        with self._open() as tx:
+            drew = select(shown.c.review).where(shown.c.file_id == file_id)
+            tx.execute(update(reviews).where(reviews.c.n.in_(drew)).values(reply=None, answer=None))
+            tx.execute(delete(shown).where(shown.c.file_id == file_id))
+
+    @contextmanager
+    def _open(self) -> Iterator[Connection]:
+        try:
+            with self._lock:
+                if not self._made:
+                    schema.create_all(self._engine)
+                    self._made = True
+                with self._engine.begin() as tx:
+                    yield tx
+        except DatabaseError as error:
+            raise FolderFault(f"the record of reviews {self.path} cannot be used: {error.orig}") from error
+
+
+def _configure(connection: Any, _record: object) -> None:
+    for pragma in ("secure_delete=ON", "foreign_keys=ON", "synchronous=EXTRA"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _drop_oldest(tx: Connection) -> None:
+    beyond = tx.execute(select(func.count()).select_from(reviews)).scalar_one() - KEPT
+    if beyond <= 0:
+        return
+    order = (reviews.c.verdict.is_(None), reviews.c.n)
+    dropped = tx.execute(select(reviews.c.n, reviews.c.verdict).order_by(*order).limit(beyond)).all()
+    tx.execute(delete(reviews).where(reviews.c.n.in_([row.n for row in dropped])))
+    if any(row.verdict is None for row in dropped):
+        log.warning("%d answers wait for review; the oldest was dropped undecided", KEPT)
+
+
+def _number(tx: Connection, review_id: str) -> int:
+    found = tx.execute(select(reviews.c.n).where(reviews.c.id == review_id)).scalar_one_or_none()
+    if found is None:
+        raise ReviewNotFound(f"there is no review {review_id!r}; list the reviews to see their ids")
+    return int(found)
+
+
+def _review(row: Row[*tuple[Any, ...]]) -> Review:
+    kept = dict(row._mapping)
+    del kept["n"]
+    for name in ("citations", "hits"):
+        kept[name] = [Place(**place) for place in kept[name]]
+    return Review(**kept)
