@@ -56,7 +56,7 @@ def test_conditions_of_one_kind_differ_and_stand_in_front_or_at_the_end() -> Non
     for seed in range(100):
         assert len({drawn.text for drawn in conditions(Random(seed), 3)}) == 3
     said = {statement(Random(n), "The fee for {s} is {v}.", "entry", "9", Condition("for seniors")) for n in range(40)}
-    assert said == {"The fee for entry is 9 for seniors.", "For seniors, the fee for entry is 9."}
+    assert said == {"the fee for entry is 9 for seniors.", "For seniors, the fee for entry is 9."}
     asked = {Condition("in winter").asked(Random(n), "What does it cost?") for n in range(40)}
     assert asked == {"What does it cost in winter?", "In winter, what does it cost?"}
 
