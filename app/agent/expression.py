@@ -27,19 +27,19 @@ LONGEST_NUMBER = 40
 _DIGITS = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d+),(\d{1,2})(?![\d,])", re.ASCII)
 
-_ONES = (
+ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
 ).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_WORDS = {word: n for n, word in enumerate(_ONES)} | {word: 10 * n for n, word in enumerate(_TENS, 2)}
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_WORDS = {word: n for n, word in enumerate(ONES)} | {word: 10 * n for n, word in enumerate(TENS, 2)}
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _TIMES = {"k": 10**3, "dozen": 12, "hundred": 100, **_SCALES}
 _SHARES = {"half": Decimal("0.5"), "quarter": Decimal("0.25"), "three quarters": Decimal("0.75")}
 _SIGNS = str.maketrans({"½": " and a half", "¼": " and a quarter", "¾": " and three quarters"})
 
-_ONE, _SCALE, _SHARE = "|".join(reversed(_ONES)), f"(?:{'|'.join(_SCALES)})", f"({'|'.join(_SHARES)})"
-_SMALL = rf"(?:(?:{'|'.join(_TENS)})(?:[- ](?:{_ONE}))?|{_ONE})"
+_ONE, _SCALE, _SHARE = "|".join(reversed(ONES)), f"(?:{'|'.join(_SCALES)})", f"({'|'.join(_SHARES)})"
+_SMALL = rf"(?:(?:{'|'.join(TENS)})(?:[- ](?:{_ONE}))?|{_ONE})"
 _MULTIPLE = re.compile(rf"(?<![\d.,])({_DIGITS.pattern})[- ]?({'|'.join(_TIMES)})s?\b", re.ASCII)
 _AND_A_SHARE = re.compile(rf"(?<![\d.,])(\d+) and (?:an? |one )?{_SHARE}\b", re.ASCII)
 _SHARE_OF = re.compile(rf"{_SHARE} (?:of )?(?:an? |one )?({'|'.join(_TIMES)})\b")

@@ -64,8 +64,9 @@ class Run:
     def __init__(self, folder: Path, config: Mapping[str, Any], task: Task, device: str) -> None:
         self.folder, self.config, self.task, self.device = folder, config, task, device
         self.stages = [Stage(**stage) for stage in config["stages"]]
-        torch.nn.Module.to(task.model, device, torch.bfloat16)
-        self.weights = {name: p.detach().float() for name, p in task.model.named_parameters()}
+        torch.nn.Module.to(task.model, device, torch.float32)
+        self.weights = {name: p.detach().clone() for name, p in task.model.named_parameters()}
+        torch.nn.Module.to(task.model, torch.bfloat16)
         groups = [
             {"params": [w for w in self.weights.values() if w.ndim > 1], "weight_decay": config["weight_decay"]},
             {"params": [w for w in self.weights.values() if w.ndim == 1], "weight_decay": 0.0},

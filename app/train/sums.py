@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
+from app.agent.expression import ONES, TENS
 from app.train.values import word
 
 BANK: Mapping[str, str] = tomllib.loads((Path(__file__).parent / "sums.toml").read_text("utf-8"))
@@ -46,12 +47,6 @@ ASIDES = [
 ]  # fmt: skip
 SPOKEN = 0.15
 ENDS = [" please", " Please.", " Thanks!", " thanks", " Thank you.", " I need it quickly."]
-
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 
 _CHOICE = re.compile(r"\[([^\]]*)\]")
 _PLACE = re.compile(r"\{([a-zA-Z]+)\d*\}")
