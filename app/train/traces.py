@@ -16,6 +16,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from app.cores.profile import TINY
+from app.train.alterations import Alterations
 from app.train.organisations import Asked, organisation
 from app.train.sources import Question, Sources
 from index.errors import StoreNotFound
@@ -40,18 +41,22 @@ class Traces:
     def squad(self, sources: Sources, articles: int, part: slice) -> int:
         """Searches the paragraphs of the first articles for a part of their questions, in an order drawn with seed 0.
 
-        Each is searched for twice, with and without the paragraph that answers it. Where nobody has judged what was
-        found, the search is dropped; returns how many were.
+        Each is searched for with and without the paragraph that answers it, and once more with a word changed, so that
+        none does. Where nobody has judged what was found, the search is dropped; returns how many were.
         """
         asked = [q for q in sources.squad() if sources.articles[q.paragraph] < articles]
         wanted = [p for p, article in enumerate(sources.articles) if article < articles]
         store = self._filled("squad", {_file(p): sources.paragraphs[p] for p in wanted})
         Random(0).shuffle(asked)
+        alterations = Alterations(sources, asked)
         dropped = 0
         for item in tqdm(self._unknown(asked[part]), self._out.name, mininterval=10):
             found = _squad_row(item, sources, self._memory.search(store, item.question, k=HITS))
             rows = [row for row in (found, self._absent(store, item, sources)) if row]
             dropped += 2 - len(rows)
+            altered = alterations.draw(Random(item.question), item)
+            if altered:
+                rows.append(_described(altered, self._memory.search(store, altered, k=HITS), None, (0, 0), []))
             self._append(*rows)
         return dropped
 
