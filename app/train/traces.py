@@ -20,11 +20,11 @@ from app.train.alterations import Alterations
 from app.train.organisations import Asked, organisation
 from app.train.sources import Question, Sources
 from index.errors import StoreNotFound
+from index.filters import FILENAME
 from index.memory import Memory
 from index.types import Hit
 
 HITS = TINY.passages
-FILE = "file"  # the attribute that holds a document's name
 TRIES = 4  # searches for passages that do not hold an answer's words
 
 Searched = TypeVar("Searched", Question, Asked)
@@ -65,7 +65,7 @@ class Traces:
         answer = sources.paragraphs[item.paragraph][item.start : item.end].lower()
         without = [_file(item.paragraph)]
         for _ in range(TRIES):
-            filters = {"type": "nin", "key": FILE, "value": without}
+            filters = {"type": "nin", "key": FILENAME, "value": without}
             hits = self._memory.search(store, item.question, k=HITS, filters=filters)
             holding = [hit.chunk.filename for hit in hits if answer in hit.chunk.text.lower()]
             if not holding:
@@ -100,7 +100,7 @@ class Traces:
             pass
         store = self._memory.create_store(name)
         added = [
-            self._memory.attach(store.id, self._memory.add_file(name, text.encode()).id, {FILE: name})
+            self._memory.attach(store.id, self._memory.add_file(name, text.encode()).id)
             for name, text in documents.items()
         ]
         for document in tqdm(added, f"indexing {name}", mininterval=10):
