@@ -23,7 +23,7 @@ from app.train.rows import Turns
 from app.train.run import Part, Run, Stage, padded, split
 from app.train.sources import Sources
 
-SHARES = {"repeat": 1.0, "point": 1.0, "squad": 1.0, "world": 1.0, "ask": 1.0, "sum": 1.0, "talk": 1.0}
+SHARES = {"repeat": 1.0, "point": 1.0, "squad": 1.0, "world": 1.0, "follow": 1.0, "ask": 1.0, "sum": 1.0, "talk": 1.0}
 CONFIG: dict[str, Any] = {
     "seed": 1, "learning_rate": 1e-3, "warmup_steps": 2, "cooldown": 0.5, "weight_decay": 0.1,
     "checkpoint_seconds": 0,
