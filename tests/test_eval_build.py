@@ -68,6 +68,16 @@ def test_leak_asks_the_same_with_the_search_forbidden(tmp_path: Path, capsys: py
     assert not (tmp_path / "leak" / "documents").exists()
 
 
+def test_follow_ups_come_after_an_answered_question(tmp_path: Path) -> None:
+    assert main(["--build", "follow-ups", "--out", str(tmp_path)]) == 0
+    asked = load(str(tmp_path / "questions.jsonl"))
+    assert len(asked) == 150 and len(list((tmp_path / "documents").glob("*/*.md"))) == 900
+    for question in asked:
+        text = (tmp_path / "documents" / str(question.store) / str(question.file)).read_text("utf-8")
+        assert question.answers[0] in text
+        assert len(question.past) == 2 and question.past[1].startswith("The answer is ")
+
+
 def test_unseen_worlds_are_stores_with_questions_of_their_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,7 +126,9 @@ def test_the_command_against_known_replies(known: str, tmp_path: Path, capsys: p
 def test_a_question_may_name_its_store_and_file_and_forbid_the_search(known: str, tmp_path: Path) -> None:
     path = tmp_path / "set.jsonl"
     fact = Question("f", "How many days?", "fact", ("26",), True, "leave.md", None, store="leave", tool_choice="none")
-    given = Question("g", "Who?", "fact", ("I",), True, "leave.md", None, store="leave", given=True)
+    given = Question(
+        "g", "Who?", "fact", ("I",), True, "leave.md", None, store="leave", given=True, past=("Hi", "Hello")
+    )
     save([fact, given, Question("u", "Who won?", "unanswerable", (), True, None, None, store="leave")], path)
     assert main([str(path), "--base-url", known]) == 0
     # The store was waited for before anything was asked of it.
@@ -134,6 +136,8 @@ def test_a_question_may_name_its_store_and_file_and_forbid_the_search(known: str
     assert [request.get("tool_choice") for request in Known.asked] == ["none", None, None]
     only = {"filters": {"type": "eq", "key": "filename", "value": "leave.md"}}
     assert [request.get("cogcore") for request in Known.asked] == [None, only, None]
+    said = [[(message["role"], message["content"]) for message in request["messages"]] for request in Known.asked]
+    assert said[1] == [("user", "Hi"), ("assistant", "Hello"), ("user", "Who?")] and len(said[0]) == len(said[2]) == 1
 
 
 def test_documents_are_uploaded_first(known: str, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 `{id, question, kind, answers, search, file, evidence}`: `search` is whether the question must be looked up, `file` the
 document that answers it, `evidence` the words of that document that do (null: any passage of the file does); the cells
 of a table's row stand in it between " | ". Where they are needed, `former`: what the answers were before the documents
-were changed; `tool_choice`: the request's; `store`: the one to ask; `given`: whether only `file` is searched.
+were changed; `tool_choice`: the request's; `store`: the one to ask; `given`: whether only `file` is searched; `past`:
+what was said before, by the user and the assistant in turn.
 """
 
 import json
@@ -36,6 +37,7 @@ class Question:
     tool_choice: ToolChoice | None = None
     store: str | None = None
     given: bool = False
+    past: tuple[str, ...] = ()
 
     @property
     def documented(self) -> bool:
@@ -82,11 +84,11 @@ def _question(line: str, where: str) -> Question:
     if not isinstance(row, dict) or not NEEDED <= set(row) <= ALL:
         optional = ", ".join(sorted(ALL - NEEDED))
         raise EvalError(f"{where} must have the fields {', '.join(sorted(NEEDED))}, and may have {optional}.")
-    answers, former = row["answers"], row.get("former", [])
+    texts = {field: row.get(field, []) for field in ("answers", "former", "past")}
     if row["kind"] not in KINDS:
         raise EvalError(f"{where}: 'kind' must be one of {', '.join(KINDS)}.")
-    for field, texts in (("answers", answers), ("former", former)):
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+    for field, given in texts.items():
+        if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
             raise EvalError(f"{where}: '{field}' must be a list of texts.")
     for field in ("search", "given"):
         if not isinstance(row.get(field, False), bool):
@@ -99,6 +101,6 @@ def _question(line: str, where: str) -> Question:
             raise EvalError(f"{where}: '{field}' must be a text or null.")
     if row.get("tool_choice") not in (None, *get_args(ToolChoice)):
         raise EvalError(f"{where}: 'tool_choice' must be one of {', '.join(get_args(ToolChoice))}, or null.")
-    if row["kind"] in ("fact", "table") and not (answers and row["file"]):
+    if row["kind"] in ("fact", "table") and not (texts["answers"] and row["file"]):
         raise EvalError(f"{where}: a {row['kind']} question needs its 'answers' and its 'file'.")
-    return Question(**{**row, "answers": tuple(answers), "former": tuple(former)})
+    return Question(**{**row, **{field: tuple(given) for field, given in texts.items()}})

@@ -10,6 +10,7 @@ from app.eval.sets.built import Built
 from app.eval.sets.counterfactual import counterfactual
 from app.eval.sets.decisions import decisions
 from app.eval.sets.docs_kb import docs_kb
+from app.eval.sets.follow_ups import follow_ups
 from app.eval.sets.squad import leak, squad, squad_absent, squad_given
 from app.eval.sets.unseen_worlds import unseen_worlds
 
@@ -22,6 +23,7 @@ SETS: dict[str, Callable[[Path | None, Path], Built]] = {
     "counterfactual": counterfactual,
     "leak": leak,
     "unseen-worlds": unseen_worlds,
+    "follow-ups": follow_ups,
     "docs_kb": docs_kb,
     "decisions": decisions,
 }
