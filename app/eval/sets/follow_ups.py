@@ -1,7 +1,7 @@
 """Questions that lean on the one before, about invented facts whose names and values training never drew.
 
-Each fact's passage and those like it are documents, in ten stores: in one, two facts of a handbook could contradict each
-other. Phrasings are those of training, as in unseen_worlds.
+Each fact's passage and those like it are documents, in ten stores: in one, two facts of a handbook could contradict
+each other. Phrasings are those of training, as in unseen_worlds.
 """
 
 from dataclasses import replace
