@@ -21,7 +21,8 @@ from app.engine.types import UnsupportedModel
 T = TypeVar("T")
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+# Mistral's repositories carry the weights a second time, as consolidated.safetensors.
+WANTED = ["*.json", "model*.safetensors", "*.txt", "*.model", "*.jinja"]
 DEFAULT_CONTEXT = 8192
 # Old checkpoints carry these tables; they are computed here.
 DERIVED = ("rotary_emb.inv_freq",)
@@ -52,7 +53,7 @@ def load_engine(
     threads: int | None = None,
     prefill_chunk: int | None = None,
 ) -> LocalEngine:
-    """Load a Llama, Qwen2 or Qwen3 checkpoint and start its thread. Blocks. Raises UnsupportedModel.
+    """Load a checkpoint of a family that `config` names and start its thread. Blocks. Raises UnsupportedModel.
 
     `cache_tokens` is the KV of all slots together, in tokens, 2 · max_sequences slots of equal size; the context length
     is one slot's share, and by default the model's own up to 8192. `threads` sets torch's for the whole process.

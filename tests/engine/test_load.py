@@ -32,11 +32,12 @@ def folder(checkpoint: Callable[[str], Checkpoint], tmp_path: Path) -> Path:
     return Path(copytree(checkpoint("qwen3")[0], tmp_path / "copy"))
 
 
-def test_shards(tmp_path: Path, start: Start, engine: LocalEngine) -> None:
-    checkpoints.write("qwen3", tmp_path, shards="20KB")
+@pytest.mark.parametrize("family", ["qwen2-tied", "qwen3", "smollm3", "mistral", "granite-tied-biased"])
+def test_shards(family: str, checkpoint: Callable[[str], Checkpoint], tmp_path: Path, start: Start) -> None:
+    checkpoints.write(family, tmp_path, shards="20KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
-    shards = start(tmp_path)
-    want = asyncio.run(engine.score([1, 2], [3, 4], key="shards"))
+    shards, single = start(tmp_path), start(checkpoint(family)[0])
+    want = asyncio.run(single.score([1, 2], [3, 4]))
     assert asyncio.run(shards.score([1, 2], [3, 4])) == want
 
 
@@ -45,9 +46,23 @@ def test_shards(tmp_path: Path, start: Start, engine: LocalEngine) -> None:
     [
         ({"model_type": "gpt2"}, "gpt2"),
         ({"hidden_act": "gelu"}, "hidden_act"),
-        ({"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 0, "layer_types": None}, "sliding"),
-        ({"layer_types": ["sliding_attention", "full_attention", "full_attention"]}, "sliding"),
-        ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, "dynamic"),
+        ({"layer_types": ["sliding_attention", "full_attention", "full_attention"]}, "sliding_window does not say"),
+        ({"layer_types": ["chunked_attention", "full_attention", "full_attention"]}, "chunked"),
+        ({"model_type": "smollm3", "no_rope_layers": [1, 0]}, "no_rope_layers has 2 entries for 3"),
+        ({"model_type": "mistral", "layer_types": ["full_attention"] * 3, "sliding_window": 9}, "mistral"),
+        ({"model_type": "llama", "layer_types": ["sliding_attention"] * 3, "sliding_window": 9}, "llama"),
+        (
+            {
+                "rope_parameters": {
+                    "rope_type": "longrope",
+                    "rope_theta": 1e4,
+                    "short_factor": [1.0] * 8,
+                    "long_factor": [2.0] * 8,
+                    "original_max_position_embeddings": 64,
+                }
+            },
+            "longrope",
+        ),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantization_config"),
     ],
 )
