@@ -103,7 +103,8 @@ class Attention:
         if view.singles is not None:
             view.singles.attend(self.cache.layers[layer], queries, self.out, kv_heads, scale)
         for span in view.spans:
-            keys, values = (known[:, :, span.keys] for known in slots[span.slot])
+            keys, values = slots[span.slot]
+            keys, values = keys[:, :, span.keys], values[:, :, span.keys]
             # The query heads of one KV head are laid out as if they were more query positions: no copies of KV.
             if span.mask is None:
                 folded = queries[span.rows].view(1, kv_heads, group, dim)

@@ -53,6 +53,10 @@ class DecoderConfig:
     logits_scale: float
     dtype: str
 
+    def kv_bytes(self, itemsize: int) -> int:
+        """Of one token, in all layers."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * itemsize
+
 
 def read_config(folder: Path) -> DecoderConfig:
     """The decoder's shape from a Hugging Face folder. Raises UnsupportedModel."""
@@ -128,7 +132,7 @@ def _windows(raw: Mapping[str, Any], layers: int) -> tuple[int | None, ...]:
     if len(kinds) != layers or not set(kinds) <= {"full_attention", "sliding_attention"}:
         raise UnsupportedModel(f"layer_types must name full_attention or sliding_attention per layer, not {kinds}")
     if "sliding_attention" in kinds and not window:
-        raise UnsupportedModel("layer_types asks for sliding_attention and sliding_window does not say how wide: add it")
+        raise UnsupportedModel("layer_types has sliding_attention and sliding_window does not say how wide: add it")
     return tuple(window if kind == "sliding_attention" else None for kind in kinds)
 
 
