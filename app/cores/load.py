@@ -43,7 +43,7 @@ def load_core(
 ) -> Core:
     """Load a core and start its engine. Blocks. `profile` overrides what the checkpoint's config would choose.
 
-    Raises UnknownCore, and UnsupportedModel from the engine.
+    Raises UnknownCore, and the engine's UnsupportedModel and NotEnoughMemory.
     """
     if profile and profile not in PROFILES:
         raise UnknownCore(f"no profile {profile!r}; the profiles are {', '.join(PROFILES)}")

@@ -77,6 +77,7 @@ class Slots:
         else:
             chosen = min([slot for slot in free if slot is not best] or [best], key=_age)
             if chosen is not best:
+                chosen.ids = []  # while it is overwritten it holds nothing that could be relied on
                 self.cache.copy(best.index, chosen.index, shared)
         chosen.ids = wanted[:shared]
         chosen.key = key

@@ -1,9 +1,10 @@
 """What a checkpoint's config.json says of the decoder, or a refusal that names what we cannot run.
 
-Families: Llama, Qwen2, Qwen3 (dense). Everything a config may switch on and this decoder does not compute is refused
-here, at load time: answers that are silently a little wrong are the worst failure an engine has.
+Everything a config may switch on and this decoder does not compute is refused here, at load time: answers that are
+silently a little wrong are the worst failure an engine has.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,20 @@ from transformers import AutoConfig
 
 from app.engine.types import UnsupportedModel
 
-FAMILIES = ("llama", "qwen2", "qwen3")
-ROPE_KINDS = ("default", "linear", "llama3", "yarn")
+FAMILIES = ("llama", "qwen2", "qwen3", "smollm3", "mistral", "granite")
+# The others' own code takes no notice of layer_types: Mistral's window is every layer's, Llama and Granite have none.
+BY_LAYER = ("qwen2", "qwen3", "smollm3")
+ROPE_KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
 OTHER = "take another checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
-    """The shape of one decoder. `rope` is the checkpoint's own table of RoPE parameters, with `rope_type` set."""
+    """The shape of one decoder. `rope` is the checkpoint's own table of RoPE parameters, with `rope_type` set.
+
+    Per layer: `windows` is how many keys a token sees, itself included (None: all), `turned` whether RoPE turns it.
+    The scales are Granite's multipliers; for the others they are 1, and 1 / √head_dim for attention.
+    """
 
     family: str
     vocab_size: int
@@ -33,12 +40,22 @@ class DecoderConfig:
     context: int
     norm_eps: float
     rope: Mapping[str, Any]
+    windows: tuple[int | None, ...]
+    turned: tuple[bool, ...]
     tied: bool
     qkv_bias: bool
     out_bias: bool
     mlp_bias: bool
     qk_norm: bool
+    embedding_scale: float
+    attention_scale: float
+    residual_scale: float
+    logits_scale: float
     dtype: str
+
+    def kv_bytes(self, itemsize: int) -> int:
+        """Of one token, in all layers."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * itemsize
 
 
 def read_config(folder: Path) -> DecoderConfig:
@@ -59,26 +76,34 @@ def from_mapping(raw: Mapping[str, Any]) -> DecoderConfig:
         raise UnsupportedModel(f"model_type {family!r} is not one of {', '.join(FAMILIES)}: {OTHER}")
     _refuse_what_we_do_not_compute(raw)
     rope = dict(raw["rope_parameters"])
-    heads = raw["num_attention_heads"]
+    layers, heads = raw["num_hidden_layers"], raw["num_attention_heads"]
+    head_dim = raw.get("head_dim") or raw["hidden_size"] // heads
+    scaled = raw if family == "granite" else {}
     bias = bool(raw.get("attention_bias", False))
     return DecoderConfig(
         family=family,
         vocab_size=raw["vocab_size"],
         hidden=raw["hidden_size"],
         intermediate=raw["intermediate_size"],
-        layers=raw["num_hidden_layers"],
+        layers=layers,
         heads=heads,
         kv_heads=raw["num_key_value_heads"],
-        head_dim=raw.get("head_dim") or raw["hidden_size"] // heads,
+        head_dim=head_dim,
         context=_context(raw["max_position_embeddings"], rope),
         norm_eps=raw["rms_norm_eps"],
         rope=rope,
+        windows=_windows(raw, layers),
+        turned=_turned(raw, layers),
         tied=bool(raw["tie_word_embeddings"]),
         # Qwen2 has biases on q, k and v by definition and none on the output.
         qkv_bias=bias or family == "qwen2",
         out_bias=bias and family != "qwen2",
         mlp_bias=bool(raw.get("mlp_bias", False)),
         qk_norm=family == "qwen3",
+        embedding_scale=scaled.get("embedding_multiplier", 1.0),
+        attention_scale=scaled.get("attention_multiplier", 1 / math.sqrt(head_dim)),
+        residual_scale=scaled.get("residual_multiplier", 1.0),
+        logits_scale=1 / scaled.get("logits_scaling", 1.0),
         dtype=raw["dtype"],
     )
 
@@ -88,12 +113,6 @@ def _refuse_what_we_do_not_compute(raw: Mapping[str, Any]) -> None:
         raise UnsupportedModel("quantization_config: only plain weights are read; take the original")
     if raw.get("hidden_act") != "silu":
         raise UnsupportedModel(f"hidden_act {raw.get('hidden_act')!r} is not silu: {OTHER}")
-    layer_types = raw.get("layer_types") or ()
-    if raw.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
-        raise UnsupportedModel(
-            "sliding window attention is switched on (use_sliding_window or layer_types): set use_sliding_window to "
-            f"false if your contexts are shorter than the window, else {OTHER}"
-        )
     rope = raw.get("rope_parameters") or {}
     if "rope_theta" not in rope:
         raise UnsupportedModel(f"rope_parameters has no rope_theta (per-layer RoPE is not computed): {OTHER}")
@@ -102,6 +121,29 @@ def _refuse_what_we_do_not_compute(raw: Mapping[str, Any]) -> None:
         raise UnsupportedModel(f"rope_type {rope.get('rope_type')!r} is not one of {kinds}: {OTHER}")
     if rope.get("partial_rotary_factor", 1.0) != 1.0:
         raise UnsupportedModel(f"partial_rotary_factor other than 1 is not computed: {OTHER}")
+
+
+def _windows(raw: Mapping[str, Any], layers: int) -> tuple[int | None, ...]:
+    family, window = raw["model_type"], raw.get("sliding_window")
+    usual = "sliding_attention" if family == "mistral" and window else "full_attention"
+    kinds = tuple(raw.get("layer_types") or (usual,) * layers)
+    if family not in BY_LAYER and set(kinds) != {usual}:
+        raise UnsupportedModel(f"layer_types other than {usual} are not computed for {family}: {OTHER}")
+    if len(kinds) != layers or not set(kinds) <= {"full_attention", "sliding_attention"}:
+        raise UnsupportedModel(f"layer_types must name full_attention or sliding_attention per layer, not {kinds}")
+    if "sliding_attention" in kinds and not window:
+        raise UnsupportedModel("layer_types has sliding_attention and sliding_window does not say how wide: add it")
+    return tuple(window if kind == "sliding_attention" else None for kind in kinds)
+
+
+def _turned(raw: Mapping[str, Any], layers: int) -> tuple[bool, ...]:
+    if raw["model_type"] != "smollm3":
+        return (True,) * layers
+    # In spite of its name, a 1 there stands for a layer with RoPE.
+    turned = tuple(map(bool, raw["no_rope_layers"][:layers]))
+    if len(turned) < layers:
+        raise UnsupportedModel(f"no_rope_layers has {len(turned)} entries for {layers} layers: correct config.json")
+    return turned
 
 
 def _context(positions: int, rope: Mapping[str, Any]) -> int:

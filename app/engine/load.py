@@ -1,6 +1,7 @@
 """From a Hugging Face folder (or hub id) to a running engine. Reads safetensors only: a pickle runs code."""
 
 import json
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -13,16 +14,21 @@ from torch import Tensor
 
 from app.engine.cache import KVCache, Slots
 from app.engine.config import DecoderConfig, read_config
+from app.engine.device import NotEnoughMemory, free_memory
 from app.engine.local import LocalEngine
 from app.engine.model import Decoder, Layer, Weights
 from app.engine.scheduler import Scheduler
 from app.engine.types import UnsupportedModel
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+# Mistral's repositories carry the weights a second time, as consolidated.safetensors.
+WANTED = ["*.json", "model*.safetensors", "*.txt", "*.model", "*.jinja"]
 DEFAULT_CONTEXT = 8192
+SHARE = 0.8  # of the memory that is free beside the weights: the rest is for a step's own tensors, and for others
 # Old checkpoints carry these tables; they are computed here.
 DERIVED = ("rotary_emb.inv_freq",)
 
@@ -52,12 +58,13 @@ def load_engine(
     threads: int | None = None,
     prefill_chunk: int | None = None,
 ) -> LocalEngine:
-    """Load a Llama, Qwen2 or Qwen3 checkpoint and start its thread. Blocks. Raises UnsupportedModel.
+    """Load a checkpoint of a family that `config` names and start its thread. Blocks.
 
-    `cache_tokens` is the KV of all slots together, in tokens, 2 · max_sequences slots of equal size; the context length
-    is one slot's share, and by default the model's own up to 8192. `threads` sets torch's for the whole process.
-    "auto" is float32 on a CPU (quickest for small models, and the same numbers everywhere) and the checkpoint's own
-    dtype elsewhere.
+    Raises UnsupportedModel, and NotEnoughMemory. `cache_tokens` is the KV of all slots together, in tokens,
+    2 · max_sequences slots of equal size; the context length is one slot's share. By default it is the model's own up
+    to 8192, and there are fewer slots where memory is short. `threads` sets torch's for the whole process. "auto" is
+    float32 on a CPU (quickest for small models, and the same numbers everywhere) and the checkpoint's own dtype
+    elsewhere.
     """
     if max_sequences < 1 or queue < 1:
         raise ValueError(f"max_sequences and queue must be at least 1, not {max_sequences} and {queue}")
@@ -68,11 +75,28 @@ def load_engine(
     if context < 2:
         raise ValueError(f"cache_tokens={cache_tokens} leaves {context} tokens to each of {slots} slots: give more")
     kind = _dtype(dtype, config, device)
-    decoder = Decoder(config, _weights(folder, config, kind, device), context)
+    weights = _weights(folder, config, kind, device)
+    slots = _fitting(slots, context, config.kv_bytes(kind.itemsize), device, all_or_none=cache_tokens is not None)
+    decoder = Decoder(config, weights, context)
     cache = KVCache(config.layers, slots, config.kv_heads, context, config.head_dim, kind, device)
     # Up to about 160 rows a step keep the bits of a row independent of the others (see model.py); a GPU wants more.
     chunk = prefill_chunk or (128 if device == "cpu" else 2048)
-    return LocalEngine(Scheduler(decoder, Slots(cache, slots), max_sequences, queue, chunk, threads))
+    return LocalEngine(Scheduler(decoder, Slots(cache, slots), min(max_sequences, slots), queue, chunk, threads))
+
+
+def _fitting(slots: int, context: int, token_bytes: int, device: str, *, all_or_none: bool) -> int:
+    """How many of the slots can be had. Raises NotEnoughMemory when that is none, or not all that were asked for."""
+    room = int(SHARE * free_memory(device)) // token_bytes
+    needed = slots if all_or_none else 1
+    if room < needed * context:
+        raise NotEnoughMemory(
+            f"{needed} · {context} tokens of KV need {needed * context * token_bytes / 2**30:.2f} GiB, and the free "
+            f"memory of {device} has room for {room}: free some, set COGCORE_CACHE_TOKENS to at most {room}, or take "
+            "a smaller core"
+        )
+    if room < slots * context:
+        logger.warning("memory for %d of %d sequences of %d tokens", room // context, slots, context)
+    return min(slots, room // context)
 
 
 def _dtype(name: DType, config: DecoderConfig, device: str) -> torch.dtype:

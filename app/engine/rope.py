@@ -30,7 +30,7 @@ def frequencies(rope: Mapping[str, Any], dim: int) -> tuple[Tensor, float]:
             return _llama3(rope, plain), 1.0
         case "yarn":
             return _yarn(rope, plain, dim)
-        case _:
+        case _:  # "dynamic" too: it stretches only beyond max_position_embeddings, where no context of ours goes
             return plain, 1.0
 
 

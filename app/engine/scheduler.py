@@ -10,6 +10,7 @@ import logging
 import math
 import threading
 import time
+import traceback
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -76,6 +77,16 @@ class _Part:
     start: int
     count: int
     wanted: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The logits that a step's parts want, one row after the other, and of each row the log of its sum of exponentials
+    and its best id and logit."""
+
+    logits: Tensor
+    totals: list[float]
+    bests: list[tuple[int, float]]
 
 
 class Scheduler:
@@ -217,8 +228,10 @@ class Scheduler:
         if not parts:
             return
         try:
-            logits = self._forward(parts)
+            rows = self._forward(parts)
         except Exception as exc:
+            # Its frames hold the failed step's tensors, and memory may be what was missing.
+            traceback.clear_frames(exc.__traceback__)
             if len(parts) == 1:
                 self._fail(parts[0].request, exc, poisoned=True)
                 return
@@ -228,10 +241,9 @@ class Scheduler:
             return
         for part in parts:
             part.slot.ids += part.request.ids[part.start : part.start + part.count]
-        if len(logits):
-            self._read(parts, logits)
+        self._read(parts, rows)
 
-    def _forward(self, parts: Sequence[_Part]) -> Tensor:
+    def _forward(self, parts: Sequence[_Part]) -> _Rows:
         ids: list[int] = []
         segments: list[Segment] = []
         wanted: list[int] = []
@@ -239,12 +251,13 @@ class Scheduler:
             ids += part.request.ids[part.start : part.start + part.count]
             segments.append(Segment(part.slot.index, part.start, part.count))
             wanted += range(len(ids) - part.wanted, len(ids))
-        return self.decoder.forward(ids, segments, self.slots.cache, wanted)
-
-    def _read(self, parts: Sequence[_Part], logits: Tensor) -> None:
+        logits = self.decoder.forward(ids, segments, self.slots.cache, wanted)
         best_scores, best_ids = logits.max(-1)
-        totals = logits.logsumexp(-1).tolist()
         bests = list(zip(best_ids.tolist(), best_scores.tolist(), strict=True))
+        return _Rows(logits, logits.logsumexp(-1).tolist(), bests)
+
+    def _read(self, parts: Sequence[_Part], step: _Rows) -> None:
+        logits, totals, bests = step.logits, step.totals, step.bests
         row = 0
         for part in parts:
             rows = slice(row, row + part.wanted)

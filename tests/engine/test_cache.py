@@ -18,16 +18,21 @@ def make(count: int = 3) -> Slots:
 
 
 def run(slots: Slots, slot: Slot, ids: list[int]) -> None:
-    """Do what a model would: write each new token's KV (here its id + 1) and note it in the slot."""
+    """Do what a model would: write each new token's KV (here its id, and its owner's key) and note it in the slot."""
     for position in range(len(slot.ids), len(ids)):
-        slots.cache.data[:, slot.index, :, position] = ids[position] + 1
+        slots.cache.data[:, slot.index, :, position] = ids[position] + salt(slot)
         slot.ids.append(ids[position])
 
 
 def held(slots: Slots, slot: Slot) -> list[int]:
+    """The ids whose KV the slot really has; no ids at all where another key wrote it."""
     data = slots.cache.data[:, slot.index, :, : len(slot.ids)]
     assert (data == data[:1, :1, :, :1]).all()
-    return [int(value) - 1 for value in data[0, 0, :, 0]]
+    return [int(value) - salt(slot) for value in data[0, 0, :, 0]]
+
+
+def salt(slot: Slot) -> int:
+    return 1 + 1000 * sum(map(ord, slot.key))
 
 
 def resident() -> int:
@@ -51,27 +56,66 @@ def test_common_prefix(one: list[int], other: list[int]) -> None:
     assert count == min(len(one), len(other)) or one[count] != other[count]
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(small_ids, st.sampled_from("ab"), st.booleans(), st.integers(0, 5)), max_size=25))
-def test_what_a_slot_holds_is_true(moves: list[tuple[list[int], str, bool, int]]) -> None:
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.tuples(small_ids, st.sampled_from("ab"), st.booleans(), st.integers(0, 5)), min_size=8, max_size=25))
+def test_slots_whatever_is_taken_and_given_back(moves: list[tuple[list[int], str, bool, int]]) -> None:
+    """Each slot is empty, cached or in use, once; what it holds is true and of its key; the oldest goes first."""
     slots = make()
-    running: list[tuple[Slot, list[int], str]] = []
+    kept: dict[int, tuple[list[int], str]] = {}  # in use or cached: index -> ids and key
+    running: list[Slot] = []
+    cached: list[Slot] = []  # least recently used first
+
+    def give_back(slot: Slot, poisoned: bool) -> None:
+        running.remove(slot)
+        slots.give_back(slot, poisoned=poisoned)
+        if poisoned:
+            del kept[slot.index]
+        else:
+            cached.append(slot)
+
     for ids, key, poisoned, which in moves:
         if len(running) == len(slots.slots):
-            slot, _, _ = running.pop(which % len(running))
-            slots.give_back(slot, poisoned=poisoned)
-        known = [slot.ids for slot in slots.slots if slot.key == key]
+            for _ in range(1 + which // 2):
+                give_back(running[which % len(running)], poisoned and which < 2)
+        known = {index: common_prefix(other, ids[:-1]) for index, (other, owner) in kept.items() if owner == key}
         slot = slots.take(ids, key, len(ids) - 1)
-        assert slot.ids == ids[: len(slot.ids)]
-        assert len(slot.ids) == min(len(ids) - 1, max((common_prefix(other, ids) for other in known), default=0))
+        shared = len(slot.ids)
+        assert slot.ids == ids[:shared]
+        assert shared == max(known.values(), default=0)
+        assert slot not in running
+        if slot not in cached:
+            assert slot.index not in kept
+        elif not shared or 2 * shared < len(kept[slot.index][0]) or known.get(slot.index) != shared:
+            # Its conversation is given up: then all that were older are the one that was copied from.
+            assert len(kept) == len(slots.slots)
+            older = cached[: cached.index(slot)]
+            assert len(older) <= 1
+            assert all(shared and known.get(other.index) == shared for other in older)
         run(slots, slot, ids)
-        running.append((slot, ids, key))
+        running.append(slot)
+        cached = [other for other in cached if other is not slot]
+        kept[slot.index] = ids, key
+        assert {other.index for other in slots.slots if other.busy} == {other.index for other in running}
         assert slots.free == len(slots.slots) - len(running)
-        assert len({slot.index for slot, _, _ in running}) == len(running)
-        for owned, owner_ids, owner_key in running:
-            assert (held(slots, owned), owned.ids, owned.key) == (owner_ids, owner_ids, owner_key)
-        if which == 5:
-            slots.give_back(running.pop()[0])
+        for other in slots.slots:
+            assert (held(slots, other), other.ids) == (kept[other.index][0] if other.index in kept else [],) * 2
+            assert other.index not in kept or other.key == kept[other.index][1]
+
+
+def test_a_copy_that_fails_leaves_nothing_to_rely_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    slots = make(2)
+    first, second = slots.take([1, 2, 3], "", 2), slots.take([7, 8], "", 1)
+    run(slots, first, [1, 2, 3])
+    run(slots, second, [7, 8])
+    slots.give_back(second)
+
+    def fails(*_: int) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(slots.cache, "copy", fails)
+    with pytest.raises(torch.OutOfMemoryError):
+        slots.take([1, 2, 9], "", 2)
+    assert (second.ids, second.busy, first.ids) == ([], False, [1, 2, 3])
 
 
 def test_a_conversation_goes_on_in_its_slot() -> None:

@@ -1,6 +1,7 @@
 """One bad request never harms another, and every request hears its end."""
 
 import asyncio
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from shutil import copytree
@@ -10,12 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from app.engine.attention import Segment
 from app.engine.local import LocalEngine
 from app.engine.types import (
     EngineClosed,
     RequestFailed,
     Sampling,
 )
+from tests.engine.checkpoints import VOCAB
 from tests.engine.client import Gate, collect, greedy, ids, numbers, until_idle
 from tests.engine.conftest import Checkpoint
 
@@ -62,8 +65,22 @@ async def test_poisoned_weights_fail_only_who_meets_them(
     assert numbers(await collect(engine, [1, 2], Sampling(max_tokens=5))) == greedy(reference, [1, 2], 5)
 
 
-async def test_a_step_that_raises_fails_its_culprit_alone(
-    start: Start, reference: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+def raises() -> torch.Tensor:
+    raise RuntimeError("device fault")
+
+
+def runs_out_of_memory() -> torch.Tensor:
+    raise torch.OutOfMemoryError("device fault")
+
+
+def cannot_be_read() -> torch.Tensor:
+    """As with a GPU, whose faults show only where a result is waited for."""
+    return torch.empty(1, VOCAB, device="meta")
+
+
+@pytest.mark.parametrize("fault", [raises, runs_out_of_memory, cannot_be_read])
+async def test_a_step_that_fails_harms_its_culprit_alone(
+    fault: Callable[[], torch.Tensor], start: Start, reference: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = start()
     decoder = engine._scheduler.decoder
@@ -71,7 +88,7 @@ async def test_a_step_that_raises_fails_its_culprit_alone(
 
     def fails_on_95(tokens: Sequence[int], *rest: object) -> torch.Tensor:
         if 95 in tokens:
-            raise RuntimeError("device fault")
+            return fault()
         return forward(tokens, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(decoder, "forward", fails_on_95)
@@ -79,11 +96,34 @@ async def test_a_step_that_raises_fails_its_culprit_alone(
     bad = collect(engine, [*ids(30, 142), 95], Sampling(max_tokens=12))
     first, failed, second = await asyncio.gather(good[0], bad, good[1], return_exceptions=True)
     assert isinstance(failed, RequestFailed)
-    assert "device fault" in str(failed)
+    assert ("meta" if fault is cannot_be_read else "device fault") in str(failed)
     assert isinstance(first, list)
     assert isinstance(second, list)
     assert numbers(first) == greedy(reference, ids(30, 140), 12)
     assert numbers(second) == greedy(reference, ids(30, 141), 12)
+    await until_idle(engine)
+
+
+async def test_too_little_memory_for_all_at_once_is_enough_for_one_by_one(
+    start: Start, reference: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = start()
+    decoder = engine._scheduler.decoder
+    forward = decoder.forward
+    used: list[weakref.ref[torch.Tensor]] = []
+
+    def runs_out(tokens: Sequence[int], segments: Sequence[Segment], *rest: object) -> torch.Tensor:
+        assert not any(ref() is not None for ref in used), "a failed step still holds its memory"
+        working = torch.empty(9)
+        used.append(weakref.ref(working))
+        if len(segments) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(tokens, segments, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decoder, "forward", runs_out)
+    prompts = [ids(count, 150 + count) for count in (30, 12, 1)]
+    together = await asyncio.gather(*(collect(engine, prompt, Sampling(max_tokens=12)) for prompt in prompts))
+    assert [numbers(tokens) for tokens in together] == [greedy(reference, prompt, 12) for prompt in prompts]
     await until_idle(engine)
 
 

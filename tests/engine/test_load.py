@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from app.engine.config import from_mapping, read_config
-from app.engine.load import load_engine, resolve
+from app.engine.device import NotEnoughMemory, free_memory, free_on_host
+from app.engine.load import SHARE, load_engine, resolve
 from app.engine.local import LocalEngine
 from app.engine.types import Sampling, UnsupportedModel
 from tests.engine import checkpoints
+from tests.engine.client import collect, greedy, numbers
 from tests.engine.conftest import Checkpoint
 
 Start = Callable[..., LocalEngine]
@@ -32,11 +35,12 @@ def folder(checkpoint: Callable[[str], Checkpoint], tmp_path: Path) -> Path:
     return Path(copytree(checkpoint("qwen3")[0], tmp_path / "copy"))
 
 
-def test_shards(tmp_path: Path, start: Start, engine: LocalEngine) -> None:
-    checkpoints.write("qwen3", tmp_path, shards="20KB")
+@pytest.mark.parametrize("family", ["qwen2-tied", "qwen3", "smollm3", "mistral", "granite-tied-biased"])
+def test_shards(family: str, checkpoint: Callable[[str], Checkpoint], tmp_path: Path, start: Start) -> None:
+    checkpoints.write(family, tmp_path, shards="20KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
-    shards = start(tmp_path)
-    want = asyncio.run(engine.score([1, 2], [3, 4], key="shards"))
+    shards, single = start(tmp_path), start(checkpoint(family)[0])
+    want = asyncio.run(single.score([1, 2], [3, 4]))
     assert asyncio.run(shards.score([1, 2], [3, 4])) == want
 
 
@@ -45,9 +49,23 @@ def test_shards(tmp_path: Path, start: Start, engine: LocalEngine) -> None:
     [
         ({"model_type": "gpt2"}, "gpt2"),
         ({"hidden_act": "gelu"}, "hidden_act"),
-        ({"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 0, "layer_types": None}, "sliding"),
-        ({"layer_types": ["sliding_attention", "full_attention", "full_attention"]}, "sliding"),
-        ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, "dynamic"),
+        ({"layer_types": ["sliding_attention", "full_attention", "full_attention"]}, "sliding_window does not say"),
+        ({"layer_types": ["chunked_attention", "full_attention", "full_attention"]}, "chunked"),
+        ({"model_type": "smollm3", "no_rope_layers": [1, 0]}, "no_rope_layers has 2 entries for 3"),
+        ({"model_type": "mistral", "layer_types": ["full_attention"] * 3, "sliding_window": 9}, "mistral"),
+        ({"model_type": "llama", "layer_types": ["sliding_attention"] * 3, "sliding_window": 9}, "llama"),
+        (
+            {
+                "rope_parameters": {
+                    "rope_type": "longrope",
+                    "rope_theta": 1e4,
+                    "short_factor": [1.0] * 8,
+                    "long_factor": [2.0] * 8,
+                    "original_max_position_embeddings": 64,
+                }
+            },
+            "longrope",
+        ),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantization_config"),
     ],
 )
@@ -131,6 +149,36 @@ def test_hub_ids_are_fetched_only_when_no_folder(folder: Path, monkeypatch: pyte
     with pytest.raises(UnsupportedModel, match="someone/missing"):
         resolve("someone/missing")
     assert asked == ["someone/model", "someone/missing"]
+
+
+async def test_less_memory_means_fewer_sequences(
+    start: Start, monkeypatch: pytest.MonkeyPatch, reference: PreTrainedModel
+) -> None:
+    one = 256 * 3 * 2 * 2 * 16 * 4  # context, layers, keys and values, heads, head_dim, float32
+    monkeypatch.setattr("app.engine.load.free_memory", lambda device: int(2.9 * one / SHARE))
+    engine = start(max_sequences=4)
+    assert (engine.usage().slots, engine.context_length) == (2, 256)
+    answers = await asyncio.gather(*(collect(engine, [seed], Sampling(max_tokens=8)) for seed in range(5)))
+    assert [numbers(tokens) for tokens in answers] == [greedy(reference, [seed], 8) for seed in range(5)]
+    assert start(cache_tokens=2 * 4 * 50).usage().slots == 8
+    with pytest.raises(NotEnoughMemory, match=r"8 · 200 tokens .* at most 742,"):
+        start(cache_tokens=8 * 200)
+    monkeypatch.setattr("app.engine.load.free_memory", lambda device: int(0.9 * one / SHARE))
+    with pytest.raises(NotEnoughMemory, match=r"1 · 256 tokens .* set COGCORE_CACHE_TOKENS to at most 230,"):
+        start()
+
+
+def test_free_memory(tmp_path: Path) -> None:
+    meminfo, group = tmp_path / "meminfo", tmp_path / "group"
+    assert free_on_host(meminfo, group) > 0
+    meminfo.write_text("MemTotal:       9000 kB\nMemFree:         100 kB\nMemAvailable:   4000 kB\n")
+    assert free_on_host(meminfo, group) == 4000 * 1024
+    group.mkdir()
+    (group / "memory.stat").write_text("anon 1500\nfile 700\n")
+    for limit, free in (("max", 4000 * 1024), ("2000", 500), ("1000", 0)):
+        (group / "memory.max").write_text(f"{limit}\n")
+        assert free_on_host(meminfo, group) == free
+    assert free_memory("cpu") > 0
 
 
 async def test_settings(start: Start, folder: Path) -> None:

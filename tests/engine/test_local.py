@@ -19,8 +19,9 @@ from app.engine.types import (
     PromptTooLong,
     Sampling,
 )
-from tests.engine.checkpoints import VOCAB
+from tests.engine.checkpoints import FAMILIES, VOCAB
 from tests.engine.client import Gate, collect, greedy, ids, numbers, until_idle
+from tests.engine.conftest import Checkpoint
 
 Start = Callable[..., LocalEngine]
 
@@ -115,6 +116,25 @@ async def test_the_next_round_prefills_only_what_is_new(start: Start) -> None:
     assert (await collect(engine, longer, Sampling(max_tokens=2), key="b"))[0].cached == 0
     usage = engine.usage()
     assert (usage.prompt_tokens, usage.cached_tokens, usage.generated_tokens) == (50 + 2 * 80, 59, 22)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_every_familys_numbers_after_reuse(
+    family: str, checkpoint: Callable[[str], Checkpoint], start: Start
+) -> None:
+    """Continued in its slot, and copied from it: scores and greedy tokens are the reference's."""
+    folder, model = checkpoint(family)
+    engine = start(folder)
+    prompt = ids(40, 82)
+    for cached, ids_ in ((0, prompt), (39, prompt + ids(30, 83)), (20, prompt[:20] + ids(25, 84))):
+        continuation = ids(9, 85)
+        want = log_probabilities(model, ids_ + continuation)
+        scored = await engine.score(ids_, continuation)
+        assert scored.cached >= cached
+        assert scored.logprobs == pytest.approx(
+            [want[len(ids_) - 1 + place, token].item() for place, token in enumerate(continuation)], abs=2e-4
+        )
+        assert numbers(await collect(engine, ids_, Sampling(max_tokens=12))) == greedy(model, ids_, 12)
 
 
 async def test_two_running_requests_share_a_beginning_but_no_slot(start: Start, reference: PreTrainedModel) -> None:

@@ -74,7 +74,7 @@ def test_chunks_cached_decode_and_company(family: str, checkpoint: Callable[[str
         torch.testing.assert_close(logits, expected(checkpoint(family)[1], tokens), atol=3e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["qwen3", "qwen3-no-gqa", "llama"])
+@pytest.mark.parametrize("family", ["qwen3", "qwen3-no-gqa", "llama", "qwen3-window", "smollm3", "granite"])
 def test_batched_attention_for_gpus(
     family: str, checkpoint: Callable[[str], Checkpoint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
