@@ -60,7 +60,7 @@ def test_accepted_paths_are_in_the_grammar(excerpts: list[str], seed: int) -> No
             (span,) = path.spans
             n = path.alternative + 1
             words = excerpts[path.alternative][span.start : span.end]
-            assert text == grammar.FOUND.format(n) + " " + words + grammar.CITE.format(n)
+            assert text == grammar.FOUND.format(n) + " " + words + grammar.cite(n)
 
 
 @settings(deadline=None, max_examples=60)
