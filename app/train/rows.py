@@ -87,9 +87,7 @@ class Turns:
             self._verdict(row, number, grammar.FOUND.format(number), (" " + span,), grammar.cite(*via, number))
         return row
 
-    def asked(
-        self, past: Sequence[Message], user: str, query: str, hits: Sequence[Hit], hop: Hop | None = None
-    ) -> Row:
+    def asked(self, past: Sequence[Message], user: str, query: str, hits: Sequence[Hit], hop: Hop | None = None) -> Row:
         """A lookup up to the point where the core must judge what it found last."""
         row, messages = self.search(past, user, query)
         text, excerpts = show(hits, self.renderer.profile)
