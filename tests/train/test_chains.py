@@ -145,7 +145,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder: Path = tmp_path_factory.mktemp("chains")
     memory = Memory(folder / "memory", load_embedder(), load_reader())
     try:
-        Traces(memory, folder / "chains.jsonl").worlds(range(1), each=24)
+        Traces(memory, folder / "chains.jsonl").worlds(range(1), each=12)
     finally:
         memory.close()
     return [json.loads(line) for line in (folder / "chains.jsonl").read_text("utf-8").splitlines()]
@@ -154,7 +154,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def test_traces_search_on_from_the_passage_that_names_what_is_described(rows: list[dict[str, Any]]) -> None:
     hops = [row["hop"] for row in rows if "hop" in row]
     answered = [hop for hop in hops if hop["gold"] is not None]
-    assert len(hops) >= 8 and len(answered) >= 4
+    assert len(hops) >= 4 and len(answered) >= 2
     for row in rows:
         if "hop" in row:
             hop = row["hop"]
