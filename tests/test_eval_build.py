@@ -98,6 +98,21 @@ def test_unseen_worlds_are_stores_with_questions_of_their_own(
             assert quotes(text, q.evidence) and q.answers[0] in q.evidence
 
 
+def test_two_hops_need_two_passages_of_their_store(tmp_path: Path) -> None:
+    assert main(["--build", "two-hop", "--out", str(tmp_path)]) == 0
+    asked = load(str(tmp_path / "questions.jsonl"))
+    assert [sum(q.kind == kind for q in asked) for kind in ("fact", "unanswerable")] == [150, 50]
+    assert len({q.question for q in asked}) == len(asked)
+    for q in asked:
+        documents = {path.name: path.read_text("utf-8") for path in (tmp_path / "documents" / str(q.store)).iterdir()}
+        assert len(documents) == 12
+        if q.file and q.evidence:
+            assert q.evidence in documents[q.file] and q.answers[0] in q.evidence
+            # No passage gives the answer to whoever knows only the question's names.
+            about = [w for w in q.question.rstrip("?").split() if w[0].isupper() and w not in q.question.split()[0]]
+            assert about and not all(word in q.evidence for word in about)
+
+
 def test_docs_are_unpacked_without_licences(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "docs_kb"
     folder.mkdir(parents=True)

@@ -15,13 +15,12 @@ UNSUPPORTED = 0.1
 """The most that a reply may claim which looked things up and leans on nothing it found."""
 
 
-def absent_opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The ids of "no passage answers" up to the first that tells it from an answer."""
-    absent, found = (
-        list(tokenizer.encode(text, add_special_tokens=False)) for text in (grammar.ABSENT, grammar.FOUND.format(1))
-    )
-    same = next(n for n, (a, b) in enumerate(zip(absent, found, strict=False)) if a != b)
-    return absent[: same + 1]
+def opening(tokenizer: PreTrainedTokenizerBase, verdict: str) -> list[int]:
+    """The ids of a verdict on passages, up to the first that tells it from the other verdicts."""
+    verdicts = (grammar.FOUND, grammar.LEADS, grammar.ABSENT)
+    found, leads, absent = (list(tokenizer.encode(text, add_special_tokens=False)) for text in verdicts)
+    fork = next(n for n, ids in enumerate(zip(found, leads, absent, strict=False)) if len(set(ids)) > 1)
+    return list(tokenizer.encode(verdict, add_special_tokens=False))[: fork + 1]
 
 
 def probability(logprobs: Sequence[float]) -> float:
@@ -29,12 +28,18 @@ def probability(logprobs: Sequence[float]) -> float:
     return min(math.exp(sum(logprobs)), 1.0)
 
 
-def found(absent: float, passage: float, hit: Hit) -> float:
+def led(before: float, leads: float, passage: float) -> float:
+    """That a passage leads on to the answer, and those `before` it to this one: the core's word for it."""
+    return before * leads * passage
+
+
+def found(none: float, passage: float, hit: Hit, led: float = 1.0) -> float:
     """That an answer taken from a passage is one: the core's word for it (some passage answers, and it is this one).
 
-    Where the memory's reader has read the passage, the geometric mean of the core's word and the hit's score.
+    `none` is its word for any other verdict, `led` that the passages before led to this one. Where the memory's reader
+    has read the passage, the geometric mean of the core's word and the hit's score.
     """
-    core = (1 - absent) * passage
+    core = led * (1 - none) * passage
     return core if hit.mark is None else math.sqrt(core * hit.score)
 
 

@@ -1,13 +1,13 @@
 """The turn of a core that learned the loop: it writes only what its grammar allows, and numbers decide.
 
 Round one looks up, calculates or talks, by the need. Round two answers with a span of one passage and its verified
-quote, or says that it does not know, by the confidence. Without support there is no claim: a turn that must look up and
-may not, or that finds nothing, abstains.
+quote, or searches on from a passage that only leads to the answer, or says that it does not know, by the confidence.
+Without support there is no claim: a turn that must look up and may not, or that finds nothing, abstains.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anyio import to_thread
@@ -28,15 +28,24 @@ from app.cores.load import Core
 from index.memory import Memory
 
 Plan = Literal["search", "calculate", "talk", "either", "abstain"]
+Place = tuple[Excerpt, int, int]
+"""Words of an excerpt: characters from the first number to the second."""
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What judging came to. `path` is the answer's place in the grammar, None when the core abstained or was cut."""
+    """What judging came to. `answer` is None when the core abstained or was cut.
+
+    `via` are the places that led from search to search, `led` the probability that they do, and `query` what is to be
+    searched for next.
+    """
 
     confidence: float = 0.0
     abstained: bool = False
-    path: Path | None = None
+    answer: Place | None = None
+    query: str = ""
+    via: list[Place] = field(default_factory=list)
+    led: float = 1.0
 
 
 class TrainedTurn:
@@ -137,77 +146,142 @@ class TrainedTurn:
                 yield event
 
     async def _read(self, query: str) -> AsyncGenerator[Event]:
-        async with aclosing(self.lookups.search(query)) as searched:
-            async for search in searched:
-                yield search
-        excerpts = self._show()
-        verdict = Verdict()
-        async with aclosing(self._judge(excerpts, verdict)) as pieces:
-            async for piece in pieces:
-                yield piece
-        answer = None
-        if verdict.path is not None:
-            excerpt, start, end = _place(verdict.path, excerpts)
-            answer = excerpt.text[start:end]
-            for piece in self.rounds.close():
-                yield piece
-            if marker := _last_marker(self.rounds.reply):
-                place = sentence_at(excerpt.hit.chunk, *excerpt.locate(start, end))
-                cited = await to_thread.run_sync(verify, self.memory, Support(excerpt.hit, *place, *marker))
-                if cited:
-                    yield cited
-                    for piece in self.rounds.say(shown(cited)):
-                        yield piece
-        async for event in self._done(verdict, answer):
+        """Search and judge, again where a passage leads on, and answer with the quotes of all that it took."""
+        verdict, first = Verdict(query=query), 1
+        while verdict.query:
+            async with aclosing(self.lookups.search(verdict.query)) as searched:
+                async for search in searched:
+                    yield search
+            verdict.query, verdict.confidence = "", 0.0
+            excerpts = self._show(first)
+            first += len(excerpts)
+            async with aclosing(self._judge(excerpts, verdict)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        if verdict.answer is None:
+            events = self._done(verdict)
+        else:
+            excerpt, start, end = verdict.answer
+            async with aclosing(self._cite([*verdict.via, verdict.answer])) as cited:
+                async for event in cited:
+                    yield event
+            events = self._done(verdict, excerpt.text[start:end])
+        async for event in events:
             yield event
 
-    def _show(self) -> list[Excerpt]:
+    async def _cite(self, places: Sequence[Place]) -> AsyncGenerator[Event]:
+        """Quote the sentences of these places, for which the reply's last markers stand."""
+        for piece in self.rounds.close():
+            yield piece
+        markers = list(MARKER.finditer(self.rounds.reply))[-len(places) :]
+        if len(markers) < len(places):
+            return
+        for (excerpt, start, end), marker in zip(places, markers, strict=True):
+            sentence = sentence_at(excerpt.hit.chunk, *excerpt.locate(start, end))
+            cited = await to_thread.run_sync(verify, self.memory, Support(excerpt.hit, *sentence, *marker.span()))
+            if cited:
+                yield cited
+                for piece in self.rounds.say(shown(cited)):
+                    yield piece
+
+    def _show(self, first: int) -> list[Excerpt]:
         """Append the passages found to the conversation: all that fit. Those without a word cannot be quoted."""
         rounds, hits = self.rounds, self.lookups.hits
-        before, ids = [*self.messages, rounds.message()], rounds.ids
+        self.messages.append(rounds.message())
+        ids = rounds.ids
         room = rounds.core.engine.context_length - ANSWER_ROOM
         while True:
-            text, excerpts = show(hits, rounds.core.profile)
-            prompt = rounds.renderer.extend([*before, _result(SEARCH, text)], (), ids)
+            text, excerpts = show(hits, rounds.core.profile, first)
+            result = _result(SEARCH, text)
+            prompt = rounds.renderer.extend([*self.messages, result], (), ids)
             if len(prompt) <= room or not hits:
                 break
             hits = hits[:-1]
+        self.messages.append(result)
         rounds.begin(prompt)
         return excerpts
 
     async def _judge(self, excerpts: Sequence[Excerpt], verdict: Verdict) -> AsyncGenerator[Piece]:
-        """Round two: an answer if the confidence in it is enough, else none."""
-        rounds = self.rounds
-        texts = [excerpt.text for excerpt in excerpts]
-        if any(map(WORD.search, texts)):
-            opening = confidence.absent_opening(rounds.core.tokenizer)
-            absent = confidence.probability(await rounds.score(opening))
-            mask = GrammarMask(grammar.judge(texts, absent=False), self.vocabulary)
-            prompt, passage, held = rounds.ids, PassageChosen(), list[Piece]()
-            async with aclosing(rounds.tokens_of(mask)) as tokens:
-                async for token in tokens:
-                    held.extend(rounds.read(token))
-                    chosen = passage.feed(self.vocabulary.bytes.get(token.id, b""), token.logprob)
-                    if chosen is None:
-                        continue
-                    verdict.confidence = confidence.found(absent, chosen, excerpts[passage.number - 1].hit)
-                    if verdict.confidence < self.turn.policy.abstain_below:
-                        break
-                    for piece in held:
-                        yield piece
-                    held.clear()
-                    if rounds.stopped:
-                        break
-            if rounds.over or passage.probability is None or verdict.confidence >= self.turn.policy.abstain_below:
-                for piece in rounds.finish():
+        """The likeliest verdict if the confidence in it is enough, else that no passage answers."""
+        rounds, prompt = self.rounds, list(self.rounds.ids)
+        if any(WORD.search(excerpt.text) for excerpt in excerpts):
+            absent = await self._chance(grammar.ABSENT)
+            hops_left = rounds.core.profile.hops - len(verdict.via) - 1
+            leads = await self._chance(grammar.LEADS) if hops_left else 0.0
+            if leads <= 1 - absent - leads:
+                attempt = self._answer(excerpts, absent + leads, verdict)
+            else:
+                attempt = self._lead(excerpts, leads, verdict)
+            async with aclosing(attempt) as pieces:
+                async for piece in pieces:
                     yield piece
-                verdict.path = _nearest(mask.paths(rounds.generated), excerpts)
+            if rounds.over or verdict.answer or verdict.query:
                 return
-            rounds.begin(prompt[: rounds.prompt_length])
+            rounds.begin(prompt)
         verdict.abstained = True
         async with aclosing(self._write(grammar.judge((), found=False))) as pieces:
             async for piece in pieces:
                 yield piece
+
+    async def _chance(self, verdict: str) -> float:
+        opening = confidence.opening(self.rounds.core.tokenizer, verdict)
+        return confidence.probability(await self.rounds.score(opening))
+
+    async def _answer(self, excerpts: Sequence[Excerpt], none: float, verdict: Verdict) -> AsyncGenerator[Piece]:
+        """Answer with words of a passage."""
+        texts, via = [excerpt.text for excerpt in excerpts], [excerpt.number for excerpt, _, _ in verdict.via]
+        allowed = grammar.judge(texts, first=excerpts[0].number, via=via, absent=False)
+        mask, passage = GrammarMask(allowed, self.vocabulary), PassageChosen(grammar.FOUND)
+
+        def sure(chosen: float) -> float:
+            hit = excerpts[passage.number - excerpts[0].number].hit
+            return confidence.found(none, chosen, hit, verdict.led)
+
+        async with aclosing(self._attempt(mask, passage, sure, verdict)) as pieces:
+            async for piece in pieces:
+                yield piece
+        verdict.answer = _nearest(mask.paths(self.rounds.generated), excerpts)
+
+    async def _lead(self, excerpts: Sequence[Excerpt], leads: float, verdict: Verdict) -> AsyncGenerator[Piece]:
+        """Search on, with words of a passage; not for what was searched for before."""
+        if not self.lookups.left:
+            return
+        allowed = grammar.lead(self.user, [excerpt.text for excerpt in excerpts], excerpts[0].number)
+        mask, passage = GrammarMask(allowed, self.vocabulary), PassageChosen(grammar.LEADS)
+
+        def sure(chosen: float) -> float:
+            return confidence.led(verdict.led, leads, chosen)
+
+        async with aclosing(self._attempt(mask, passage, sure, verdict)) as pieces:
+            async for piece in pieces:
+                yield piece
+        match [] if self.rounds.over else self.rounds.calls:
+            case [Call("search_memory", {"query": str(query)})] if not self.lookups.repeats(query):
+                path = mask.paths(self.rounds.generated)[0]
+                verdict.via.append(_led_by(path, excerpts[passage.number - excerpts[0].number]))
+                verdict.led, verdict.query = verdict.confidence, query
+
+    async def _attempt(
+        self, mask: GrammarMask, passage: "PassageChosen", sure: Callable[[float], float], verdict: Verdict
+    ) -> AsyncGenerator[Piece]:
+        """Write a verdict that names its passage, if that is sure enough. Until this is known, it is held back."""
+        rounds, held = self.rounds, list[Piece]()
+        async with aclosing(rounds.tokens_of(mask)) as tokens:
+            async for token in tokens:
+                held.extend(rounds.read(token))
+                chosen = passage.feed(self.vocabulary.bytes.get(token.id, b""), token.logprob)
+                if chosen is None:
+                    continue
+                verdict.confidence = sure(chosen)
+                if verdict.confidence < self.turn.policy.abstain_below:
+                    return
+                for piece in held:
+                    yield piece
+                held.clear()
+                if rounds.stopped:
+                    break
+        for piece in rounds.finish():
+            yield piece
 
     async def _calculate(self, expression: str) -> AsyncGenerator[Event]:
         try:
@@ -238,10 +312,10 @@ class TrainedTurn:
 
 
 class PassageChosen:
-    """Reads off the tokens of an answer which passage it takes, and with what probability."""
+    """Reads off the tokens of a verdict which passage it takes, and with what probability."""
 
-    def __init__(self) -> None:
-        self._before = len(grammar.FOUND.partition("{0}")[0].encode())
+    def __init__(self, verdict: str) -> None:
+        self._before = len(verdict.partition("{0}")[0].encode())
         self._written = b""
         self._tokens: list[tuple[int, int, float]] = []
         self.probability: float | None = None
@@ -269,22 +343,20 @@ def _result(name: str, text: str) -> dict[str, Any]:
     return {"role": "tool", "name": name, "content": text}
 
 
-def _place(path: Path, excerpts: Sequence[Excerpt]) -> tuple[Excerpt, int, int]:
-    (span,) = path.spans
-    return excerpts[path.alternative], span.start, span.end
-
-
-def _nearest(paths: Sequence[Path], excerpts: Sequence[Excerpt]) -> Path | None:
+def _nearest(paths: Sequence[Path], excerpts: Sequence[Excerpt]) -> Place | None:
     """Where the same words stand more than once, those nearest to the reader's mark are meant."""
 
-    def distance(path: Path) -> int:
-        excerpt, start, _ = _place(path, excerpts)
+    def distance(place: Place) -> int:
+        excerpt, start, _ = place
         mark = excerpt.hit.mark
         return abs(excerpt.starts[start] - mark.start) if mark else 0
 
-    return min(paths, key=distance, default=None)
+    places = [(excerpts[path.alternative], path.spans[0].start, path.spans[0].end) for path in paths]
+    return min(places, key=distance, default=None)
 
 
-def _last_marker(reply: str) -> tuple[int, int] | None:
-    found = list(MARKER.finditer(reply))
-    return found[-1].span() if found else None
+def _led_by(path: Path, excerpt: Excerpt) -> Place:
+    """The words of the excerpt in a further query, where its text stands escaped."""
+    text, span = grammar.escaped(excerpt.text), path.spans[1]
+    start = len(grammar.unescaped(text[: span.start]))
+    return excerpt, start, start + len(grammar.unescaped(text[span.start : span.end]))

@@ -42,11 +42,12 @@ Grammar = tuple[Alternative, ...]
 THINK = "<think>\n{}\n</think>\n\n"
 CALL = '<tool_call>\n{{"name": "{}", "arguments": {{"{}": "'
 CALL_END = '"}}\n</tool_call>'
-SEARCH = THINK.format("I must look this up.") + CALL.format("search_memory", "query")
+QUERY = CALL.format("search_memory", "query")
+SEARCH = THINK.format("I must look this up.") + QUERY
 CALCULATE = THINK.format("This needs the calculator.") + CALL.format("calculate", "expression")
 TALK = THINK.format("No lookup is needed.")
 FOUND = THINK.format("[{0}] answers this.") + "The answer is"
-CITE = " [{0}]."
+LEADS = THINK.format("On from [{0}].")
 ABSENT = THINK.format("No passage answers this.") + "I do not know: nothing in the memory answers this."
 RESULT = THINK.format("The calculator has answered.") + "The answer is"
 
@@ -54,6 +55,16 @@ RESULT = THINK.format("The calculator has answered.") + "The answer is"
 def escaped(text: str) -> str:
     """The text as it stands inside a JSON string."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def unescaped(text: str) -> str:
+    """The text that stands so inside a JSON string."""
+    return str(json.loads(f'"{text}"'))
+
+
+def cite(*passages: int) -> str:
+    """What ends an answer: the passage that gives it, after those that led to it."""
+    return f" {''.join(f'[{n}]' for n in passages)}."
 
 
 def first_round(user: str, past: Sequence[str] = (), *, search: bool = True, others: bool = True) -> Grammar:
@@ -79,13 +90,28 @@ def talk() -> Grammar:
     return ((Literal(TALK), Free()),)
 
 
-def judge(excerpts: Sequence[str], *, found: bool = True, absent: bool = True) -> Grammar:
-    """Answer with a span of one excerpt and cite it, or say that none answers. Excerpts are numbered from 1."""
+def judge(
+    excerpts: Sequence[str], *, first: int = 1, via: Sequence[int] = (), found: bool = True, absent: bool = True
+) -> Grammar:
+    """Answer with a span of one excerpt and cite it, or say that none answers.
+
+    Excerpts are numbered from `first`; `via` are those of earlier searches that led to this one.
+    """
     answers = tuple(
-        (Literal(FOUND.format(n)), Span(excerpt, spaced=True), Literal(CITE.format(n)))
-        for n, excerpt in enumerate(excerpts, 1)
+        (Literal(FOUND.format(n)), Span(excerpt, spaced=True), Literal(cite(*via, n)))
+        for n, excerpt in enumerate(excerpts, first)
     )
     return (answers if found else ()) + (((Literal(ABSENT),),) if absent else ())
+
+
+def lead(user: str, excerpts: Sequence[str], first: int = 1) -> Grammar:
+    """Search again, from one excerpt on: words of the user's message with the excerpt's after or among them."""
+    asked = escaped(user)
+    return tuple(
+        (Literal(LEADS.format(n) + QUERY), Span(asked), Span(escaped(excerpt), spaced=True), *rest, Literal(CALL_END))
+        for n, excerpt in enumerate(excerpts, first)
+        for rest in ((), (Span(asked, spaced=True),))
+    )
 
 
 def conclude(result: str) -> Grammar:

@@ -16,6 +16,7 @@ class Profile:
     `decide_after` is the text after which the decision point comes ("</think>\n\n" for a core that thinks first).
     `trained_loop` cores learned the loop and its grammar (app.cores.grammar): no instructions or tool schemas are
     rendered for the hosted tools and decoding is masked; the others get `instructions` and the schemas in their prompt.
+    Such a core may search `hops` times in a turn, each time from a passage of the search before, if it has learned to.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Profile:
     excerpt_words: int | None = None
     marks: bool = False
     history: int | None = None
+    hops: int = 1
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0

@@ -40,9 +40,8 @@ class Judge:
     def __init__(self, model: Qwen3ForCausalLM, mixture: Mixture) -> None:
         self.model, self.turns = model, mixture.turns
         tokenizer = self.turns.renderer.tokenizer
-        self.absent = confidence.absent_opening(tokenizer)
-        found = tokenizer.encode(grammar.FOUND.format(1), add_special_tokens=False)
-        self.found = found[: len(self.absent)]
+        self.absent = confidence.opening(tokenizer, grammar.ABSENT)
+        self.found = confidence.opening(tokenizer, grammar.FOUND)
         passages = self.turns.renderer.profile.passages
         self.numbers = [tokenizer.encode(str(n + 1), add_special_tokens=False)[0] for n in range(passages)]
 

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -17,8 +18,9 @@ from app.agent.expression import UNSAID, numbers
 from app.agent.prompt import Message, excerpt
 from app.agent.tools import CalculationError, calculate
 from app.cores import grammar
+from app.train.chains import Told, relations, strand
 from app.train.followups import follow_up
-from app.train.rows import Answer, Row, Turns
+from app.train.rows import Answer, Hop, Row, Turns
 from app.train.smalltalk import reply, small_talk, typed
 from app.train.sources import Question, Sources
 from app.train.sums import not_a_sum, worded_sum
@@ -27,12 +29,22 @@ from app.train.worlds import Fact, fact, polite
 from index.types import Chunk, Hit, Mark
 
 SHORT = {"repeat", "ask", "sum", "talk"}
+ANSWERING, LEADING = 1.2, -4.0  # log-odds that the reader gives, on average, to what answers and to what leads on
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found, and where in which of its hits the words stand that matter, if in any."""
+
+    hits: Sequence[Hit]
+    gold: Hit | None
+    span: tuple[int, int]
 
 
 class Mixture:
-    """Draws rows by kind. `traces` is a file of searches with the real reader's marks, made by app.train.traces."""
+    """Draws rows by kind. `traces` and `chains` are files of searches that app.train.traces made."""
 
-    def __init__(self, turns: Turns, sources: Sources, traces: Path | None = None) -> None:
+    def __init__(self, turns: Turns, sources: Sources, traces: Path | None = None, chains: Path | None = None) -> None:
         self.turns = turns
         self.sources = sources
         self.questions = sources.squad()
@@ -41,7 +53,7 @@ class Mixture:
         self.requests = [text for text, _, domain in sources.requests() if domain not in ("small_talk", "meta")]
         self.talk = small_talk(sources.requests())
         self.words = sorted({w for text in sources.prose(60) for w in text.split() if w.isalnum()})
-        self.traces = traces.read_text("utf-8").splitlines() if traces else []
+        self.traces, self.chains = _lines(traces), _lines(chains)
         self.kinds: Mapping[str, Callable[[Random], Row]] = {
             "repeat": self.repeat,
             "point": self.point,
@@ -49,6 +61,8 @@ class Mixture:
             "trace": self.trace,
             "follow": self.follow,
             "world": self.world,
+            "chain": self.chain,
+            **({"chain_trace": self.chain_trace} if self.chains else {}),
             "ask": self.ask,
             "sum": self.sum,
             "talk": self.small_talk,
@@ -95,34 +109,48 @@ class Mixture:
         others = rng.sample(near, min(3, len(near)))
         answer = self.sources.paragraphs[item.paragraph][item.start : item.end]
         texts = [self.sources.paragraphs[p] for p in others if answer not in self.sources.paragraphs[p]]
-        hits = [hit_of(text, _simulated(rng, text, None)) for text in texts]
-        gold = None
-        if rng.random() < 0.67:
-            paragraph = self.sources.paragraphs[item.paragraph]
-            gold = hit_of(paragraph, _simulated(rng, paragraph, (item.start, item.end)))
-        return self._read(rng, item.question, *self._ranked(rng, hits, gold, (item.start, item.end)))
+        gold = self.sources.paragraphs[item.paragraph] if rng.random() < 0.67 else None
+        return self._lookup(rng, item.question, _found(rng, texts, gold, (item.start, item.end)))
 
     def world(self, rng: Random) -> Row:
         """An invented fact among its like, with simulated marks."""
         made = fact(rng)
-        return self._read(rng, made.question, *self._among_its_like(rng, made))
+        return self._lookup(rng, made.question, _among_its_like(rng, made))
 
     def follow(self, rng: Random) -> Row:
         """A question that leans on the one before, about such a fact."""
         asked = follow_up(rng)
         past = [{"role": "user", "content": asked.before}, {"role": "assistant", "content": asked.answer}]
-        found = self._among_its_like(rng, asked.fact)
-        return self.turns.read(past, asked.fact.question, asked.query, *found)
+        found = _among_its_like(rng, asked.fact)
+        return self.turns.read(past, asked.fact.question, asked.query, found.hits, self._answer(found, first=1))
 
     def trace(self, rng: Random) -> Row:
         """A search as the server made it: real retrieval, real marks, natural misses."""
         row = json.loads(rng.choice(self.traces))
-        hits = searched(row)
-        right = None if row["gold"] is None else hits[row["gold"]]
-        if rng.random() < 0.1:
-            rng.shuffle(hits)  # else the first would always do
-        answer = self._answer(hits, hits.index(right), (row["span"][0], row["span"][1])) if right else None
-        return self._read(rng, row["question"], hits, answer)
+        return self._lookup(rng, row["question"], _traced(rng, row, row["gold"], row["span"]))
+
+    def chain(self, rng: Random) -> Row:
+        """A question that describes what it asks about, in an invented world, with simulated marks."""
+        made = strand(rng, rng.choice(relations()))
+        asked = rng.choice(made.asked)
+        answering = [text for text in made.texts if asked.answered_by(text)]
+        if answering or asked.around is None:
+            return self._lookup(rng, asked.question, self._drawn(rng, made.texts, asked.fact, answering))
+        linking = [text for text in made.texts if asked.link and asked.link.sentence in text]
+        first = self._drawn(rng, made.texts, asked.link, linking, sure=LEADING)
+        stating = [text for text in made.texts if asked.fact and asked.fact.sentence in text]
+        return self._chained(
+            rng, asked.question, first, asked.around, self._drawn(rng, made.texts, asked.fact, stating)
+        )
+
+    def chain_trace(self, rng: Random) -> Row:
+        """The same, as the server searched for it."""
+        row = json.loads(rng.choice(self.chains))
+        if "hop" not in row:
+            return self._lookup(rng, row["question"], _traced(rng, row, row["gold"], row["span"]))
+        hop = row["hop"]
+        first = _traced(rng, row, hop["lead"], hop["name"])
+        return self._chained(rng, row["question"], first, hop["around"], _traced(rng, hop, hop["gold"], hop["span"]))
 
     def ask(self, rng: Random) -> Row:
         """The first round alone, over many more questions and requests."""
@@ -155,32 +183,39 @@ class Mixture:
             return rng.choice(self.words)
         return str(rng.randint(0, 9999)) if roll < 0.8 else word(rng).capitalize()
 
-    def _among_its_like(self, rng: Random, made: Fact) -> tuple[list[Hit], Answer | None]:
-        texts = [other.text for other in rng.sample(made.others, 3)]
-        hits = [hit_of(text, _simulated(rng, text, None)) for text in texts]
-        gold, span = None, (made.start, made.end)
-        if rng.random() < 0.67:
-            gold = hit_of(made.passage.text, _simulated(rng, made.passage.text, span))
-        return self._ranked(rng, hits, gold, span)
+    def _drawn(
+        self, rng: Random, texts: Sequence[str], told: Told | None, telling: Sequence[str], sure: float = ANSWERING
+    ) -> Found:
+        """Some of a world's passages, mostly with one that tells it."""
+        gold = rng.choice(telling) if telling and rng.random() < 0.85 else None
+        others = [text for text in texts if text not in telling]
+        count = self.turns.renderer.profile.passages - rng.choice((1, 1, 1, 2))
+        span = told.place(gold) if told and gold else (0, 0)
+        return _found(rng, rng.sample(others, min(count, len(others))), gold, span, sure)
 
-    def _ranked(
-        self, rng: Random, others: Sequence[Hit], gold: Hit | None, span: tuple[int, int]
-    ) -> tuple[list[Hit], Answer | None]:
-        """All of them, mostly in the order of their marks, and the answer in `gold`."""
-        hits = [*others, gold] if gold else list(others)
-        hits.sort(key=lambda h: -(h.mark.probability if h.mark else 0) + rng.gauss(0, 0.15))
-        return hits, self._answer(hits, hits.index(gold), span) if gold else None
+    def _lookup(self, rng: Random, question: str, found: Found) -> Row:
+        return self.turns.read(
+            self._past(rng), polite(rng, question), question, found.hits, self._answer(found, first=1)
+        )
 
-    def _read(self, rng: Random, question: str, hits: Sequence[Hit], answer: Answer | None) -> Row:
-        return self.turns.read(self._past(rng), polite(rng, question), question, hits, answer)
+    def _chained(self, rng: Random, question: str, found: Found, around: tuple[str, str], then: Found) -> Row:
+        """Two searches, if the first shows what leads on."""
+        lead = self._answer(found, first=1)
+        if lead is None:
+            return self._lookup(rng, question, found)
+        hop, answer = Hop(lead, around, then.hits), self._answer(then, first=len(found.hits) + 1)
+        return self.turns.read(self._past(rng), polite(rng, question), question, found.hits, answer, hop)
 
-    def _answer(self, hits: Sequence[Hit], at: int, span: tuple[int, int]) -> Answer | None:
-        """The span's words as the excerpt shows them; None when the excerpt leaves them out."""
-        shown = excerpt(at + 1, hits[at], self.turns.renderer.profile.excerpt_words)
-        inside = [n for n, place in enumerate(shown.starts) if span[0] <= place < span[1]]
-        if not inside or shown.starts[inside[0]] != span[0] or shown.starts[inside[-1]] != span[1] - 1:
+    def _answer(self, found: Found, first: int) -> Answer | None:
+        """The words that matter, as their excerpt shows them; None when it leaves them out."""
+        if found.gold is None:
             return None
-        return at + 1, shown.text[inside[0] : inside[-1] + 1]
+        number = first + found.hits.index(found.gold)
+        shown = excerpt(number, found.gold, self.turns.renderer.profile.excerpt_words)
+        inside = [n for n, place in enumerate(shown.starts) if found.span[0] <= place < found.span[1]]
+        if not inside or shown.starts[inside[0]] != found.span[0] or shown.starts[inside[-1]] != found.span[1] - 1:
+            return None
+        return number, shown.text[inside[0] : inside[-1] + 1]
 
     def _past(self, rng: Random) -> list[Message]:
         """Mostly nothing; else an earlier exchange."""
@@ -224,6 +259,36 @@ def _as_written(question: str, expression: str) -> str:
     return re.sub(r"\d*\.?\d+", put, expression)
 
 
+def _lines(file: Path | None) -> list[str]:
+    return file.read_text("utf-8").splitlines() if file else []
+
+
+def _found(
+    rng: Random, others: Sequence[str], text: str | None, span: tuple[int, int], sure: float = ANSWERING
+) -> Found:
+    """Passages with simulated marks, ranked about as these say; `text` is the one that matters."""
+    hits = [hit_of(other, _simulated(rng, other, None)) for other in others]
+    gold = None if text is None else hit_of(text, _simulated(rng, text, span, sure))
+    hits += [gold] if gold else []
+    hits.sort(key=lambda h: -(h.mark.probability if h.mark else 0) + rng.gauss(0, 0.15))
+    return Found(hits, gold, span)
+
+
+def _among_its_like(rng: Random, made: Fact) -> Found:
+    texts = [other.text for other in rng.sample(made.others, 3)]
+    gold = made.passage.text if rng.random() < 0.67 else None
+    return _found(rng, texts, gold, (made.start, made.end))
+
+
+def _traced(rng: Random, row: Mapping[str, Any], gold: int | None, span: tuple[int, int]) -> Found:
+    """The search of a trace, and what matters in it."""
+    hits = searched(row)
+    right = None if gold is None else hits[gold]
+    if rng.random() < 0.1:
+        rng.shuffle(hits)  # else the first would always do
+    return Found(hits, right, span)
+
+
 def searched(row: Mapping[str, Any]) -> list[Hit]:
     """The hits of a trace."""
     return [hit_of(hit["text"], Mark(*hit["mark"]), hit["score"]) for hit in row["hits"]]
@@ -235,10 +300,10 @@ def hit_of(text: str, mark: Mark, score: float | None = None) -> Hit:
     return Hit(chunk, mark.probability if score is None else score, mark)
 
 
-def _simulated(rng: Random, text: str, gold: tuple[int, int] | None) -> Mark:
+def _simulated(rng: Random, text: str, gold: tuple[int, int] | None, sure: float = ANSWERING) -> Mark:
     """A mark such as the reader might make: mostly right on the answering passage, mostly unsure elsewhere."""
     if gold and rng.random() < 0.8:
-        return Mark(*gold, probability=_sigmoid(rng.gauss(1.2, 1.5)))
+        return Mark(*gold, probability=_sigmoid(rng.gauss(sure, 1.5)))
     starts = [n for n, (a, b) in enumerate(zip(" " + text, text, strict=False)) if a == " " and b.isalnum()]
     start = rng.choice(starts or [0])
     end = min(start + rng.randint(3, 30), len(text))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.agent import confidence
 from app.agent.prompt import Message, Renderer, show
 from app.cores import grammar
 from index.types import Hit
@@ -36,6 +37,24 @@ class Row:
         self.weights.extend([weight] * len(ids))
 
 
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A further search: the excerpt that leads on and its words, the question's words around these, and what it finds.
+
+    `around` are words of the question that come before and after the excerpt's in the query, the latter if there are.
+    """
+
+    lead: Answer
+    around: tuple[str, str]
+    hits: Sequence[Hit]
+
+    @property
+    def query(self) -> tuple[str, ...]:
+        """Its parts, as they are joined."""
+        before, after = self.around
+        return tuple(part for part in (before, " " + self.lead[1], after and " " + after) if part)
+
+
 class Turns:
     """Builds rows with the server's renderer."""
 
@@ -49,26 +68,37 @@ class Turns:
         self._write(row, grammar.SEARCH, (grammar.escaped(query),), grammar.CALL_END)
         return row, [*messages, _call("I must look this up.", "search_memory", query=query)]
 
-    def read(self, past: Sequence[Message], user: str, query: str, hits: Sequence[Hit], answer: Answer | None) -> Row:
-        """A whole lookup: `answer` is the number of the excerpt and the words of its span, or None to abstain."""
-        row = self.asked(past, user, query, hits)
-        written = len(row.ids)
+    def read(
+        self,
+        past: Sequence[Message],
+        user: str,
+        query: str,
+        hits: Sequence[Hit],
+        answer: Answer | None,
+        hop: Hop | None = None,
+    ) -> Row:
+        """A whole lookup, in one search or two. Without an answer it abstains."""
+        row = self.asked(past, user, query, hits, hop)
         if answer is None:
-            self._write(row, grammar.ABSENT)
+            self._verdict(row, None, grammar.ABSENT)
         else:
             number, span = answer
-            self._write(row, grammar.FOUND.format(number), (" " + span,), grammar.CITE.format(number))
-        # Two tokens of some thirty say whether any passage answers, and which: alone they would learn too slowly.
-        fork = written + len(self._encode(grammar.ABSENT.partition("No")[0]))
-        for at in (fork, fork + 1) if answer else (fork,):
-            row.weights[at] = CHOICE
+            via = (hop.lead[0],) if hop else ()
+            self._verdict(row, number, grammar.FOUND.format(number), (" " + span,), grammar.cite(*via, number))
         return row
 
-    def asked(self, past: Sequence[Message], user: str, query: str, hits: Sequence[Hit]) -> Row:
-        """A lookup up to the point where the core must judge."""
+    def asked(self, past: Sequence[Message], user: str, query: str, hits: Sequence[Hit], hop: Hop | None = None) -> Row:
+        """A lookup up to the point where the core must judge what it found last."""
         row, messages = self.search(past, user, query)
-        text, _ = show(hits, self.renderer.profile)
-        self._result(row, messages, text)
+        text, excerpts = show(hits, self.renderer.profile)
+        messages = self._result(row, messages, text)
+        if hop:
+            number = hop.lead[0]
+            parts = [(grammar.escaped(part),) for part in hop.query]
+            self._verdict(row, number, grammar.LEADS.format(number) + grammar.QUERY, *parts, grammar.CALL_END)
+            call = _call(f"On from [{number}].", "search_memory", query="".join(hop.query))
+            text, _ = show(hop.hits, self.renderer.profile, len(excerpts) + 1)
+            self._result(row, [*messages, call], text)
         return row
 
     def calculate(self, past: Sequence[Message], user: str, expression: str, result: str) -> Row:
@@ -92,11 +122,24 @@ class Turns:
         row.show(self.renderer.start(messages))
         return messages, row
 
-    def _result(self, row: Row, messages: Sequence[Message], text: str) -> None:
-        whole = self.renderer.extend([*messages, {"role": "tool", "content": text}], (), row.ids)
+    def _result(self, row: Row, messages: Sequence[Message], text: str) -> list[Message]:
+        """Show a tool's result; the conversation with it."""
+        after = [*messages, {"role": "tool", "content": text}]
+        whole = self.renderer.extend(after, (), row.ids)
         if whole[: len(row.ids)] != row.ids:
             raise ValueError("the chat template rewrote an earlier part of the turn")
         row.show(whole[len(row.ids) :])
+        return after
+
+    def _verdict(self, row: Row, number: int | None, verdict: str, *parts: str | tuple[str]) -> None:
+        """Write a verdict on passages, and the number of the one that it names."""
+        written = len(row.ids)
+        self._write(row, verdict, *parts)
+        # Two tokens of some thirty say which verdict, and of which passage: alone they would learn too slowly.
+        fork = written + len(confidence.opening(self.renderer.tokenizer, verdict)) - 1
+        named = [] if number is None else [row.ids.index(self._encode(str(number))[0], fork)]
+        for at in (fork, *named):
+            row.weights[at] = CHOICE
 
     def _write(self, row: Row, *parts: str | tuple[str]) -> None:
         """Literals as they are, values (in tuples) weighted up; each tokenised alone, as the masks want it."""

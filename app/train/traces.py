@@ -2,6 +2,8 @@
 
 One JSON line each: {question, hits: [{text, mark: [start, end, probability], score}], gold, span, answering}. `gold`
 is the number of the hit that answers (or null), `span` the answer's place in its text, `answering` those that hold it.
+Where a hit leads on instead, `hop` is the search from there: the same fields and {lead, name, around}, the number of
+that hit, the place in its text of the name it gives, and the question's words around this name in the second query.
 
 What is absent was never there: a search without its answering passages is made without them, since to take them out
 of its hits would leave the others with the scores of runners-up.
@@ -16,6 +18,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from app.cores.profile import TINY
+from app.train import chains
 from app.train.alterations import Alterations
 from app.train.organisations import Asked, organisation
 from app.train.sources import Question, Sources
@@ -27,7 +30,7 @@ from index.types import Hit
 HITS = TINY.passages
 TRIES = 4  # searches for passages that do not hold an answer's words
 
-Searched = TypeVar("Searched", Question, Asked)
+Searched = TypeVar("Searched", Question, Asked, chains.Asked)
 
 
 class Traces:
@@ -82,6 +85,31 @@ class Traces:
             for asked in self._unknown(rng.sample(made.asked, min(each, len(made.asked)))):
                 self._append(_organisation_row(asked, self._memory.search(store, asked.question, k=HITS)))
 
+    def worlds(self, numbers: range, each: int = 40) -> None:
+        """Searches worlds in which one thing leads to another, a store for each, for some of what can be asked."""
+        for n in tqdm(numbers, f"{self._out.name}: chains", mininterval=10):
+            rng = Random(f"chains {n}")
+            made = chains.world(rng)
+            store = self._filled(f"chains {n}", made.documents)
+            for asked in self._unknown(rng.sample(made.asked, min(each, len(made.asked)))):
+                self._append(self._chain_row(store, asked))
+
+    def _chain_row(self, store: str, asked: chains.Asked) -> dict[str, object]:
+        """One search, or two: what one passage alone answers needs no second."""
+        hits = self._memory.search(store, asked.question, k=HITS)
+        texts = [hit.chunk.text for hit in hits]
+        answering = [n for n, text in enumerate(texts) if asked.answered_by(text)]
+        row = _told_row(asked.question, hits, asked.fact, answering)
+        leading = [n for n, text in enumerate(texts) if asked.link and asked.link.sentence in text]
+        if answering or not leading or asked.link is None or asked.around is None:
+            return row
+        before, after = asked.around
+        query = " ".join(filter(None, (before, asked.link.value, after)))
+        found = self._memory.search(store, query, k=HITS)
+        stating = [n for n, hit in enumerate(found) if asked.fact and asked.fact.sentence in hit.chunk.text]
+        hop = {"lead": leading[0], "name": asked.link.place(texts[leading[0]]), "around": asked.around}
+        return {**row, "hop": {**hop, **_told_row(query, found, asked.fact, stating)}}
+
     def _unknown(self, asked: Sequence[Searched]) -> list[Searched]:
         return [item for item in asked if item.question not in self._known]
 
@@ -106,6 +134,12 @@ class Traces:
         for document in tqdm(added, f"indexing {name}", mininterval=10):
             self._memory.wait(store.id, document.id)
         return store.id
+
+
+def _told_row(question: str, hits: list[Hit], told: chains.Told | None, answering: list[int]) -> dict[str, object]:
+    gold = answering[0] if answering else None
+    span = told.place(hits[gold].chunk.text) if told and gold is not None else (0, 0)
+    return _described(question, hits, gold, span, answering)
 
 
 def _organisation_row(asked: Asked, hits: list[Hit]) -> dict[str, object]:

@@ -60,7 +60,7 @@ def test_accepted_paths_are_in_the_grammar(excerpts: list[str], seed: int) -> No
             (span,) = path.spans
             n = path.alternative + 1
             words = excerpts[path.alternative][span.start : span.end]
-            assert text == grammar.FOUND.format(n) + " " + words + grammar.CITE.format(n)
+            assert text == grammar.FOUND.format(n) + " " + words + grammar.cite(n)
 
 
 @settings(deadline=None, max_examples=60)
@@ -84,6 +84,27 @@ def test_queries_are_json(text: str, seed: int) -> None:
     written = decoded(walk(mask, Random(seed)))
     call = '{"name": "search_memory", "arguments": {"query": "' + written.removesuffix("\n</tool_call>")
     assert json.loads(call)["arguments"]["query"] in text
+
+
+@settings(deadline=None, max_examples=40)
+@given(texts.filter(lambda t: WORD.search(grammar.escaped(t))), st.lists(texts, min_size=1, max_size=3), st.data())
+def test_further_queries_join_words_of_the_message_and_of_a_passage(
+    text: str, excerpts: list[str], data: st.DataObject
+) -> None:
+    excerpts = [*excerpts, "The mill is run by the Tarn company."]
+    mask = GrammarMask(grammar.lead(text, excerpts, first=5), vocabulary)
+    ids = walk(mask, Random(data.draw(st.integers(0, 2**32))), limit=1000)
+    written, paths = decoded(ids), mask.paths(ids)
+    number = int(written.partition("[")[2].partition("]")[0])
+    opening = grammar.LEADS.format(number) + grammar.QUERY
+    query = json.loads('"' + written.removeprefix(opening).removesuffix(grammar.CALL_END) + '"')
+    assert written.startswith(opening) and paths
+    message, passage = grammar.escaped(text), grammar.escaped(excerpts[number - 5])
+    for path in paths:
+        sources = zip((message, passage, message), path.spans, strict=False)
+        parts = [grammar.unescaped(source[span.start : span.end]) for source, span in sources]
+        assert path.alternative // 2 == number - 5 and len(parts) == 2 + path.alternative % 2
+        assert query == " ".join(parts)
 
 
 def test_incremental_equals_fresh() -> None:

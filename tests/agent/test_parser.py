@@ -32,7 +32,7 @@ def parsed(text: str, prefix: str = PREFIX) -> tuple[str, str, list[Call | Malfo
 def test_the_embedded_cores_own_phrases() -> None:
     search = grammar.SEARCH + grammar.escaped('the "old" pump') + grammar.CALL_END
     assert parsed(search) == ("I must look this up.", "", [Call("search_memory", {"query": 'the "old" pump'})])
-    found = grammar.FOUND.format(2) + " 12 litres" + grammar.CITE.format(2)
+    found = grammar.FOUND.format(2) + " 12 litres" + grammar.cite(2)
     assert parsed(found) == ("[2] answers this.", "The answer is 12 litres [2].", [])
     assert parsed(grammar.TALK + "Hello!\n\nHow are you?\n") == ("No lookup is needed.", "Hello!\n\nHow are you?", [])
 

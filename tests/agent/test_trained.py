@@ -17,7 +17,7 @@ from tests.fakes import ScriptedEngine
 def lookup(stage: Stage, query: str, number: int, span: str, absent: float = UNSURE) -> ScriptedEngine:
     """A core that searches for `query` and answers with `span` of passage `number`."""
     first = stage.ids(query, grammar.CALL_END)
-    second = stage.ids(grammar.FOUND.format(number), " " + span, grammar.CITE.format(number))
+    second = stage.ids(grammar.FOUND.format(number), " " + span, grammar.cite(number))
     return ScriptedEngine([first, second], scores=[SURE, absent])
 
 

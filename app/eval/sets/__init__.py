@@ -12,6 +12,7 @@ from app.eval.sets.decisions import decisions
 from app.eval.sets.docs_kb import docs_kb
 from app.eval.sets.follow_ups import follow_ups
 from app.eval.sets.squad import leak, squad, squad_absent, squad_given
+from app.eval.sets.two_hop import two_hop
 from app.eval.sets.unseen_worlds import unseen_worlds
 
 __all__ = ["SETS", "Built"]
@@ -24,6 +25,7 @@ SETS: dict[str, Callable[[Path | None, Path], Built]] = {
     "leak": leak,
     "unseen-worlds": unseen_worlds,
     "follow-ups": follow_ups,
+    "two-hop": two_hop,
     "docs_kb": docs_kb,
     "decisions": decisions,
 }
