@@ -29,6 +29,12 @@ class Core:
     profile: Profile
     engine: Engine
 
+    @property
+    def ends(self) -> frozenset[int]:
+        """The ids that end what the core writes. Qwen ends a turn with either of two; both are never part of one."""
+        ends = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
+        return frozenset(int(number) for number in ends if number is not None)
+
 
 def load_core(
     name: str = "tiny",
