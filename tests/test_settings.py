@@ -96,7 +96,7 @@ def test_servers_of_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read().core_urls == []
     monkeypatch.setenv("COGCORE_CORE_URL", "http://gpu1:8000/v1/, https://gpu2 ,")
     monkeypatch.setenv("COGCORE_CORE_KEY", "sésame")
-    with pytest.raises(SettingsError, match="CORE_KEY: .*ASCII"):
+    with pytest.raises(SettingsError, match=r"CORE_KEY: .*ASCII"):
         read()
     monkeypatch.setenv("COGCORE_CORE_KEY", "sesame")
     settings = read()

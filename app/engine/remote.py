@@ -1,9 +1,9 @@
 """An Engine over other servers: vLLM, SGLang, llama.cpp's llama-server, or another Cogcore. Token ids out and in.
 
-`score` reads an echoed prompt's log-probabilities where the server tells them (vLLM, SGLang, Cogcore). Elsewhere
-(llama.cpp) it reads the TOP likeliest of each place off what the model writes by itself: exact as long as each id of
-the continuation is among them; the first that is not gets the least of them, and the rest 0. Then the sum is an upper
-bound, of a probability of at most 1 / TOP.
+`score` reads an echoed prompt's log-probabilities where the server tells them (vLLM, SGLang, Cogcore), for which the
+prompt is prefilled afresh. Elsewhere (llama.cpp) it reads the TOP likeliest of each place off what the model writes by
+itself: exact as long as each id of the continuation is among them; the first that is not gets the least of them, and
+the rest 0. Then the sum is an upper bound, of a probability of at most 1 / TOP.
 
 Limits: no masks, so no core with a trained loop. A log-probability is what the server calls so (SGLang's come after
 the temperature), a server's own end token ends too, and `cached` is always 0: it is told too late, if at all. `key` is

@@ -1,10 +1,10 @@
 """Requests to several servers of one model: the least busy first, and none to one that is sick.
 
 A server that cannot be reached, breaks off or is silent rests, longer each time, and must answer /health before it is
-asked again; one that says 429 or 503 rests for as long as it says. Until the first choice of a reply has come, a
-request goes on to the next server that does not rest, and waits PATIENCE seconds for one. Afterwards nothing is asked
-twice, nor after a silence: the work may still be done there. Closing the stream of choices closes the connection,
-which cancels.
+asked again; one that says 429 or 503 rests for as long as it says, a minute at most. Until the first choice of a reply
+has come, a request goes on to the next server that does not rest, and waits PATIENCE seconds for one. Afterwards
+nothing is asked twice, nor after a silence: the work may still be done there. Closing the stream of choices closes the
+connection, which cancels.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from app.engine.types import EngineBusy, EngineClosed, EngineUnavailable, Reques
 Wire = dict[str, Any]
 CONNECT = 5.0  # seconds for a connection, and for an answer of /health
 PATIENCE = 10.0
-FIRST_REST, LONGEST_REST = 0.5, 30.0
+FIRST_REST, LONGEST_REST = 0.5, 60.0
 BUSY = (429, 503)
 
 
@@ -44,10 +44,10 @@ class Replica:
     why: str = ""
 
     def rest(self, why: str, *, busy: bool = False, seconds: float | None = None) -> None:
-        doubled = min(FIRST_REST * 2.0**self.failures, LONGEST_REST)
+        wanted = FIRST_REST * 2.0**self.failures if seconds is None else max(seconds, FIRST_REST)
         self.failures += 1
         self.busy, self.why = busy, why
-        self.awake = time.monotonic() + (doubled if seconds is None else seconds)
+        self.awake = time.monotonic() + min(wanted, LONGEST_REST)
 
 
 class Replicas:

@@ -70,7 +70,7 @@ async def test_a_turn_is_the_same(parts: Parts, server: str, memory: Memory) -> 
 def test_what_cannot_be_served_stops_the_start(server: str) -> None:
     with pytest.raises(UnknownCore, match="set COGCORE_CORE to the model that COGCORE_CORE_URL serves"):
         load_remote_core("tiny", [server])
-    with pytest.raises(UnsupportedModel, match="401.*COGCORE_CORE_KEY"):
+    with pytest.raises(UnsupportedModel, match=r"401.*COGCORE_CORE_KEY"):
         load_remote_core("tiny", [server], profile="hermes")
 
 
