@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,7 +18,7 @@ from index.memory import Memory
 from tests.fakes import HashedWords
 
 
-def parts_in(folder: Path, **settings: object) -> Parts:
+def parts_in(folder: Path, **settings: Any) -> Parts:
     """The embedded core behind a server that closes it."""
     core = load_core(threads=1, max_sequences=4)
     return Parts(core, Memory(folder, HashedWords()), read(data_dir=folder, **settings))
@@ -29,7 +30,7 @@ def reading() -> Reading:
 
 
 @asynccontextmanager
-async def remote(*urls: str, silence: float = 60, **settings: int) -> AsyncIterator[RemoteEngine]:
+async def remote(*urls: str, silence: float = 60, **settings: Any) -> AsyncIterator[RemoteEngine]:
     engine = connect(urls, "cogcore", reading(), timeout=silence, **settings)
     try:
         yield engine
