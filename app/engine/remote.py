@@ -205,11 +205,12 @@ def _survey(client: httpx.Client, url: str, name: str, reading: Reading, context
         raise UnsupportedModel(f"{url} does not say how long the context of {model} is, nor does the config of {name}")
     one = Sampling(max_tokens=1, top_logprobs=1)
     try:
-        written = tokens(choice_of(_post(client, url, body(model, reading.ids, one, stream=False))), 1)
-    except RequestFailed as error:
-        raise UnsupportedModel(f"{url} does not continue token ids: {error}") from error
-    if not written:
-        raise UnsupportedModel(f"{url} does not tell the ids of its tokens: a newer vLLM, SGLang or llama.cpp does")
+        written, *_ = tokens(choice_of(_post(client, url, body(model, reading.ids, one, stream=False))), 1)
+    except (RequestFailed, ValueError) as error:
+        raise UnsupportedModel(
+            f"{url} does not continue token ids, or does not tell those it writes, as newer vLLM, SGLang and llama.cpp "
+            f"do: {error}"
+        ) from error
     echoed = _post(client, url, body(model, reading.text, one, stream=False, echo=True, add_special_tokens=False))
     choice = choice_of(echoed) if echoed.is_success else {}
     read = choice.get("prompt_token_ids")
@@ -218,7 +219,7 @@ def _survey(client: httpx.Client, url: str, name: str, reading: Reading, context
         raise UnsupportedModel(f"{url} has {model}, whose tokens are not those of {name}: name the same model for both")
     scores = (choice.get("logprobs") or {}).get("token_logprobs") or []
     echoes = len(scores) > len(reading.ids) and None not in scores[1:]
-    if not (echoes or written[0].top):
+    if not (echoes or written.top):
         raise UnsupportedModel(f"{url} tells no log-probabilities by which it could be decided whether to search")
     return Served(model, int(length), echoes)
 
