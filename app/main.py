@@ -4,7 +4,7 @@ from pathlib import Path
 
 from app.api.app import create_app
 from app.api.parts import Parts
-from app.cores.load import load_core
+from app.cores.load import Core, load_core, load_remote_core
 from app.engine.device import pick
 from app.sample import documents
 from app.settings import Settings
@@ -21,19 +21,35 @@ def build(settings: Settings) -> Parts:
     device = pick(settings.device)
     memory = open_memory(settings, device)
     try:
-        core = load_core(
-            settings.core,
-            device,
-            profile=settings.profile,
-            cache_tokens=settings.cache_tokens or None,
-            threads=settings.threads or None,
-            max_sequences=settings.max_sequences,
-            queue=settings.queue,
-        )
+        core = _remote(settings) if settings.core_url else _local(settings, device)
     except BaseException:
         memory.close()
         raise
     return Parts(core, memory, settings)
+
+
+def _local(settings: Settings, device: str) -> Core:
+    return load_core(
+        settings.core,
+        device,
+        profile=settings.profile,
+        cache_tokens=settings.cache_tokens or None,
+        threads=settings.threads or None,
+        max_sequences=settings.max_sequences,
+        queue=settings.queue,
+    )
+
+
+def _remote(settings: Settings) -> Core:
+    return load_remote_core(
+        settings.core,
+        settings.core_urls,
+        profile=settings.profile,
+        key=settings.core_key.get_secret_value() if settings.core_key else "",
+        timeout=settings.core_timeout,
+        max_sequences=settings.max_sequences,
+        queue=settings.queue,
+    )
 
 
 def is_new(folder: Path) -> bool:

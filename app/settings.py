@@ -41,6 +41,12 @@ class Settings(BaseSettings):
     sample: bool = Field(True, description="Fill an empty memory with the sample knowledge base at the first start.")
     max_upload_mb: int = Field(64, ge=1, le=4096, description="Largest upload in MB.")
     core: str = Field("tiny", description="`tiny` is the embedded core; else a checkpoint's folder or hub id.")
+    core_url: str = Field(
+        "",
+        description="Servers that run the core, by comma: vLLM, SGLang, llama.cpp. `COGCORE_CORE` names their model.",
+    )
+    core_key: SecretStr | None = Field(None, description="Sent to these servers as `Authorization: Bearer`.")
+    core_timeout: float = Field(120.0, gt=0, description="Seconds of silence after which these servers have failed.")
     embedder: str = Field("", description="A sentence-transformers model. Empty: the one in the package.")
     reader: str = Field("", description="The memory's reader, by path. Empty: the one in the package; `none`: none.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the core runs.")
@@ -57,7 +63,7 @@ class Settings(BaseSettings):
     max_searches: int = Field(2, ge=0, le=8, description="Searches of the memory in one turn.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
 
-    @field_validator("api_key")
+    @field_validator("api_key", "core_key")
     @classmethod
     def _blank_is_none(cls, key: SecretStr | None) -> SecretStr | None:
         given = key.get_secret_value().strip() if key else ""
@@ -72,6 +78,16 @@ class Settings(BaseSettings):
         if url and not (url.startswith(("http://", "https://")) and urlsplit(url).hostname):
             raise ValueError("must begin with http:// or https:// and a host")
         return url.rstrip("/")
+
+    @field_validator("core_url")
+    @classmethod
+    def _absolutes(cls, urls: str) -> str:
+        # OpenAI's clients are given the address with its version.
+        return ",".join(cls._absolute(url.strip()).removesuffix("/v1") for url in urls.split(",") if url.strip())
+
+    @property
+    def core_urls(self) -> list[str]:
+        return self.core_url.split(",") if self.core_url else []
 
     @model_validator(mode="after")
     def _closed_door(self) -> Self:
@@ -133,7 +149,7 @@ def _words(error: dict[str, Any]) -> str:
     said = str(error["msg"]).removeprefix("Value error, ")
     name = ".".join(str(part) for part in error["loc"])
     # An error must not put the secret into a log.
-    value = "" if name == "api_key" else f"={error['input']}"
+    value = "" if name in ("api_key", "core_key") else f"={error['input']}"
     return f"{PREFIX}{name.upper()}{value}: {said}" if name else said
 
 

@@ -61,6 +61,8 @@ def test_a_file_that_cannot_be_read(
         ("AUTONOMY", "-0.1"),
         ("PUBLIC_URL", "example.org"),
         ("PUBLIC_URL", "https://"),
+        ("CORE_URL", "http://gpu1:8000,gpu2:8000"),
+        ("CORE_TIMEOUT", "0"),
     ],
 )
 def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -88,6 +90,18 @@ def test_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="ASCII") as e:
         read()
     assert "sésame" not in str(e.value)
+
+
+def test_servers_of_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read().core_urls == []
+    monkeypatch.setenv("COGCORE_CORE_URL", "http://gpu1:8000/v1/, https://gpu2 ,")
+    monkeypatch.setenv("COGCORE_CORE_KEY", "sésame")
+    with pytest.raises(SettingsError, match=r"CORE_KEY: .*ASCII"):
+        read()
+    monkeypatch.setenv("COGCORE_CORE_KEY", "sesame")
+    settings = read()
+    assert settings.core_urls == ["http://gpu1:8000", "https://gpu2"]
+    assert "sesame" not in repr(settings)
 
 
 def test_the_key_is_what_a_header_can_carry(monkeypatch: pytest.MonkeyPatch) -> None:

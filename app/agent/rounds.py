@@ -24,9 +24,6 @@ class Rounds:
     def __init__(self, turn: Turn, core: Core) -> None:
         self.turn, self.core = turn, core
         self.renderer = Renderer(core.tokenizer, core.profile)
-        # Qwen ends a turn with either; both are never part of one.
-        ends = (core.tokenizer.eos_token_id, core.tokenizer.pad_token_id)
-        self.ends = frozenset(int(number) for number in ends if number is not None)
         self.ids: list[int] = []
         self.prompt_length = 0
         self.passes: list[Round] = []
@@ -126,7 +123,7 @@ class Rounds:
         sampling = replace(
             self.turn.sampling,
             max_tokens=self.left,
-            stop_ids=self.turn.sampling.stop_ids | self.ends,
+            stop_ids=self.turn.sampling.stop_ids | self.core.ends,
             logit_bias=(*self.turn.sampling.logit_bias, *((number, FORBIDDEN) for number in banned)),
             mask=mask,
         )

@@ -1,7 +1,5 @@
 """POST /v1/chat/completions: a request is validated, becomes a turn, and the turn's events become the answer."""
 
-import json
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -13,13 +11,11 @@ from app.agent.loop import answer
 from app.api.autonomy import Autonomy
 from app.api.chat_request import ChatRequest
 from app.api.encode import Head, Mark, chunks, whole
-from app.api.errors import body, describe
 from app.api.hangup import ClientGone, EventStream, after, unless_gone
 from app.api.parts import Parts
 from app.api.signature import signing_key
 from app.api.turn import turn_of
-
-log = logging.getLogger("cogcore.http")
+from app.api.wire import frames, whole_json
 
 
 def routes(parts: Parts) -> APIRouter:
@@ -39,12 +35,11 @@ def routes(parts: Parts) -> APIRouter:
         events = answer(turn, parts.core, parts.memory)
         try:
             if wanted.stream:
-                options = wanted.stream_options
                 # Refusals come with the first event, while a status can still be chosen.
                 first = await unless_gone(request, anext(events))
-                frames = sse(after(first, events), head, mark, include_usage=bool(options and options.include_usage))
-                return EventStream(frames, events)
-            return _json(await unless_gone(request, _closing(events, head, mark)))
+                made = chunks(after(first, events), head, mark, include_usage=wanted.include_usage)
+                return EventStream(frames(made, head.id), events)
+            return whole_json(await unless_gone(request, _closing(events, head, mark)))
         except ClientGone:
             return Response(status_code=499)
 
@@ -61,25 +56,3 @@ def autonomy(wanted: ChatRequest, parts: Parts) -> Autonomy:
 async def _closing(events: AsyncGenerator[Event], head: Head, mark: Mark) -> dict[str, Any]:
     async with aclosing(events):
         return await whole(events, head, mark)
-
-
-async def sse(events: AsyncGenerator[Event], head: Head, mark: Mark, *, include_usage: bool) -> AsyncGenerator[str]:
-    """The chunks as server-sent events. A failure becomes a last frame with OpenAI's error body, and no [DONE]."""
-    try:
-        async with aclosing(chunks(events, head, mark, include_usage=include_usage)) as made:
-            async for chunk in made:
-                yield f"data: {dump(chunk)}\n\n"
-        yield "data: [DONE]\n\n"
-    except Exception as error:
-        message, row, _ = describe(error)
-        if row.status >= 500:
-            log.exception("reply %s failed", head.id)
-        yield f"data: {dump(body(message, row))}\n\n"
-
-
-def dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def _json(value: Any) -> Response:
-    return Response(dump(value), media_type="application/json")

@@ -1,22 +1,15 @@
 """The body of POST /v1/chat/completions. Every field of OpenAI's is honoured, refused by name, or without effect."""
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from app.api.limits import Strict, only
 from app.api.messages import Message, Tool
+from app.api.sampling import Sampled
 
 # A function that tool_choice names becomes text that no mode can look like.
 NAMED = "function:"
-
-
-def _stops(given: Any) -> Any:
-    stops = [given] if isinstance(given, str) else given
-    if isinstance(stops, list) and (len(stops) > 4 or not all(isinstance(s, str) and s for s in stops)):
-        raise ValueError("'stop' takes at most 4 texts, none of them empty.")
-    return stops
 
 
 def _choice(given: Any) -> Any:
@@ -26,23 +19,6 @@ def _choice(given: Any) -> Any:
         case {"type": "function", "function": {"name": str(name)}}:
             return NAMED + name
     raise ValueError('\'tool_choice\' must be "auto", "none", "required" or {"type": "function", "function": ...}.')
-
-
-def _is_bias(token: str, value: Any) -> bool:
-    return re.fullmatch("[0-9]{1,9}", token) is not None and type(value) in (int, float) and -100 <= value <= 100
-
-
-def _biases(given: Any) -> Any:
-    if given is None:
-        return None
-    if not isinstance(given, dict) or not all(_is_bias(token, value) for token, value in given.items()):
-        raise ValueError("'logit_bias' maps token ids to numbers from -100 to 100.")
-    return {token: float(value) for token, value in given.items()}
-
-
-class StreamOptions(Strict):
-    include_usage: bool | None = None
-    include_obfuscation: Annotated[bool | None, only(False, remedy="Obfuscation is not offered")] = None
 
 
 class Extension(Strict):
@@ -63,11 +39,8 @@ class Extension(Strict):
     )
 
 
-class ChatRequest(Strict):
-    model: str
+class ChatRequest(Sampled):
     messages: list[Message] = Field(min_length=1)
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     cogcore: Extension | None = None
 
     tools: list[Tool] | None = Field(default=None, max_length=128)
@@ -76,18 +49,8 @@ class ChatRequest(Strict):
 
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    top_k: int | None = Field(default=None, ge=0)
-    min_p: float | None = Field(default=None, ge=0, le=1)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    stop: Annotated[list[str] | None, BeforeValidator(_stops)] = None
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
-    logit_bias: Annotated[dict[str, float] | None, BeforeValidator(_biases)] = None
 
     # Not offered: only what asks for nothing passes.
-    n: Annotated[Any, only(1, remedy="'n' must be 1; send the request again for another answer")] = None
     logprobs: Annotated[Any, only(False, remedy="'logprobs' is not offered; leave it out")] = None
     top_logprobs: Annotated[Any, only(0, remedy="'top_logprobs' is not offered; leave it out")] = None
     response_format: Annotated[
@@ -105,7 +68,6 @@ class ChatRequest(Strict):
     moderation: Annotated[Any, only(remedy="'moderation' is not offered; leave it out")] = None
 
     # Without effect on the answer.
-    user: str | None = None
     metadata: dict[str, Any] | None = None
     store: bool | None = None
     safety_identifier: str | None = None

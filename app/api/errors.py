@@ -12,7 +12,15 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.agent.turn import TurnRefused
-from app.engine.types import EngineBusy, EngineClosed, EngineError, InvalidPrompt, InvalidSampling, PromptTooLong
+from app.engine.types import (
+    EngineBusy,
+    EngineClosed,
+    EngineError,
+    EngineUnavailable,
+    InvalidPrompt,
+    InvalidSampling,
+    PromptTooLong,
+)
 from index.errors import AmbiguousName, EmbedderMismatch, FolderFault, InvalidRequest, NotFound, ParseError
 
 INVALID = "invalid_request_error"
@@ -40,6 +48,7 @@ TABLE: Mapping[type[Exception], Row] = {
     EngineBusy: Row(429, "rate_limit_error", "rate_limit_exceeded"),
     EngineError: Row(500, "server_error", "engine_error"),
     EngineClosed: Row(503, "server_error", "shutting_down"),
+    EngineUnavailable: Row(503, "server_error", "core_unavailable"),
     FolderFault: Row(500, "server_error", "data_folder_fault"),
     EmbedderMismatch: Row(500, "server_error", "embedder_mismatch"),
 }

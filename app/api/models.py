@@ -51,12 +51,13 @@ def models_of(memory: Memory) -> dict[str, int]:
     return {MODEL: memory.store(DEFAULT_STORE).created_at, **named}
 
 
-def _wire(name: str, created: int) -> Wire:
-    return {"id": name, "object": "model", "created": created, "owned_by": MODEL}
-
-
 def routes(parts: Parts) -> APIRouter:
-    router, memory = APIRouter(prefix="/v1/models", tags=["models"]), parts.memory
+    router, memory, engine = APIRouter(prefix="/v1/models", tags=["models"]), parts.memory, parts.core.engine
+
+    def _wire(name: str, created: int) -> Wire:
+        about = {"id": name, "object": "model", "created": created, "owned_by": MODEL}
+        # As vLLM and SGLang tell it: how many tokens a conversation may have.
+        return {**about, "max_model_len": engine.context_length}
 
     @router.get("")
     def models() -> Wire:

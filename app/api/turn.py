@@ -8,7 +8,6 @@ from app.api.errors import ApiError
 from app.api.messages import check_order, check_tools
 from app.api.models import store_of
 from app.api.parts import Parts
-from app.cores.profile import Profile
 from app.engine.types import Sampling
 from index.errors import AmbiguousName, StoreNotFound
 from index.filters import compile_filter
@@ -31,7 +30,7 @@ async def turn_of(wanted: ChatRequest, parts: Parts) -> Turn:
         tools=[tool.model_dump(exclude_none=True) for tool in wanted.tools or ()],
         stores=await asyncio.to_thread(_stores, parts.memory, wanted.model, given.stores),
         policy=policy,
-        sampling=_sampling(wanted, parts.core.profile),
+        sampling=wanted.sampling(_most(wanted), parts.core.profile),
         stop=wanted.stop or (),
     )
 
@@ -49,21 +48,11 @@ def _policy(wanted: ChatRequest, given: Extension, parts: Parts) -> Policy:
     )
 
 
-def _sampling(wanted: ChatRequest, profile: Profile) -> Sampling:
+def _most(wanted: ChatRequest) -> int:
     most = wanted.max_completion_tokens or wanted.max_tokens
     if wanted.max_tokens and most != wanted.max_tokens:
         raise ApiError("max_tokens and max_completion_tokens differ. Send one of them.", param="max_tokens")
-    return Sampling(
-        max_tokens=most or DEFAULTS.max_tokens,
-        temperature=profile.temperature if wanted.temperature is None else wanted.temperature,
-        top_p=wanted.top_p or profile.top_p,
-        top_k=profile.top_k if wanted.top_k is None else wanted.top_k,
-        min_p=wanted.min_p or 0.0,
-        seed=wanted.seed,
-        logit_bias=tuple((int(token), bias) for token, bias in (wanted.logit_bias or {}).items()),
-        frequency_penalty=wanted.frequency_penalty or 0.0,
-        presence_penalty=wanted.presence_penalty or 0.0,
-    )
+    return most or DEFAULTS.max_tokens
 
 
 def _stores(memory: Memory, model: str, named: list[str] | None) -> list[str]:

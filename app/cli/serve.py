@@ -34,7 +34,8 @@ def serve(settings: Settings) -> int:
         )
         return 1
     with bound:
-        print(f"Loading the core '{settings.core}' and the memory in {settings.data_dir} …", flush=True)
+        where = f" served by {settings.core_url}" if settings.core_url else ""
+        print(f"Loading the core '{settings.core}'{where} and the memory in {settings.data_dir} …", flush=True)
         new = is_new(settings.data_dir)
         try:
             parts = build(settings)

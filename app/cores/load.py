@@ -1,7 +1,7 @@
 """A core by name, folder or hub id: its tokenizer, its profile, its engine. Nothing is downloaded for "tiny"."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,13 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from app.cores.profile import Profile
 from app.cores.profiles import PROFILES, profile_for
-from app.engine.load import DType, load_engine, resolve
+from app.engine.load import TOKENIZER, DType, load_engine, resolve
+from app.engine.remote import Reading, connect
 from app.engine.types import Engine
 
 TINY_FOLDER = Path(__file__).parent / "tiny"
+SAMPLE = "Is 1,024 the same number to both of us?"
+"""What a server must read as the tokens that we do."""
 
 
 class UnknownCore(ValueError):
@@ -28,6 +31,12 @@ class Core:
     tokenizer: PreTrainedTokenizerBase
     profile: Profile
     engine: Engine
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """The ids that end what the core writes. Qwen ends a turn with either of two; both are never part of one."""
+        ends = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
+        return frozenset(int(number) for number in ends if number is not None)
 
 
 def load_core(
@@ -45,17 +54,8 @@ def load_core(
 
     Raises UnknownCore, and the engine's UnsupportedModel and NotEnoughMemory.
     """
-    if profile and profile not in PROFILES:
-        raise UnknownCore(f"no profile {profile!r}; the profiles are {', '.join(PROFILES)}")
-    folder, profile = (TINY_FOLDER, profile or "tiny") if name == "tiny" else (resolve(name), profile)
-    tokenizer = load_tokenizer(folder)
-    config = _config(folder)
-    chosen = PROFILES[profile] if profile else profile_for(config, str(tokenizer.chat_template))
-    if chosen is None:
-        raise UnknownCore(
-            f"{name}: its chat template knows no Hermes tool calls (<tool_call>), so it could not search; "
-            f"take another core, or choose a profile among {', '.join(PROFILES)}"
-        )
+    folder = TINY_FOLDER if name == "tiny" else resolve(name)
+    tokenizer, chosen = _prompted(name, folder, profile)
     engine = load_engine(
         folder,
         device,
@@ -66,6 +66,56 @@ def load_core(
         threads=threads,
     )
     return Core(name, tokenizer, chosen, engine)
+
+
+def load_remote_core(
+    name: str,
+    urls: Sequence[str],
+    *,
+    profile: str = "",
+    key: str = "",
+    timeout: float = 120,
+    max_sequences: int = 8,
+    queue: int = 64,
+) -> Core:
+    """A core that other servers run: only its tokenizer is read here. Blocks.
+
+    Raises UnknownCore, and UnsupportedModel and EngineUnavailable from the engine.
+    """
+    folder = TINY_FOLDER if name == "tiny" else resolve(name, TOKENIZER)
+    tokenizer, chosen = _prompted(name, folder, profile)
+    if chosen.trained_loop:
+        raise UnknownCore(
+            f"the core {name!r} writes under a mask, which needs an engine on this machine: "
+            "set COGCORE_CORE to the model that COGCORE_CORE_URL serves, or unset COGCORE_CORE_URL"
+        )
+    reading = Reading(len(tokenizer), SAMPLE, list(tokenizer.encode(SAMPLE, add_special_tokens=False)))
+    engine = connect(
+        urls,
+        name,
+        reading,
+        key=key,
+        context_length=_config(folder).get("max_position_embeddings"),
+        timeout=timeout,
+        max_sequences=max_sequences,
+        queue=queue,
+    )
+    return Core(name, tokenizer, chosen, engine)
+
+
+def _prompted(name: str, folder: Path, profile: str) -> tuple[PreTrainedTokenizerBase, Profile]:
+    if profile and profile not in PROFILES:
+        raise UnknownCore(f"no profile {profile!r}; the profiles are {', '.join(PROFILES)}")
+    tokenizer = load_tokenizer(folder)
+    if not profile and name == "tiny":
+        return tokenizer, PROFILES["tiny"]
+    chosen = PROFILES[profile] if profile else profile_for(_config(folder), str(tokenizer.chat_template))
+    if chosen is None:
+        raise UnknownCore(
+            f"{name}: its chat template knows no Hermes tool calls (<tool_call>), so it could not search; "
+            f"take another core, or choose a profile among {', '.join(PROFILES)}"
+        )
+    return tokenizer, chosen
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

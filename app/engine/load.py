@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -25,16 +25,17 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TOKENIZER = ["*.json", "*.txt", "*.model", "*.jinja"]
 # Mistral's repositories carry the weights a second time, as consolidated.safetensors.
-WANTED = ["*.json", "model*.safetensors", "*.txt", "*.model", "*.jinja"]
+WANTED = [*TOKENIZER, "model*.safetensors"]
 DEFAULT_CONTEXT = 8192
 SHARE = 0.8  # of the memory that is free beside the weights: the rest is for a step's own tensors, and for others
 # Old checkpoints carry these tables; they are computed here.
 DERIVED = ("rotary_emb.inv_freq",)
 
 
-def resolve(path: str | Path) -> Path:
-    """The folder of a checkpoint: itself when it exists, else the hub id's snapshot (downloaded when not cached)."""
+def resolve(path: str | Path, wanted: Sequence[str] = WANTED) -> Path:
+    """The folder of a checkpoint: itself when it exists, else what is wanted of the hub id's snapshot, downloaded."""
     folder = Path(path)
     if folder.is_dir():
         return folder
@@ -42,7 +43,7 @@ def resolve(path: str | Path) -> Path:
     if name.count("/") != 1 or name.startswith((".", "~", "/")):
         raise UnsupportedModel(f"no folder {name!r}: give an existing folder or a hub id such as Qwen/Qwen3-0.6B")
     try:
-        return Path(snapshot_download(name, allow_patterns=WANTED))
+        return Path(snapshot_download(name, allow_patterns=list(wanted)))
     except (OSError, ValueError, HFValidationError) as exc:
         raise UnsupportedModel(f"{name!r} is no local folder and could not be fetched from the hub: {exc}") from exc
 

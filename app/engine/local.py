@@ -8,9 +8,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
+from app.engine.prompt import known_ids, prompt_ids
 from app.engine.sampler import Sampler, check
 from app.engine.scheduler import Request, Scheduler, Usage
-from app.engine.types import EngineError, InvalidPrompt, PromptTooLong, Sampling, Scored, Token
+from app.engine.types import EngineError, PromptTooLong, Sampling, Scored, Token
 
 GRACE = 30.0  # seconds that `close` gives what was accepted
 
@@ -25,11 +26,7 @@ class LocalEngine:
 
     def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
         """Raises InvalidPrompt, PromptTooLong and InvalidSampling at the call, all else from the stream."""
-        ids = self._ids("prompt", prompt)
-        if len(ids) >= self.context_length:
-            raise PromptTooLong(
-                f"the prompt has {len(ids)} tokens, and prompt and answer share {self.context_length}: shorten it"
-            )
+        ids = prompt_ids(prompt, self.vocab_size, self.context_length)
         check(sampling, self.vocab_size)
         return self._stream(ids, sampling, key)
 
@@ -52,7 +49,7 @@ class LocalEngine:
 
     async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
         """Log-probability of each continuation id given all before it; the prompt's KV stays for the next request."""
-        ids = self._ids("prompt", prompt) + self._ids("continuation", continuation)
+        ids = known_ids("prompt", prompt, self.vocab_size) + known_ids("continuation", continuation, self.vocab_size)
         if len(ids) > self.context_length:
             raise PromptTooLong(f"prompt and continuation have {len(ids)} tokens, the context {self.context_length}")
         request = Request(ids, len(prompt), key, None, asyncio.get_running_loop())
@@ -73,12 +70,3 @@ class LocalEngine:
     async def close(self, grace: float = GRACE) -> None:
         """Refuse new requests, finish the accepted ones within `grace` seconds, fail the rest. Idempotent."""
         await asyncio.to_thread(self._scheduler.close, grace)
-
-    def _ids(self, name: str, given: Sequence[int]) -> list[int]:
-        ids = list(given)
-        if not ids:
-            raise InvalidPrompt(f"the {name} has no tokens")
-        low, high = min(ids), max(ids)
-        if low < 0 or high >= self.vocab_size:
-            raise InvalidPrompt(f"the {name} has the id {low if low < 0 else high}, outside 0 … {self.vocab_size - 1}")
-        return ids

@@ -50,6 +50,10 @@ class EngineClosed(EngineError):
     """The engine is shutting down or its thread has died."""
 
 
+class EngineUnavailable(EngineError):
+    """A server that this engine needs cannot be reached, or broke off; the message names it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How one request is sampled. temperature 0 is greedy; top_k 0 and top_p 1 are off."""

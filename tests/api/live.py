@@ -3,19 +3,20 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from app.api import Parts, create_app
 
 
 @contextmanager
-def live(parts: Parts) -> Iterator[str]:
-    """Its base URL. The parts are closed with it."""
+def live(parts: Parts, around: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> Iterator[str]:
+    """Its base URL. The parts are closed with it. `around` stands between it and its clients, as a bad network does."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(parts), log_level="warning", lifespan="on")
+    config = uvicorn.Config(around(create_app(parts)), log_level="warning", lifespan="on")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -1,0 +1,35 @@
+"""Values to bytes: one JSON body, or server-sent events."""
+
+import json
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import Response
+
+from app.api.errors import body, describe
+
+log = logging.getLogger("cogcore.http")
+
+
+async def frames(chunks: AsyncGenerator[Any], reply: str) -> AsyncGenerator[str]:
+    """The chunks as server-sent events. A failure becomes a last frame with OpenAI's error body, and no [DONE]."""
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield f"data: {_dump(chunk)}\n\n"
+        yield "data: [DONE]\n\n"
+    except Exception as error:
+        message, row, _ = describe(error)
+        if row.status >= 500:
+            log.exception("reply %s failed", reply)
+        yield f"data: {_dump(body(message, row))}\n\n"
+
+
+def whole_json(value: Any) -> Response:
+    return Response(_dump(value), media_type="application/json")
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
