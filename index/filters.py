@@ -4,7 +4,8 @@
                                 {"type": "gte", "key": "year", "value": 2020}]}
 
 A key that a document lacks fails every comparison but `ne` and `nin`. Values compare with their own kind only: text
-with text (alphabetically), numbers with numbers, true and false only for equality.
+with text (alphabetically), numbers with numbers, true and false only for equality. A document's name counts as its
+attribute `filename`, unless it has one of its own.
 """
 
 import operator

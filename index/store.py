@@ -68,8 +68,13 @@ class Gate:
 class Document:
     """What filters and removal need to know."""
 
+    filename: str
     attributes: Mapping[str, Scalar]
     chunks: tuple[int, ...]
+
+    @property
+    def filterable(self) -> Mapping[str, Scalar]:
+        return {"filename": self.filename, **self.attributes}
 
 
 class Store:
@@ -99,7 +104,7 @@ class Store:
         """The caller holds the gate for writing."""
         known = self._documents.get(document)
         if known is not None:
-            self._documents[document] = Document(attributes, known.chunks)
+            self._documents[document] = Document(known.filename, attributes, known.chunks)
 
     def search(
         self, question: str, vector: Vectors, accepts: Predicate | None = None, weight: float = DENSE_WEIGHT
@@ -108,7 +113,7 @@ class Store:
         with self.gate.read():
             documents = chunks = None
             if accepts is not None:
-                documents = [n for n, document in self._documents.items() if accepts(document.attributes)]
+                documents = [n for n, document in self._documents.items() if accepts(document.filterable)]
                 chunks = [chunk for n in documents for chunk in self._documents[n].chunks]
             dense = self._dense.search(vector, DEPTH, chunks)
             lexical = self._lexical.search(question, DEPTH, documents)
@@ -120,7 +125,7 @@ class Store:
             self._dense.add(numbers, part.vectors)
             known = self._documents.get(part.document)
             before = known.chunks if known else ()
-            self._documents[part.document] = Document(part.attributes, before + numbers)
+            self._documents[part.document] = Document(part.filename, part.attributes, before + numbers)
             yield from ((part.document, entry.chunk, _text(part, entry)) for entry in part.entries)
 
 

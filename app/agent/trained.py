@@ -175,7 +175,8 @@ class TrainedTurn:
                     chosen = passage.feed(self.vocabulary.bytes.get(token.id, b""), token.logprob)
                     if chosen is None:
                         continue
-                    verdict.confidence = confidence.found(absent, chosen, excerpts[passage.number - 1].hit)
+                    told = confidence.found(absent, chosen, excerpts[passage.number - 1].hit)
+                    verdict.confidence = self.turn.calibrated(told)
                     if verdict.confidence < self.turn.policy.abstain_below:
                         break
                     for piece in held:

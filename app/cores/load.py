@@ -47,7 +47,7 @@ def load_core(
     """
     if profile and profile not in PROFILES:
         raise UnknownCore(f"no profile {profile!r}; the profiles are {', '.join(PROFILES)}")
-    folder, profile = (TINY_FOLDER, profile or "tiny") if name == "tiny" else (resolve(name), profile)
+    folder, profile = core_folder(name), profile or ("tiny" if name == "tiny" else "")
     tokenizer = load_tokenizer(folder)
     config = _config(folder)
     chosen = PROFILES[profile] if profile else profile_for(config, str(tokenizer.chat_template))
@@ -66,6 +66,11 @@ def load_core(
         threads=threads,
     )
     return Core(name, tokenizer, chosen, engine)
+
+
+def core_folder(name: str) -> Path:
+    """Where a core lies. Raises UnsupportedModel."""
+    return TINY_FOLDER if name == "tiny" else resolve(name)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
