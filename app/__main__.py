@@ -63,10 +63,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     calibrate.add_argument("--store", default="default", help="the store's name or id (default)")
     calibrate.add_argument("--questions", type=_count, default=200, metavar="N", help="how many to ask at most (200)")
-    calibrate.add_argument("--from", dest="file", metavar="FILE", help="your own questions, as `cogcore eval` takes them")
+    calibrate.add_argument(
+        "--from", dest="file", metavar="FILE", help="your own questions, as `cogcore eval` takes them"
+    )
     calibrate.add_argument("--seed", type=int, default=0, help="another seed makes other questions (0)")
     calibrate.add_argument(
-        "--wrong", type=_share, default=0.1, metavar="SHARE", help="how many answers may be wrong at the threshold (0.1)"
+        "--wrong",
+        type=_share,
+        default=0.1,
+        metavar="SHARE",
+        help="how many answers may be wrong at the threshold (0.1)",
     )
     calibrate.add_argument("--keep-threshold", action="store_true", help="let the store abstain below the threshold")
     calibrate.add_argument("--forget", action="store_true", help="drop the store's calibration and threshold instead")

@@ -45,8 +45,8 @@ class Turn:
     `messages` are OpenAI's, as plain dicts with text contents, ending with a user or tool message; `tools` the client's
     functions in OpenAI's form; `stores` ids (none: nothing can be looked up). `sampling.max_tokens` counts everything
     the core writes in the turn, thoughts and calls included; its mask, stop ids and logit bias for calls are the
-    turn's own. `stop` ends the visible reply. Turns share cached KV only with turns of the same `key`. `calibrations` are
-    those of the stores, all of them or none.
+    turn's own. `stop` ends the visible reply. Turns share cached KV only with turns of the same `key`. `calibrations`
+    are those of the stores, all of them or none.
     """
 
     messages: Sequence[Message]

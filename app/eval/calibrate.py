@@ -13,7 +13,7 @@ from random import Random
 
 import numpy as np
 
-from app.agent.events import Cited, Done, Searched
+from app.agent.events import Cited, Done
 from app.agent.loop import answer
 from app.agent.turn import Policy, Turn
 from app.calibration import Calibration, logit
@@ -99,10 +99,14 @@ def made(memory: Memory, store: str, count: int, seed: int) -> list[Question]:
 
 def usable(asked: Sequence[Question], memory: Memory, store: str) -> list[Question]:
     """Of somebody's own questions those that must be looked up in this store."""
-    names = {document.filename for document in cloze.documents(memory, store)}
-    kept = [q for q in asked if (q.documented or q.kind == "unanswerable") and q.store in (None, store)]
+    info = memory.store(store)
+    names = {document.filename for document in cloze.documents(memory, info.id)}
+    here = (None, info.id, info.name)
+    kept = [q for q in asked if (q.documented or q.kind == "unanswerable") and q.store in here]
     if not kept:
-        raise EvalError("--from: none of the questions is a fact, a table's or unanswerable, so none looks anything up.")
+        raise EvalError(
+            "--from: none of the questions is a fact, a table's or unanswerable, so none looks anything up."
+        )
     for question in kept:
         if question.file is not None and question.file not in names:
             raise EvalError(f"--from: question {question.id} is answered by {question.file}, which {store} lacks.")

@@ -66,9 +66,7 @@ def _of_document(memory: Memory, store: str, document: StoreFile, rng: Random) -
         words, value = asked
         query = " ".join(words)
         if not _leads_elsewhere(memory, store, query, (document.id, start)):
-            yield Question(
-                f"{document.id}:{start}", query, "fact", (value,), True, document.filename, text[start:end]
-            )
+            yield Question(f"{document.id}:{start}", query, "fact", (value,), True, document.filename, text[start:end])
 
 
 def cloze(sentence: str, rng: Random) -> tuple[list[str], str] | None:

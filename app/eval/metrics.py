@@ -144,7 +144,9 @@ def calibration_error(scores: Sequence[float], labels: Sequence[bool], bins: int
     """How far probabilities are from how often they were right, on average: over bins of equal width (ECE)."""
     if not scores:
         return None
-    binned = sorted((min(int(score * bins), bins - 1), score - label) for score, label in zip(scores, labels, strict=True))
+    binned = sorted(
+        (min(int(score * bins), bins - 1), score - label) for score, label in zip(scores, labels, strict=True)
+    )
     gaps = [abs(sum(gap for _, gap in inside)) for _, inside in groupby(binned, key=itemgetter(0))]
     return sum(gaps) / len(scores)
 
