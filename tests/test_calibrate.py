@@ -31,12 +31,9 @@ from index.embed import SentenceEmbedder
 from index.memory import Memory
 from index.reader import Reader
 
-NAMES = "Tern Kestrel Finch Alder Rowan Heron Linnet Osier Plover Sorrel Wren Yarrow".split()
+NAMES = "Tern Kestrel Finch Alder Rowan Heron Linnet Osier Plover Sorrel Wren Yarrow Birch Cedar Dunlin Egret".split()
 QUESTION = "What is the maximum load of the Heron crane?"
-WHAT = (
-    "The {} crane has a maximum load of {} kg.",
-    "The {} pump was delivered to the depot in Norrbruck on {} May 2031.",
-)
+WHAT = ("The {} pump has a warranty period of {} months.", "The {} crane has a maximum load of {} kg.")
 
 
 def documents() -> dict[str, str]:
@@ -51,8 +48,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder,
     with closing(Memory(made, embedder, reader)) as memory:
         for name, text in documents().items():
             memory.attach("default", memory.add_file(name, text.encode()).id)
-        for page in (memory.store_files("default", 100),):
-            assert {memory.wait("default", document.id).status for document in page.data} == {"completed"}
+        added = memory.store_files("default", 100).data
+        assert {memory.wait("default", document.id).status for document in added} == {"completed"}
         memory.create_store("other")
     return made
 
@@ -63,7 +60,7 @@ def command(folder: Path, *given: str) -> int:
 
 @pytest.fixture(scope="module")
 def calibrated(folder: Path) -> Path:
-    assert command(folder, "--questions", "12", "--keep-threshold", "--wrong", "0.4") == 0
+    assert command(folder, "--questions", "16", "--keep-threshold", "--wrong", "0.4") == 0
     return folder
 
 
@@ -151,8 +148,8 @@ def test_what_cannot_be_fitted_is_refused(calibrated: Path, tmp_path: Path, caps
 
 
 async def test_questions_are_the_same_for_a_seed(parts: Parts) -> None:
-    once, again = (calibrate.made(parts.memory, "default", 12, 0) for _ in range(2))
-    assert once == again != calibrate.made(parts.memory, "default", 12, 1)
+    once, again = (calibrate.made(parts.memory, "default", 16, 0) for _ in range(2))
+    assert once == again != calibrate.made(parts.memory, "default", 16, 1)
     assert {question.file for question in once} == set(documents())
     own = Question("1", "Who?", "fact", ("Ada",), True, "lost.md", None)
     with pytest.raises(EvalError, match=r"question 1 is answered by lost\.md"):
@@ -212,6 +209,9 @@ def test_the_fit_finds_what_was_put_in() -> None:
 def test_few_and_one_sided_answers_cannot_explode() -> None:
     slope, intercept = platt([0.9, 0.8, 0.1], [True, True, False])
     assert 1 < slope < 3 and abs(intercept) < 1
+    # As sure as can be, and as often wrong as right.
+    slope, intercept = platt([1 - 1e-9] * 60, [bool(n % 2) for n in range(60)])
+    assert Calibration(slope, intercept, "")(1.0) == pytest.approx(0.5, abs=0.05)
     with pytest.raises(EvalError, match="0 wrong; at least 10"):
         refit([Outcome(n, 0.5 + n / 100, True) for n in range(40)])
     with pytest.raises(EvalError, match="no more confident"):

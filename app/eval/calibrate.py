@@ -166,20 +166,20 @@ def refit(found: Sequence[Outcome]) -> Refit:
     return Refit(*fitted, right, wrong, Measures.of(scores, labels), Measures.of(told, labels), points)
 
 
-def platt(scores: Sequence[float], labels: Sequence[bool], steps: int = 50) -> tuple[float, float]:
-    """Slope and intercept of the likeliest logistic on the logits, by Newton's method.
+def platt(scores: Sequence[float], labels: Sequence[bool], steps: int = 1000) -> tuple[float, float]:
+    """Slope and intercept of the likeliest logistic on the logits.
 
-    A normal prior around (1, 0), which changes nothing, keeps few or one-sided outcomes from claiming too much.
+    A normal prior around (1, 0), which changes nothing, keeps few or one-sided outcomes from claiming too much. Climbs
+    under the bound on the curvature of Böhning and Lindsay (1988): unlike Newton's, no step can lead too far.
     """
     logits = np.array([logit(score) for score in scores])
     inputs = np.stack([logits, np.ones_like(logits)], axis=1)
     truth, unchanged = np.array(labels, dtype=np.float64), np.array([1.0, 0.0])
+    stride = np.linalg.inv(inputs.T @ inputs / 4 + PRIOR * np.eye(2))
     fitted = unchanged.copy()
     for _ in range(steps):
-        chance = 1 / (1 + np.exp(-np.clip(inputs @ fitted, -30, 30)))
-        slope = inputs.T @ (truth - chance) - PRIOR * (fitted - unchanged)
-        curvature = inputs.T @ (inputs * (chance * (1 - chance))[:, None]) + PRIOR * np.eye(2)
-        fitted += np.linalg.solve(curvature, slope)
+        chance = 1 / (1 + np.exp(-np.clip(inputs @ fitted, -500, 500)))
+        fitted += stride @ (inputs.T @ (truth - chance) - PRIOR * (fitted - unchanged))
     return float(fitted[0]), float(fitted[1])
 
 

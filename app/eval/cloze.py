@@ -23,7 +23,7 @@ VALUE = re.compile(
     rf"(?<![\w-])(?:(?:\d{{1,2}} {MONTH}|{MONTH} \d{{1,2}})(?:,? \d{{4}})?|[€$£]?\d(?:[\d.,:/-]*\d)?%?)(?![\w-])"
     r"|(?<=[a-z,] )[A-Z][\w-]+(?: [A-Z][\w-]+)*"
 )
-WORD = re.compile(r"\w+(?:['’./-]\w+)*")
+WORD = re.compile(r"\w+(?:['’.,:/-]\w+)*")
 IDLE = frozenset(
     "a an and are as at be been but by can do does for from had has have he her his if in into is it its may more must "
     "no not of on only or our out she should so than that the their them then there these they this those to up us was "
