@@ -4,8 +4,8 @@
                                 {"type": "gte", "key": "year", "value": 2020}]}
 
 A key that a document lacks fails every comparison but `ne` and `nin`. Values compare with their own kind only: text
-with text (alphabetically), numbers with numbers, true and false only for equality. A document's name counts as its
-attribute `filename`, unless it has one of its own.
+with text (alphabetically), numbers with numbers, true and false only for equality. The key "filename" is the name of a
+document's file, unless the document has an attribute of that name.
 """
 
 import operator
@@ -25,6 +25,7 @@ ORDERED: dict[str, Callable[[Any, Any], bool]] = {
 }
 KINDS = ("eq", "ne", *ORDERED, "in", "nin", "and", "or")
 DEEPEST = 16
+FILENAME = "filename"
 
 
 def compile_filter(given: object, field: str = "filters", depth: int = 0) -> Predicate:

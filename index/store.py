@@ -7,12 +7,12 @@ by side; a change waits for those running, holds those that come later, and is s
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from index.catalog.chunks import Entry, Indexed
 from index.dense import Dense
-from index.filters import Predicate
+from index.filters import FILENAME, Predicate
 from index.lexical import Lexical
 from index.rank import DENSE_WEIGHT, DEPTH, fuse
 from index.types import Scalar, Vectors
@@ -74,7 +74,8 @@ class Document:
 
     @property
     def filterable(self) -> Mapping[str, Scalar]:
-        return {"filename": self.filename, **self.attributes}
+        """Its attributes, and its file's name where none of them is called so."""
+        return {FILENAME: self.filename, **self.attributes}
 
 
 class Store:
@@ -104,7 +105,7 @@ class Store:
         """The caller holds the gate for writing."""
         known = self._documents.get(document)
         if known is not None:
-            self._documents[document] = Document(known.filename, attributes, known.chunks)
+            self._documents[document] = replace(known, attributes=attributes)
 
     def search(
         self, question: str, vector: Vectors, accepts: Predicate | None = None, weight: float = DENSE_WEIGHT

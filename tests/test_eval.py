@@ -167,12 +167,12 @@ def test_a_wrong_line_is_named_with_its_field(tmp_path: Path) -> None:
 
 def test_optional_fields_are_kept_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "set.jsonl"
-    asked = [replace(FACT, former=("28",), tool_choice="none", store="leave"), NOWHERE]
+    asked = [replace(FACT, former=("28",), tool_choice="none", store="leave", given=True), NOWHERE]
     save(asked, path)
     assert load(str(path)) == asked
     plain, rich = sorted(map(json.loads, path.read_text("utf-8").splitlines()), key=len)
     assert len(plain) == 7
-    for field, value in (("former", "28"), ("tool_choice", "never"), ("store", 1), ("colour", "red")):
+    for field, value in (("former", "28"), ("tool_choice", "never"), ("store", 1), ("given", "yes"), ("colour", "red")):
         path.write_text(json.dumps({**rich, field: value}), "utf-8")
         with pytest.raises(EvalError, match=f"'{field}'" if field != "colour" else "may have"):
             load(str(path))

@@ -38,6 +38,14 @@ def test_squad_becomes_documents_and_questions(tmp_path: Path) -> None:
         assert question.file and question.answers[0] in (out / "documents" / question.file).read_text("utf-8")
 
 
+def test_squad_given_asks_each_paragraph_alone(tmp_path: Path) -> None:
+    data, out = _data(tmp_path / "data"), tmp_path / "out"
+    main(["--build", "squad-given", "--data", str(data), "--out", str(out)])
+    asked = load(str(out / "questions.jsonl"))
+    assert len(asked) == 500 and all(q.given for q in asked)
+    assert {path.name for path in (out / "documents").iterdir()} == {q.file for q in asked}
+
+
 def test_squad_absent_leaves_out_what_would_answer(tmp_path: Path) -> None:
     data = _data(tmp_path / "data")
     main(["--build", "squad", "--data", str(data), "--out", str(tmp_path / "with")])

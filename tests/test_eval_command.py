@@ -123,14 +123,17 @@ def test_the_command_against_known_replies(known: str, tmp_path: Path, capsys: p
     assert "decision accuracy" in printed and "unanswerable" in printed
 
 
-def test_a_question_may_name_its_store_and_forbid_the_search(known: str, tmp_path: Path) -> None:
+def test_a_question_may_name_its_store_and_file_and_forbid_the_search(known: str, tmp_path: Path) -> None:
     path = tmp_path / "set.jsonl"
     fact = Question("f", "How many days?", "fact", ("26",), True, "leave.md", None, store="leave", tool_choice="none")
-    save([fact, Question("u", "Who won?", "unanswerable", (), True, None, None, store="leave")], path)
+    given = Question("g", "Who?", "fact", ("I",), True, "leave.md", None, store="leave", given=True)
+    save([fact, given, Question("u", "Who won?", "unanswerable", (), True, None, None, store="leave")], path)
     assert main([str(path), "--base-url", known]) == 0
     # The store was waited for before anything was asked of it.
     assert Known.polls == 2
-    assert [request.get("tool_choice") for request in Known.asked] == ["none", None]
+    assert [request.get("tool_choice") for request in Known.asked] == ["none", None, None]
+    only = {"filters": {"type": "eq", "key": "filename", "value": "leave.md"}}
+    assert [request.get("cogcore") for request in Known.asked] == [None, only, None]
 
 
 def test_documents_are_uploaded_first(known: str, tmp_path: Path) -> None:

@@ -66,15 +66,24 @@ class Renderer:
             system = [{"role": "system", "content": self.profile.instructions}] if self.profile.instructions else []
             return [*system, *map(self._harmless, messages)]
         shown = [self._harmless(m) for m in messages if m["role"] != "system"]
-        current = max((n for n, m in enumerate(shown) if m["role"] == "user"), default=0)
-        past = [m for m in shown[:current] if m["role"] in ("user", "assistant") and m.get("content")]
-        past = past[max(len(past) - 2 * (self.profile.history or 0), 0) :] if self.profile.history else []
-        return [*({**m, "content": disarmed(brief(m["content"]))} for m in past), *shown[current:]]
+        return [*self.past(messages), *shown[_current(shown) :]]
+
+    def past(self, messages: Sequence[Message]) -> list[Message]:
+        """What a core that learned the loop is shown of earlier turns."""
+        said = messages[: _current(messages)]
+        past = [m for m in said if m["role"] in ("user", "assistant") and m.get("content")]
+        kept = past[max(len(past) - 2 * (self.profile.history or 0), 0) :] if self.profile.history else []
+        return [{**m, "content": disarmed(brief(m["content"]))} for m in kept]
 
     def _harmless(self, message: Message) -> Message:
         """The message with others' words disarmed. Marks that `show` has set stay, and what the core itself wrote."""
         ours = message["role"] == "assistant" or (message["role"] == "tool" and self.profile.marks)
         return message if ours or not message.get("content") else {**message, "content": disarmed(message["content"])}
+
+
+def _current(messages: Sequence[Message]) -> int:
+    """Where the current turn begins."""
+    return max((n for n, m in enumerate(messages) if m["role"] == "user"), default=0)
 
 
 def disarmed(text: str) -> str:

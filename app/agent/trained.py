@@ -95,9 +95,24 @@ class TrainedTurn:
         given = self.rounds.encode(opening) if opening else []
         for piece in self.rounds.force(given):
             yield piece
-        async with aclosing(self._write(_first_grammar(plan, self.user), given)) as pieces:
+        async with aclosing(self._write(self._allowed(plan), given)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    def _allowed(self, plan: Plan) -> Grammar:
+        """What round one may be."""
+        match plan:
+            case "search":
+                past = [str(m["content"]) for m in self.rounds.renderer.past(self.messages)]
+                return grammar.first_round(self.user, past, others=False)
+            case "abstain":
+                return grammar.judge((), found=False)
+            case "calculate":
+                return grammar.calculation(self.user)
+            case "talk":
+                return grammar.talk()
+            case "either":
+                return grammar.first_round(self.user, search=False)
 
     async def _write(self, allowed: Grammar, given: Sequence[int] = ()) -> AsyncGenerator[Piece]:
         """The rest of a round under a grammar."""
@@ -249,20 +264,6 @@ class PassageChosen:
 
 ANSWER_ROOM = 96
 """Tokens kept free for the answer when passages are shown."""
-
-
-def _first_grammar(plan: Plan, user: str) -> Grammar:
-    match plan:
-        case "search":
-            return grammar.first_round(user, others=False)
-        case "abstain":
-            return grammar.judge((), found=False)
-        case "calculate":
-            return grammar.calculation(user)
-        case "talk":
-            return grammar.talk()
-        case "either":
-            return grammar.first_round(user, search=False)
 
 
 def _result(name: str, text: str) -> dict[str, Any]:

@@ -56,10 +56,17 @@ def escaped(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-def first_round(user: str, *, search: bool = True, others: bool = True) -> Grammar:
-    """Look it up with words of the user's message, calculate with its numbers, or just talk."""
-    query: Alternative = (Literal(SEARCH), Span(escaped(user)), Literal(CALL_END))
-    return ((query,) if search else ()) + ((*calculation(user), *talk()) if others else ())
+def first_round(user: str, past: Sequence[str] = (), *, search: bool = True, others: bool = True) -> Grammar:
+    """Look it up with words of the user's message, calculate with its numbers, or just talk.
+
+    A message may lean on the one before: words of an earlier one may stand before or after its own in the query.
+    """
+    asked = escaped(user)
+    queries: list[Alternative] = [(Span(asked),)]
+    for said in map(escaped, past):
+        queries += [(Span(asked), Span(said, spaced=True)), (Span(said), Span(asked, spaced=True))]
+    searches = tuple((Literal(SEARCH), *query, Literal(CALL_END)) for query in queries)
+    return (searches if search else ()) + ((*calculation(user), *talk()) if others else ())
 
 
 def calculation(user: str) -> Grammar:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from app.eval.questions import EvalError, Question
+from index.filters import FILENAME
 
 TOP = 5
 TIMEOUT = httpx.Timeout(600, connect=10)
@@ -85,6 +86,8 @@ class Asker:
         }
         if question.tool_choice:
             body["tool_choice"] = question.tool_choice
+        if question.given:
+            body["cogcore"] = {"filters": {"type": "eq", "key": FILENAME, "value": question.file}}
         began = time.perf_counter()
         try:
             response = await self.client.post("/v1/chat/completions", json=body)

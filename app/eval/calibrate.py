@@ -22,6 +22,7 @@ from app.eval import cloze, metrics
 from app.eval.ask import Reply
 from app.eval.judge import judge
 from app.eval.questions import EvalError, Question
+from index.filters import FILENAME
 from index.memory import Memory
 
 FOLDS = 5
@@ -127,7 +128,7 @@ async def outcomes(asked: Sequence[Question], core: Core, memory: Memory, store:
 
 
 async def _ask(question: Question, core: Core, memory: Memory, store: str, *, absent: bool) -> Reply:
-    without = {"type": "ne", "key": "filename", "value": question.file} if absent else None
+    without = {"type": "ne", "key": FILENAME, "value": question.file} if absent else None
     policy = Policy(choice="required", abstain_below=0.0, filters=without)
     turn = Turn([{"role": "user", "content": question.question}], stores=[store], policy=policy)
     quotes: list[str] = []

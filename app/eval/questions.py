@@ -3,7 +3,7 @@
 `{id, question, kind, answers, search, file, evidence}`: `search` is whether the question must be looked up, `file` the
 document that answers it, `evidence` the words of that document that do (null: any passage of the file does); the cells
 of a table's row stand in it between " | ". Where they are needed, `former`: what the answers were before the documents
-were changed; `tool_choice`: the request's; `store`: the one to ask.
+were changed; `tool_choice`: the request's; `store`: the one to ask; `given`: whether only `file` is searched.
 """
 
 import json
@@ -35,6 +35,7 @@ class Question:
     former: tuple[str, ...] = ()
     tool_choice: ToolChoice | None = None
     store: str | None = None
+    given: bool = False
 
     @property
     def documented(self) -> bool:
@@ -87,8 +88,9 @@ def _question(line: str, where: str) -> Question:
     for field, texts in (("answers", answers), ("former", former)):
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise EvalError(f"{where}: '{field}' must be a list of texts.")
-    if not isinstance(row["search"], bool):
-        raise EvalError(f"{where}: 'search' must be true or false.")
+    for field in ("search", "given"):
+        if not isinstance(row.get(field, False), bool):
+            raise EvalError(f"{where}: '{field}' must be true or false.")
     for field in ("id", "question"):
         if not isinstance(row[field], str) or not row[field].strip():
             raise EvalError(f"{where}: '{field}' must be a text.")

@@ -37,6 +37,7 @@ from index.memory import Memory
 from index.reader import load_reader
 
 CONFIGS = Path(__file__).parent
+GPU_TOKENS = 65536  # that go through the model at once on a GPU
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--start", type=Path, help="reader: begin with this checkpoint instead of the embedder")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw rows ahead of a GPU")
     parser.add_argument("--questions", type=int, default=3000, help="traces: SQuAD questions to search for")
     parser.add_argument("--organisations", type=int, default=30, help="traces: invented ones to search through")
     arguments = parser.parse_args(argv)
@@ -67,13 +69,17 @@ def _config(arguments: argparse.Namespace, stage: str) -> dict[str, Any]:
     return tomllib.loads((arguments.config or CONFIGS / f"{stage}.toml").read_text("utf-8"))
 
 
+def _at_once(arguments: argparse.Namespace) -> dict[str, int]:
+    return {"tokens": GPU_TOKENS} if arguments.device.startswith("cuda") else {}
+
+
 def _reader(arguments: argparse.Namespace) -> None:
     config = _config(arguments, "reader")
     sources = Sources(arguments.data)
     readings = Readings(sources, config["held_articles"])
-    task = ReaderTask(readings, load_reader(), arguments.start, arguments.device)
+    task = ReaderTask(readings, load_reader(), arguments.start, **_at_once(arguments))
     folder = arguments.run / "reader"
-    Run(folder, config, task, arguments.device).train()
+    Run(folder, config, task, arguments.device, arguments.workers).train()
     task.export(folder / "checkpoint")
     print(export_reader.package(folder / "checkpoint", folder / "package", readings))
 
@@ -107,9 +113,9 @@ def _traces(arguments: argparse.Namespace) -> None:
 
 def _core(arguments: argparse.Namespace) -> None:
     config = _config(arguments, "core")
-    task = CoreTask(_mixture(arguments), config, arguments.device)
+    task = CoreTask(_mixture(arguments), config, **_at_once(arguments))
     folder = arguments.run / "core"
-    Run(folder, config, task, arguments.device).train()
+    Run(folder, config, task, arguments.device, arguments.workers).train()
     task.export(folder / "checkpoint")
 
 

@@ -1,7 +1,7 @@
 """Trains the embedded core from scratch: the model, its loss on rows of turns, and its checkpoint."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from app.cores.profile import TINY
 from app.cores.profiles import HERMES_RESPONSE
 from app.train.mixture import Mixture
 from app.train.rows import Row
-from app.train.run import Stage, padded, parts
+from app.train.run import Part, Stage, padded, split
 
-TOKENS = 2048  # that go through the model at once
+TOKENS = 2048  # that go through the model at once on a CPU
 
 
 def build_model(tokenizer: PreTrainedTokenizerBase, shape: Mapping[str, Any]) -> Qwen3ForCausalLM:
@@ -38,7 +38,7 @@ def build_model(tokenizer: PreTrainedTokenizerBase, shape: Mapping[str, Any]) ->
     return model
 
 
-def batch(rows: Sequence[Row], pad: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(rows: Sequence[Row], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and weights, both [rows, longest], padded on the right with weight 0 to one of few lengths."""
     longest = padded(max(len(row.ids) for row in rows))
     ids = torch.full((len(rows), longest), pad)
@@ -46,7 +46,7 @@ def batch(rows: Sequence[Row], pad: int, device: str) -> tuple[torch.Tensor, tor
     for n, row in enumerate(rows):
         ids[n, : len(row.ids)] = torch.tensor(row.ids)
         weights[n, : len(row.ids)] = torch.tensor(row.weights)
-    return ids.to(device), weights.to(device)
+    return ids, weights
 
 
 def weighted_loss(model: Qwen3ForCausalLM, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -65,21 +65,27 @@ def weighted_loss(model: Qwen3ForCausalLM, ids: torch.Tensor, weights: torch.Ten
 class CoreTask:
     """The loss of a core on drawn rows."""
 
-    def __init__(self, mixture: Mixture, config: Mapping[str, Any], device: str) -> None:
+    def __init__(self, mixture: Mixture, config: Mapping[str, Any], tokens: int = TOKENS) -> None:
         torch.manual_seed(config["seed"])
-        self.mixture, self.device = mixture, device
+        self.mixture, self.tokens = mixture, tokens
         self.tokenizer = mixture.turns.renderer.tokenizer
         self.model = build_model(self.tokenizer, config["model"])
 
-    def losses(self, stage: Stage, seed: int, step: int) -> Iterator[tuple[torch.Tensor, int]]:
-        """The weighted cross-entropy of one step's rows."""
+    def parts(self, stage: Stage, seed: int, step: int) -> list[Part]:
+        """Ids and weights."""
         rows = self.mixture.draw(seed, step, stage.rows, stage.shares)
         total = sum(sum(row.weights) for row in rows)
-        for part in parts([len(row.ids) for row in rows], TOKENS):
-            chosen = [rows[n] for n in part]
+        made = []
+        for numbers in split([len(row.ids) for row in rows], self.tokens):
+            chosen = [rows[n] for n in numbers]
             share = sum(sum(row.weights) for row in chosen) / total
-            ids, weights = batch(chosen, int(self.tokenizer.pad_token_id), self.device)
-            yield share * weighted_loss(self.model, ids, weights), sum(len(row.ids) for row in chosen)
+            tokens = sum(len(row.ids) for row in chosen)
+            made.append(Part(batch(chosen, int(self.tokenizer.pad_token_id)), share, tokens))
+        return made
+
+    def loss(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """The weighted cross-entropy."""
+        return weighted_loss(self.model, *inputs)
 
     def export(self, folder: Path) -> None:
         """Weights as bf16 safetensors with config, tokenizer, chat template and response template."""

@@ -17,12 +17,13 @@ from app.agent.expression import UNSAID, numbers
 from app.agent.prompt import Message, excerpt
 from app.agent.tools import CalculationError, calculate
 from app.cores import grammar
-from app.train.rows import Row, Turns
+from app.train.followups import follow_up
+from app.train.rows import Answer, Row, Turns
 from app.train.smalltalk import reply, small_talk, typed
 from app.train.sources import Question, Sources
 from app.train.sums import not_a_sum, worded_sum
 from app.train.values import word
-from app.train.worlds import fact, polite
+from app.train.worlds import Fact, fact, polite
 from index.types import Chunk, Hit, Mark
 
 SHORT = {"repeat", "ask", "sum", "talk"}
@@ -46,6 +47,7 @@ class Mixture:
             "point": self.point,
             "squad": self.squad,
             "trace": self.trace,
+            "follow": self.follow,
             "world": self.world,
             "ask": self.ask,
             "sum": self.sum,
@@ -98,17 +100,19 @@ class Mixture:
         if rng.random() < 0.67:
             paragraph = self.sources.paragraphs[item.paragraph]
             gold = hit_of(paragraph, _simulated(rng, paragraph, (item.start, item.end)))
-        return self._lookup(rng, item.question, hits, gold, (item.start, item.end))
+        return self._read(rng, item.question, *self._ranked(rng, hits, gold, (item.start, item.end)))
 
     def world(self, rng: Random) -> Row:
         """An invented fact among its like, with simulated marks."""
         made = fact(rng)
-        texts = [other.text for other in rng.sample(made.others, 3)]
-        hits = [hit_of(text, _simulated(rng, text, None)) for text in texts]
-        gold = None
-        if rng.random() < 0.67:
-            gold = hit_of(made.passage.text, _simulated(rng, made.passage.text, (made.start, made.end)))
-        return self._lookup(rng, made.question, hits, gold, (made.start, made.end))
+        return self._read(rng, made.question, *self._among_its_like(rng, made))
+
+    def follow(self, rng: Random) -> Row:
+        """A question that leans on the one before, about such a fact."""
+        asked = follow_up(rng)
+        past = [{"role": "user", "content": asked.before}, {"role": "assistant", "content": asked.answer}]
+        found = self._among_its_like(rng, asked.fact)
+        return self.turns.read(past, asked.fact.question, asked.query, *found)
 
     def trace(self, rng: Random) -> Row:
         """A search as the server made it: real retrieval, real marks, natural misses."""
@@ -151,18 +155,26 @@ class Mixture:
             return rng.choice(self.words)
         return str(rng.randint(0, 9999)) if roll < 0.8 else word(rng).capitalize()
 
-    def _lookup(
-        self, rng: Random, question: str, others: Sequence[Hit], gold: Hit | None, span: tuple[int, int]
-    ) -> Row:
+    def _among_its_like(self, rng: Random, made: Fact) -> tuple[list[Hit], Answer | None]:
+        texts = [other.text for other in rng.sample(made.others, 3)]
+        hits = [hit_of(text, _simulated(rng, text, None)) for text in texts]
+        gold, span = None, (made.start, made.end)
+        if rng.random() < 0.67:
+            gold = hit_of(made.passage.text, _simulated(rng, made.passage.text, span))
+        return self._ranked(rng, hits, gold, span)
+
+    def _ranked(
+        self, rng: Random, others: Sequence[Hit], gold: Hit | None, span: tuple[int, int]
+    ) -> tuple[list[Hit], Answer | None]:
+        """All of them, mostly in the order of their marks, and the answer in `gold`."""
         hits = [*others, gold] if gold else list(others)
         hits.sort(key=lambda h: -(h.mark.probability if h.mark else 0) + rng.gauss(0, 0.15))
-        answer = self._answer(hits, hits.index(gold), span) if gold else None
-        return self._read(rng, question, hits, answer)
+        return hits, self._answer(hits, hits.index(gold), span) if gold else None
 
-    def _read(self, rng: Random, question: str, hits: Sequence[Hit], answer: tuple[int, str] | None) -> Row:
+    def _read(self, rng: Random, question: str, hits: Sequence[Hit], answer: Answer | None) -> Row:
         return self.turns.read(self._past(rng), polite(rng, question), question, hits, answer)
 
-    def _answer(self, hits: Sequence[Hit], at: int, span: tuple[int, int]) -> tuple[int, str] | None:
+    def _answer(self, hits: Sequence[Hit], at: int, span: tuple[int, int]) -> Answer | None:
         """The span's words as the excerpt shows them; None when the excerpt leaves them out."""
         shown = excerpt(at + 1, hits[at], self.turns.renderer.profile.excerpt_words)
         inside = [n for n, place in enumerate(shown.starts) if span[0] <= place < span[1]]

@@ -5,7 +5,7 @@ from random import Random
 
 from app.train.conditions import Condition, conditions, statement
 from app.train.values import name
-from app.train.worlds import CONDITIONAL, GUIDES, Attribute, Domain, domains
+from app.train.worlds import CONDITIONAL, GUIDES, Attribute, Domain, bare, domains
 
 PAGES = 18  # of one organisation, over DOCUMENTS documents
 DOCUMENTS = 6
@@ -88,11 +88,10 @@ def _table(rng: Random, domain: Domain, rows: list[str], columns: list[Attribute
     lines = [[key, *(c.column for c in columns)], ["---"] * (len(columns) + 1)]
     asked = []
     for row in rows:
-        bare = row.removeprefix("the ").removeprefix("The ")
         values = [c.draw(rng) for c in columns]
-        lines.append([bare, *values])
+        lines.append([bare(row), *values])
         for column, value in zip(columns, values, strict=True):
-            evidence = (f"{key}: {bare}", f"{column.column}: {value}")
+            evidence = (f"{key}: {bare(row)}", f"{column.column}: {value}")
             asked.append(Asked(_question(rng, column, row), evidence, value))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines), asked
 

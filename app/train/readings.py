@@ -2,7 +2,7 @@
 
 Right passages alone teach a reader to find something everywhere. So as many show the right topic without the answer:
 what a search finds in place of the paragraph, the paragraph without its answering sentence, a question about another
-name or number, a neighbouring attribute, a table's other rows.
+name, number or thing, a neighbouring attribute, a table's other rows.
 """
 
 import re
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
+from app.train.alterations import Alterations
 from app.train.sources import Question, Sources
 from app.train.worlds import fact
 from index.lexical import Lexical
@@ -45,6 +46,7 @@ class Readings:
             "found": self.found,
             "cut": self.cut,
             "renamed": self.renamed,
+            "altered": self.altered,
             "stated": self.stated,
             "unstated": self.unstated,
         }
@@ -105,6 +107,14 @@ class Readings:
                 question = item.question.replace(name, rng.choice(alike))
                 return Reading(question, self._headings(rng, item), text, None)
 
+    def altered(self, rng: Random) -> Reading:
+        """A question for another kind of thing, or about another thing, beside the passage that answered it before."""
+        while True:
+            item = rng.choice(self.questions)
+            question = self._alterations.draw(rng, item)
+            if question:
+                return Reading(question, self._headings(rng, item), self.sources.paragraphs[item.paragraph], None)
+
     def stated(self, rng: Random) -> Reading:
         """An invented fact and the passage that states it."""
         made = fact(rng)
@@ -118,6 +128,10 @@ class Readings:
 
     def _headings(self, rng: Random, item: Question) -> tuple[str, ...]:
         return (self.sources.titles[self.sources.articles[item.paragraph]],) if rng.random() < 0.4 else ()
+
+    @cached_property
+    def _alterations(self) -> Alterations:
+        return Alterations(self.sources, self.questions)
 
     @cached_property
     def _lexical(self) -> Lexical:

@@ -14,6 +14,9 @@ from index.types import Hit
 
 LITERAL, VALUE, CHOICE = 1.0, 2.0, 10.0
 
+Answer = tuple[int, str]
+"""The number of an excerpt, as it is shown, and the words of its span."""
+
 
 @dataclass(slots=True)
 class Row:
@@ -46,9 +49,7 @@ class Turns:
         self._write(row, grammar.SEARCH, (grammar.escaped(query),), grammar.CALL_END)
         return row, [*messages, _call("I must look this up.", "search_memory", query=query)]
 
-    def read(
-        self, past: Sequence[Message], user: str, query: str, hits: Sequence[Hit], answer: tuple[int, str] | None
-    ) -> Row:
+    def read(self, past: Sequence[Message], user: str, query: str, hits: Sequence[Hit], answer: Answer | None) -> Row:
         """A whole lookup: `answer` is the number of the excerpt and the words of its span, or None to abstain."""
         row = self.asked(past, user, query, hits)
         written = len(row.ids)

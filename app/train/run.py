@@ -3,18 +3,22 @@
 The model computes in bf16; its weights are kept in fp32 beside it, where the optimiser moves them. A step's rows go
 through in parts of like length, which keeps the padding small and the activations near the cores.
 
-A run's folder holds state.pt (model, optimiser, step) and log.jsonl. What is drawn in a step depends on the seed and
-the step alone, so a run that resumes sees what it would have seen.
+A run's folder holds state.pt (model, optimiser, step), log.jsonl and curves.svg. What is drawn in a step depends on the
+seed and the step alone, so a run that resumes sees what it would have seen, and processes may draw ahead of the model.
 """
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedModel
+
+from app.train import curves
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +31,28 @@ class Stage:
     shares: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of a step that go through the model at once. `share` of the step's loss is theirs."""
+
+    inputs: tuple[torch.Tensor, ...]
+    share: float
+    tokens: int
+
+
 class Task(Protocol):
     """What is trained, and on what."""
 
     @property
-    def model(self) -> torch.nn.Module: ...
+    def model(self) -> PreTrainedModel: ...
 
-    def losses(self, stage: Stage, seed: int, step: int) -> Iterator[tuple[torch.Tensor, int]]:
-        """The loss of one step's rows in parts that add up to it, and how many tokens each has."""
+    def parts(self, stage: Stage, seed: int, step: int) -> list[Part]:
+        """One step's rows. Does not touch the model: it may run in another process."""
+        ...
+
+    def loss(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Of a part's inputs, on the model's device."""
+        ...
 
 
 def padded(length: int) -> int:
@@ -42,14 +60,14 @@ def padded(length: int) -> int:
     return -(-length // 16) * 16
 
 
-def parts(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+def split(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     """The rows of a step by their numbers, in parts of like length that hold `tokens` at most, padding included."""
-    split: list[list[int]] = [[]]
+    parts: list[list[int]] = [[]]
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if split[-1] and padded(lengths[row]) * (len(split[-1]) + 1) > tokens:
-            split.append([])
-        split[-1].append(row)
-    return split
+        if parts[-1] and padded(lengths[row]) * (len(parts[-1]) + 1) > tokens:
+            parts.append([])
+        parts[-1].append(row)
+    return parts
 
 
 def rate(step: int, total: int, config: Mapping[str, Any]) -> float:
@@ -58,12 +76,30 @@ def rate(step: int, total: int, config: Mapping[str, Any]) -> float:
     return float(config["learning_rate"] * min(1.0, (step + 1) / config["warmup_steps"], max(left, 0.05)))
 
 
-class Run:
-    """One training run in one folder."""
+class Steps(Dataset[tuple[Stage, list[Part]]]):
+    """What each step of the stages is trained on."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], task: Task, device: str) -> None:
-        self.folder, self.config, self.task, self.device = folder, config, task, device
-        self.stages = [Stage(**stage) for stage in config["stages"]]
+    def __init__(self, task: Task, stages: Sequence[Stage], seed: int) -> None:
+        self.task, self.seed = task, seed
+        self.stages = [stage for stage in stages for _ in range(stage.steps)]
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    def __getitem__(self, step: int) -> tuple[Stage, list[Part]]:
+        return self.stages[step], self.task.parts(self.stages[step], self.seed, step)
+
+
+class Run:
+    """One training run in one folder. On a GPU the loss is compiled. `workers` processes draw rows ahead; 0: none."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], task: Task, device: str, workers: int = 0) -> None:
+        self.folder, self.config, self.task, self.device, self.workers = folder, config, task, device, workers
+        self.steps = Steps(task, [Stage(**stage) for stage in config["stages"]], config["seed"])
+        self.loss = task.loss
+        if device.startswith("cuda"):
+            task.model.set_attn_implementation("sdpa")
+            self.loss = torch.compile(task.loss, dynamic=True)
         torch.nn.Module.to(task.model, device, torch.float32)
         self.weights = {name: p.detach().clone() for name, p in task.model.named_parameters()}
         torch.nn.Module.to(task.model, torch.bfloat16)
@@ -73,6 +109,7 @@ class Run:
         ]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
         self.step = 0
+        self.last_loss = 0.0
         self.tokens = 0
         self.seconds = 0.0
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,34 +118,34 @@ class Run:
 
     def train(self) -> None:
         """Run what is left of the stages; leaves the model in fp32."""
-        total = sum(stage.steps for stage in self.stages)
         saved = time.monotonic()
-        done = 0
-        for stage in self.stages:
-            done += stage.steps
-            while self.step < done:
-                self._one_step(stage, total)
-                if time.monotonic() - saved > self.config["checkpoint_seconds"]:
-                    self._save()
-                    saved = time.monotonic()
+        started = saved
+        for stage, parts in DataLoader(
+            self.steps, batch_size=None, sampler=range(self.step, len(self.steps)), num_workers=self.workers
+        ):
+            self._one_step(parts)
+            self.seconds += time.monotonic() - started
+            started = time.monotonic()
+            if self.step % 50 == 0:
+                self._report(stage)
+            if started - saved > self.config["checkpoint_seconds"]:
+                self._save()
+                saved = time.monotonic()
         self._save()
         torch.nn.Module.to(self.task.model, torch.float32)
         self._load()
 
-    def _one_step(self, stage: Stage, total: int) -> None:
-        started = time.monotonic()
+    def _one_step(self, parts: Sequence[Part]) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = rate(self.step, total, self.config)
-        total_loss = 0.0
-        for loss, tokens in self.task.losses(stage, self.config["seed"], self.step):
+            group["lr"] = rate(self.step, len(self.steps), self.config)
+        self.last_loss = 0.0
+        for part in parts:
+            loss = part.share * self.loss(*(tensor.to(self.device) for tensor in part.inputs))
             torch.autograd.backward(loss)
-            total_loss += loss.item()
-            self.tokens += tokens
+            self.last_loss += loss.item()
+            self.tokens += part.tokens
         self._move()
         self.step += 1
-        self.seconds += time.monotonic() - started
-        if self.step % 50 == 0:
-            self._report(stage, total_loss, total)
 
     def _move(self) -> None:
         """One step of the optimiser, from the model's gradients to its weights."""
@@ -125,12 +162,13 @@ class Run:
         for name, parameter in self.task.model.named_parameters():
             parameter.copy_(self.weights[name])
 
-    def _report(self, stage: Stage, loss: float, total: int) -> None:
-        left = self.seconds / self.step * (total - self.step) / 60
-        line = {"step": self.step, "stage": stage.name, "loss": round(loss, 4), "tokens": self.tokens}
+    def _report(self, stage: Stage) -> None:
+        left = self.seconds / self.step * (len(self.steps) - self.step) / 60
+        line = {"step": self.step, "stage": stage.name, "loss": round(self.last_loss, 4), "tokens": self.tokens}
         line |= {"tokens_per_second": round(self.tokens / self.seconds), "minutes_left": round(left, 1)}
         with (self.folder / "log.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\n")
+        curves.draw(self.folder / "log.jsonl", self.folder / "curves.svg")
         print(json.dumps(line), flush=True)
 
     def _save(self) -> None:

@@ -16,14 +16,15 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from app.cores.profile import TINY
+from app.train.alterations import Alterations
 from app.train.organisations import Asked, organisation
 from app.train.sources import Question, Sources
 from index.errors import StoreNotFound
+from index.filters import FILENAME
 from index.memory import Memory
 from index.types import Hit
 
 HITS = TINY.passages
-FILE = "file"  # the attribute that holds a document's name
 TRIES = 4  # searches for passages that do not hold an answer's words
 
 Searched = TypeVar("Searched", Question, Asked)
@@ -40,18 +41,22 @@ class Traces:
     def squad(self, sources: Sources, articles: int, part: slice) -> int:
         """Searches the paragraphs of the first articles for a part of their questions, in an order drawn with seed 0.
 
-        Each is searched for twice, with and without the paragraph that answers it. Where nobody has judged what was
-        found, the search is dropped; returns how many were.
+        Each is searched for with and without the paragraph that answers it, and once more with a word changed, so that
+        none does. Where nobody has judged what was found, the search is dropped; returns how many were.
         """
         asked = [q for q in sources.squad() if sources.articles[q.paragraph] < articles]
         wanted = [p for p, article in enumerate(sources.articles) if article < articles]
         store = self._filled("squad", {_file(p): sources.paragraphs[p] for p in wanted})
         Random(0).shuffle(asked)
+        alterations = Alterations(sources, asked)
         dropped = 0
         for item in tqdm(self._unknown(asked[part]), self._out.name, mininterval=10):
             found = _squad_row(item, sources, self._memory.search(store, item.question, k=HITS))
             rows = [row for row in (found, self._absent(store, item, sources)) if row]
             dropped += 2 - len(rows)
+            altered = alterations.draw(Random(item.question), item)
+            if altered:
+                rows.append(_described(altered, self._memory.search(store, altered, k=HITS), None, (0, 0), []))
             self._append(*rows)
         return dropped
 
@@ -60,7 +65,7 @@ class Traces:
         answer = sources.paragraphs[item.paragraph][item.start : item.end].lower()
         without = [_file(item.paragraph)]
         for _ in range(TRIES):
-            filters = {"type": "nin", "key": FILE, "value": without}
+            filters = {"type": "nin", "key": FILENAME, "value": without}
             hits = self._memory.search(store, item.question, k=HITS, filters=filters)
             holding = [hit.chunk.filename for hit in hits if answer in hit.chunk.text.lower()]
             if not holding:
@@ -95,7 +100,7 @@ class Traces:
             pass
         store = self._memory.create_store(name)
         added = [
-            self._memory.attach(store.id, self._memory.add_file(name, text.encode()).id, {FILE: name})
+            self._memory.attach(store.id, self._memory.add_file(name, text.encode()).id)
             for name, text in documents.items()
         ]
         for document in tqdm(added, f"indexing {name}", mininterval=10):

@@ -1,13 +1,14 @@
 """Fictional worlds: documents of organisations, products and records, with names and values drawn fresh each time.
 
 What such documents state, how they phrase it and how people ask is in schemas/*.toml; no fact ever repeats. A domain
-there has `titles` (headings), `subjects` (patterns with {n}, a made-up name, or any kind of app/train/values.py; none
-where the page speaks of the whole organisation), `fillers` (sentences that state none of its facts) and attributes,
-each with a table `column`, a kind of `value` or a list of `values`, `statements` with {v} for the value and {s} for
-the subject, `questions`, and `evasions`, which speak of the same thing and do not give it. Another file there is
-another domain to train for.
+there has `titles` (headings), `subjects` (patterns with {n}, a made-up name, or any kind of app/train/values.py; or
+plain things, which only their meaning tells apart; none where the page speaks of the whole organisation), `fillers`
+(sentences that state none of its facts) and attributes, each with a table `column`, a kind of `value` or a list of
+`values`, `statements` with {v} for the value and {s} for the subject, `questions`, and `evasions`, which speak of the
+same thing and do not give it. Another file there is another domain to train for.
 """
 
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ Headings = tuple[str, ...]
 
 CONDITIONAL = 0.25  # of the pages
 
+ARTICLE = re.compile(r"^(?:the|an?) ", re.IGNORECASE)
 GUIDES = ["handbook", "manual", "guide", "policy", "overview", "notes", "FAQ"]
 ROWS = [("Item", "Value"), ("Topic", "Rule"), ("What", "How much"), ("Entry", "Details")]
 
@@ -74,9 +76,11 @@ class Domain:
     attributes: Sequence[Attribute]
 
     def subjects_like(self, rng: Random, count: int) -> list[str]:
-        """Fresh ones, some with names like the first's; "" where the domain has none."""
+        """Different ones, those with names fresh and some like the first's; "" where the domain has none."""
         if not self.subjects:
             return [""] * count
+        if "{" not in self.subjects[0]:
+            return rng.sample(list(self.subjects), count)
         first = name(rng)
         names = [first] + [variant(rng, first) if rng.random() < 0.4 else name(rng) for _ in range(count - 1)]
         pattern = rng.choice(self.subjects)
@@ -238,8 +242,7 @@ class Page:
         at = self.rng.randint(0, len(cells))
         cells[at:at] = told
         key = self.rng.choice(("Name", "Item", "Model", "Type", self.domain.name.capitalize()))
-        bare = about.removeprefix("the ").removeprefix("The ")
-        row = "; ".join(f"{column}: {cell}" for column, cell in ((key, bare), *cells))
+        row = "; ".join(f"{column}: {cell}" for column, cell in ((key, bare(about)), *cells))
         return Passage(self._headings(""), row + ".")
 
     def _line(
@@ -270,6 +273,11 @@ class Page:
 
 
 Form = Callable[..., Passage]
+
+
+def bare(subject: str) -> str:
+    """As a table names it, without its article."""
+    return ARTICLE.sub("", subject)
 
 
 def _column(attribute: Attribute, under: Condition | None) -> str:

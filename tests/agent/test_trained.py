@@ -44,6 +44,21 @@ async def test_a_lookup(trained: Stage) -> None:
     assert end.confidence == pytest.approx(0.9 * math.exp(-0.1))
 
 
+@pytest.mark.parametrize(
+    "query", ["bridge", "How many litres does the bridge", "bridge hold", "the bridge 12.5 litres"]
+)
+async def test_a_query_may_have_words_of_what_was_said_before(trained: Stage, query: str) -> None:
+    before = {"role": "user", "content": "How many litres does the pump hold?"}
+    said = {"role": "assistant", "content": "The answer is 12.5 litres [1].\n\n> Its tank holds 12.5 litres of oil."}
+    turn = asked("And the bridge?")
+    events = await trained.play(
+        replace(turn, messages=[before, said, *turn.messages]), lookup(trained, query, 1, "1969")
+    )
+    assert [searched.query for searched in only(events, Searched)] == [query]
+    (alone,) = only(await trained.play(turn, lookup(trained, query, 1, "1969")), Searched)
+    assert (alone.query == query) == (query == "bridge")
+
+
 async def test_rounds_reuse_what_they_have_read(trained: Stage) -> None:
     engine = lookup(trained, "bridge", 1, "1969")
     end = done(await trained.play(asked("When was the bridge built?"), engine))

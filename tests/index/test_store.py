@@ -30,8 +30,9 @@ def store() -> Store:
     return made
 
 
-def find(store: Store, question: str, **filters: str) -> list[int]:
-    accepts = compile_filter({"type": "eq", "key": "lang", "value": filters["lang"]}) if filters else None
+def find(store: Store, question: str, **only: str) -> list[int]:
+    parts = [{"type": "eq", "key": key, "value": value} for key, value in only.items()]
+    accepts = compile_filter({"type": "and", "filters": parts}) if parts else None
     return list(store.search(question, EMBEDDER.encode([question])[0], accepts))
 
 
@@ -44,6 +45,14 @@ def test_a_filter_holds_in_both_indexes(store: Store) -> None:
     assert find(store, "river", lang="de") == [200]
     assert set(find(store, "river", lang="en")) == {100, 101}
     assert find(store, "river", lang="fr") == []
+
+
+def test_a_file_can_be_filtered_by_its_name_unless_an_attribute_is_called_so(store: Store) -> None:
+    assert set(find(store, "river", filename="1.md")) == {100, 101}
+    assert find(store, "river", filename="1.md", lang="de") == []
+    store.retag(2, {"filename": "other.md"})
+    assert find(store, "river", filename="other.md") == [200]
+    assert find(store, "river", filename="2.md") == []
 
 
 def test_new_attributes_count_at_once(store: Store) -> None:

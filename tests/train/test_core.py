@@ -2,8 +2,10 @@
 
 import json
 import lzma
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -13,15 +15,15 @@ from app.agent.prompt import Renderer
 from app.cores.load import TINY_FOLDER
 from app.cores.profile import TINY
 from app.engine.load import load_engine
-from app.train import core, judge, tokenizer
+from app.train import curves, judge, tokenizer
 from app.train.check import right
 from app.train.core import CoreTask, batch, weighted_loss
 from app.train.mixture import Mixture
 from app.train.rows import Turns
-from app.train.run import Run, Stage, padded, parts
+from app.train.run import Part, Run, Stage, padded, split
 from app.train.sources import Sources
 
-SHARES = {"repeat": 1.0, "point": 1.0, "squad": 1.0, "world": 1.0, "ask": 1.0, "sum": 1.0, "talk": 1.0}
+SHARES = {"repeat": 1.0, "point": 1.0, "squad": 1.0, "world": 1.0, "follow": 1.0, "ask": 1.0, "sum": 1.0, "talk": 1.0}
 CONFIG: dict[str, Any] = {
     "seed": 1, "learning_rate": 1e-3, "warmup_steps": 2, "cooldown": 0.5, "weight_decay": 0.1,
     "checkpoint_seconds": 0,
@@ -64,7 +66,7 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> Mixture:
 
 
 def run(folder: Path, mixture: Mixture, steps: int = 4) -> CoreTask:
-    task = CoreTask(mixture, CONFIG, "cpu")
+    task = CoreTask(mixture, CONFIG)
     stages = [CONFIG["stages"][0], {**CONFIG["stages"][1], "steps": steps}]
     Run(folder, {**CONFIG, "stages": stages}, task, "cpu").train()
     return task
@@ -98,15 +100,15 @@ class Killed(Exception):
 class Dying(Run):
     """A run that dies after three steps."""
 
-    def _one_step(self, stage: Stage, total: int) -> None:
+    def _one_step(self, parts: Sequence[Part]) -> None:
         if self.step == 3:
             raise Killed
-        super()._one_step(stage, total)
+        super()._one_step(parts)
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(mixture: Mixture, tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", mixture)
-    halves = Dying(tmp_path / "halves", CONFIG, CoreTask(mixture, CONFIG, "cpu"), "cpu")
+    halves = Dying(tmp_path / "halves", CONFIG, CoreTask(mixture, CONFIG), "cpu")
     with pytest.raises(Killed):
         halves.train()
     assert halves.step == 3
@@ -117,19 +119,41 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(mixture: Mixture, tmp
 
 def test_a_step_goes_through_in_parts_of_like_length_that_hold_what_they_may() -> None:
     lengths = [200, 17, 90, 300, 16, 33, 95, 5000]
-    split = parts(lengths, 400)
-    assert sorted(row for part in split for row in part) == list(range(len(lengths)))
-    assert [lengths[row] for part in split for row in part] == sorted(lengths)
-    assert all(len(part) == 1 or len(part) * padded(max(lengths[row] for row in part)) <= 400 for part in split)
+    parts = split(lengths, 400)
+    assert sorted(row for part in parts for row in part) == list(range(len(lengths)))
+    assert [lengths[row] for part in parts for row in part] == sorted(lengths)
+    assert all(len(part) == 1 or len(part) * padded(max(lengths[row] for row in part)) <= 400 for part in parts)
 
 
-def test_parts_of_a_step_add_up_to_its_loss(mixture: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    task, stage = CoreTask(mixture, CONFIG, "cpu"), Stage("all", 1, 6, SHARES)
-    whole = list(task.losses(stage, 1, 0))
-    monkeypatch.setattr(core, "TOKENS", 64)
-    split = list(task.losses(stage, 1, 0))
-    assert len(split) > len(whole) and sum(n for _, n in split) == sum(n for _, n in whole)
-    assert sum(loss.item() for loss, _ in split) == pytest.approx(sum(loss.item() for loss, _ in whole), rel=1e-4)
+def test_parts_of_a_step_add_up_to_its_loss(mixture: Mixture) -> None:
+    task, stage = CoreTask(mixture, CONFIG), Stage("all", 1, 6, SHARES)
+    whole = task.parts(stage, 1, 0)
+    task.tokens = 64
+    parts = task.parts(stage, 1, 0)
+    assert len(parts) > len(whole) and sum(p.tokens for p in parts) == sum(p.tokens for p in whole)
+    few, many = (sum(p.share * task.loss(*p.inputs).item() for p in made) for made in (whole, parts))
+    assert many == pytest.approx(few, rel=1e-4)
+
+
+def test_rows_that_other_processes_draw_ahead_train_the_same_weights(mixture: Mixture, tmp_path: Path) -> None:
+    alone = run(tmp_path / "alone", mixture)
+    helped = CoreTask(mixture, CONFIG)
+    Run(tmp_path / "helped", CONFIG, helped, "cpu", workers=2).train()
+    for name, tensor in alone.model.state_dict().items():
+        assert torch.equal(tensor, helped.model.state_dict()[name]), name
+
+
+def test_the_curves_of_a_run_show_each_stage(tmp_path: Path) -> None:
+    lines = [{"step": n, "stage": "first" if n < 4 else "a < b", "loss": 1 / n, "tokens": n * 100} for n in range(1, 9)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    curves.draw(tmp_path / "log.jsonl", tmp_path / "curves.svg")
+    picture = ElementTree.parse(tmp_path / "curves.svg")
+    space = "{http://www.w3.org/2000/svg}"
+    drawn = [line.attrib["points"].split() for line in picture.iter(f"{space}polyline")]
+    assert [len(points) for points in drawn] == [4, 6]  # a stage goes on from where the one before it ended
+    assert [text.text for text in picture.iter(f"{space}text")][-2:] == ["first", "a < b"]
+    heights = [float(point.split(",")[1]) for point in [*drawn[0], *drawn[1][1:]]]
+    assert heights == sorted(heights)  # a loss that falls is drawn falling
 
 
 def test_the_checkpoint_is_a_core_that_our_engine_serves(mixture: Mixture, tmp_path: Path) -> None:
@@ -149,7 +173,7 @@ def test_the_core_learns_what_it_is_shown_over_and_over(mixture: Mixture, tmp_pa
     assert not all(right(made.model, row)[1])
     optimizer = torch.optim.AdamW(made.model.parameters(), 1e-2)
     for _ in range(60):
-        loss = weighted_loss(made.model, *batch([row], 0, "cpu"))
+        loss = weighted_loss(made.model, *batch([row], 0))
         torch.autograd.backward(loss)
         optimizer.step()
         optimizer.zero_grad()

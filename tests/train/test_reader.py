@@ -64,7 +64,7 @@ def test_a_run_yields_a_reader_that_the_server_loads(readings: Readings, tmp_pat
     torch.manual_seed(0)
     shape = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
     BertForQuestionAnswering(shape).save_pretrained(tmp_path / "start")
-    task = ReaderTask(readings, load_reader(), tmp_path / "start", "cpu")
+    task = ReaderTask(readings, load_reader(), tmp_path / "start")
     before = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
     Run(tmp_path, CONFIG, task, "cpu").train()
     assert any(not torch.equal(before[name], tensor) for name, tensor in task.model.state_dict().items())

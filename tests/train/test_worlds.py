@@ -3,12 +3,19 @@
 from random import Random
 
 import pytest
+from transformers import AutoTokenizer
 
+from app.agent.mask import GrammarMask, vocabulary_of
+from app.cores import grammar
+from app.cores.load import TINY_FOLDER
 from app.train import worlds
 from app.train.conditions import Condition, conditions, statement
+from app.train.followups import follow_up
 from app.train.organisations import organisation
 from app.train.values import KINDS
 from app.train.worlds import domains, fact
+
+VOCABULARY = vocabulary_of(AutoTokenizer.from_pretrained(TINY_FOLDER))
 
 
 def test_every_schema_states_its_value_once_and_names_only_subjects_that_it_has() -> None:
@@ -78,3 +85,14 @@ def test_an_organisation_writes_down_what_it_says_it_answers_and_leaves_much_ope
         else:
             subject, cell = (piece.partition(": ")[2] for piece in asked.evidence)
             assert any(subject in line and cell in line for line in whole.splitlines())
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_follow_up_is_searched_for_with_words_of_both_questions(seed: int) -> None:
+    made = follow_up(Random(seed))
+    mask = GrammarMask(grammar.first_round(made.fact.question, [made.before, made.answer]), VOCABULARY)
+    written = VOCABULARY.encode(grammar.SEARCH) + VOCABULARY.encode(grammar.escaped(made.query))
+    assert mask.paths([*written, *VOCABULARY.encode(grammar.CALL_END)]), made
+    passage = made.fact.passage
+    assert passage.text[made.fact.start : made.fact.end] and made.fact.start < made.fact.end
+    assert not any(mark in text for text in (made.before, made.fact.question, made.query) for mark in "{}\0")

@@ -10,13 +10,14 @@ from app.eval.sets.built import Built
 from app.eval.sets.counterfactual import counterfactual
 from app.eval.sets.decisions import decisions
 from app.eval.sets.docs_kb import docs_kb
-from app.eval.sets.squad import leak, squad, squad_absent
+from app.eval.sets.squad import leak, squad, squad_absent, squad_given
 from app.eval.sets.unseen_worlds import unseen_worlds
 
 __all__ = ["SETS", "Built"]
 
 SETS: dict[str, Callable[[Path | None, Path], Built]] = {
     "squad": squad,
+    "squad-given": squad_given,
     "squad-absent": squad_absent,
     "counterfactual": counterfactual,
     "leak": leak,

@@ -1,4 +1,4 @@
-"""SQuAD 1.1 dev: 500 of its questions over all its paragraphs, over what is left without theirs, and with no memory."""
+"""SQuAD 1.1 dev: 500 of its questions over all its paragraphs, their own alone or all but theirs, and no memory."""
 
 import json
 import lzma
@@ -37,6 +37,14 @@ def squad_absent(data: Path | None, out: Path) -> Built:
         left,
         [replace(q, id=q.id + ABSENT, kind="unanswerable", answers=(), file=None) for q in asked],
     )
+
+
+def squad_given(data: Path | None, out: Path) -> Built:
+    """The same questions, each over the paragraph that answers it and nothing else."""
+    paragraphs = read(data)
+    asked = drawn(paragraphs)
+    needed = {q.file: paragraphs[q.file]["context"] for q in asked if q.file}
+    return _built(out, needed, [replace(q, id=f"{q.id}-given", given=True) for q in asked])
 
 
 def leak(data: Path | None, out: Path) -> Built:

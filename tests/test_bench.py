@@ -54,3 +54,16 @@ def test_the_packages_reader_tells_a_fact_from_its_like(reader: Reader) -> None:
 def test_an_unknown_bench_names_the_known() -> None:
     with pytest.raises(SystemExit, match="reader"):
         main(["nothing"])
+
+
+def test_a_passage_that_the_reader_prefers_moves_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    decoys = [f"The canteen opens, the canteen opens: a song in {n} verses, when does the canteen open?" for n in "23"]
+    asked = [{"id": "3", "question": "Which song?", "answers": [{"text": "a song", "answer_start": 0}]}]
+    file, other = tmp_path / "dev.jsonl", tmp_path / "train.jsonl"
+    file.write_text(json.dumps(ARTICLE) + "\n")
+    other.write_text("".join(json.dumps({"title": "Songs", "context": text, "qas": asked}) + "\n" for text in decoys))
+    main(["rerank", str(other), str(file), "--threads", "1"])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("2 questions over 3 passages")
+    fused, reread = ([float(share) for share in line.split()[1:]] for line in printed[2:])
+    assert fused[0] < reread[0] == 100.0 and fused == sorted(fused) and fused[-1] == reread[-1] == 100.0
