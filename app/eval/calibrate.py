@@ -99,7 +99,7 @@ def made(memory: Memory, store: str, count: int, seed: int) -> list[Question]:
 
 
 def usable(asked: Sequence[Question], memory: Memory, store: str) -> list[Question]:
-    """Of somebody's own questions those that must be looked up in this store."""
+    """Of somebody's own questions those that must be looked up in this store: all of them are, in the whole of it."""
     info = memory.store(store)
     names = {document.filename for document in cloze.documents(memory, info.id)}
     here = (None, info.id, info.name)

@@ -20,7 +20,7 @@ SEEN = 20  # passages looked at for the question's words
 PAGE = 1000
 MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 VALUE = re.compile(
-    rf"(?<![\w-])(?:(?:\d{{1,2}} {MONTH}|{MONTH} \d{{1,2}})(?:,? \d{{4}})?|[€$£]?\d(?:[\d.,:/-]*\d)?%?)(?![\w-])"
+    rf"(?<![\w.,:/-])(?:(?:\d{{1,2}} {MONTH}|{MONTH} \d{{1,2}})(?:,? \d{{4}})?|[€$£]?\d(?:[\d.,:/-]*\d)?%?)(?![\w-])"
     r"|(?<=[a-z,] )[A-Z][\w-]+(?: [A-Z][\w-]+)*"
 )
 WORD = re.compile(r"\w+(?:['’.,:/-]\w+)*")
