@@ -59,8 +59,13 @@ def command(folder: Path, *given: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def calibrated(folder: Path) -> Path:
+def calibrated(folder: Path, embedder: SentenceEmbedder) -> Path:
     assert command(folder, "--questions", "16", "--keep-threshold", "--wrong", "0.4") == 0
+    with closing(Memory(folder, embedder)) as memory:
+        found = kept(memory, "default")
+        assert found is not None and found.slope > 0 and found.abstain_below is not None
+        # One that surely changes something, whatever was fitted.
+        keep(memory, "default", replace(found, slope=0.5, intercept=-0.6, abstain_below=0.3))
     return folder
 
 
@@ -207,6 +212,12 @@ def test_the_fit_finds_what_was_put_in() -> None:
     wrong = {point.threshold: point.wrong for point in found.points}
     assert (wrong[threshold] or 0) <= 0.1 < (wrong[0.0] or 0)
     assert found.recommended(-1) is None
+
+
+def test_a_fit_that_helps_nothing_is_given_up() -> None:
+    found = refit(drawn(1.0, 0.0, 40))
+    assert (found.slope, found.intercept) == (1.0, 0.0) and found.after == found.before
+    assert Calibration(found.slope, found.intercept, "")(0.7) == pytest.approx(0.7)
 
 
 def test_few_and_one_sided_answers_cannot_explode() -> None:

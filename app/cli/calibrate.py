@@ -82,7 +82,7 @@ async def _calibrate(parts: Parts, wanted: Wanted, asked: list[Question] | None)
         own = threshold if wanted.keep_threshold else None
         keep(parts.memory, store, Calibration(found.slope, found.intercept, parts.judges(), own))
         print(table(found, len(asked)))
-        print(_advice(wanted, threshold))
+        print(_advice(wanted, found, threshold))
     finally:
         await parts.close()
 
@@ -110,8 +110,10 @@ def table(found: Refit, asked: int) -> str:
     return "\n".join(lines)
 
 
-def _advice(wanted: Wanted, threshold: float | None) -> str:
+def _advice(wanted: Wanted, found: Refit, threshold: float | None) -> str:
     kept = f"\nThe calibration is kept with {wanted.store}, for as long as core and reader stay."
+    if found.after == found.before:
+        kept = "\nA fit would make the confidence no truer: it stays as it is."
     if threshold is None:
         return f"{kept} No threshold keeps wrong answers at {wanted.wrong:.0%}."
     told = f"{kept} To keep wrong answers at {wanted.wrong:.0%}, abstain below {threshold:.1f}"

@@ -72,7 +72,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Refit:
-    """`after` and `points` are cross-validated: each confidence comes from a fit that did not see its question."""
+    """`after` and `points` are cross-validated: each confidence comes from a fit that did not see its question.
+
+    Where the fit makes nothing truer (by the Brier score) it is given up: slope 1, intercept 0, `after` as `before`.
+    """
 
     slope: float
     intercept: float
@@ -162,9 +165,12 @@ def refit(found: Sequence[Outcome]) -> Refit:
         inside, outside = np.flatnonzero(held == fold), np.flatnonzero(held != fold)
         fold_fit = Calibration(*platt([scores[n] for n in outside], [labels[n] for n in outside]), judges="")
         after[inside] = [fold_fit(scores[n]) for n in inside]
-    told = after.tolist()
+    told: list[float] = after.tolist()
+    before, better = Measures.of(scores, labels), Measures.of(told, labels)
+    if better.brier >= before.brier:
+        fitted, told, better = (1.0, 0.0), scores, before
     points = [_point(told, labels, threshold) for threshold in THRESHOLDS]
-    return Refit(*fitted, right, wrong, Measures.of(scores, labels), Measures.of(told, labels), points)
+    return Refit(*fitted, right, wrong, before, better, points)
 
 
 def platt(scores: Sequence[float], labels: Sequence[bool], steps: int = 1000) -> tuple[float, float]:
