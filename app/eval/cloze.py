@@ -26,7 +26,7 @@ VALUE = re.compile(
 WORD = re.compile(r"\w+(?:['’.,:/-]\w+)*")
 IDLE = frozenset(
     "a all an and any are as at be been but by can do does each every for from had has have he her his if in into is "
-    "it its may more must no not of on only or our out she should so some such than that the their them then there these "
+    "it its may more must no not of on only or our out she should so some than that the their them then there these "
     "they this those to under up us was we were when where which who will with within you your".split()
 )
 
