@@ -5,6 +5,7 @@ a wrong setting, and a client of a running server should not wait for.
 """
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -53,17 +54,58 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--store", default="default", help="the store's name or id")
     ask.set_defaults(run=_ask)
 
+    calibrate = commands.add_parser(
+        "calibrate",
+        help="make the confidence in answers from a store true there",
+        description="Ask questions made from a store's own documents, with these documents and without, and refit the "
+        "confidence in answers from it, so that of answers with confidence 0.7 about 7 in 10 are right. Needs the data "
+        "folder for itself: stop the server first.",
+    )
+    calibrate.add_argument("--store", default="default", help="the store's name or id (default)")
+    calibrate.add_argument("--questions", type=_count, default=200, metavar="N", help="how many to ask at most (200)")
+    calibrate.add_argument(
+        "--from", dest="file", metavar="FILE", help="your own questions, as `cogcore eval` takes them"
+    )
+    calibrate.add_argument("--seed", type=int, default=0, help="another seed makes other questions (0)")
+    calibrate.add_argument(
+        "--wrong",
+        type=_share,
+        default=0.1,
+        metavar="SHARE",
+        help="how many answers may be wrong at the threshold (0.1)",
+    )
+    calibrate.add_argument("--keep-threshold", action="store_true", help="let the store abstain below the threshold")
+    calibrate.add_argument("--forget", action="store_true", help="drop the store's calibration and threshold instead")
+    calibrate.set_defaults(run=_calibrate)
+
     for command in (serve, ingest, ask):
         command.add_argument("--host", help="instead of COGCORE_HOST")
         command.add_argument("--port", type=int, help="instead of COGCORE_PORT")
+    for command in (serve, ingest, ask, calibrate):
         command.add_argument("--data-dir", type=Path, help="instead of COGCORE_DATA_DIR")
     for name, what in (("eval", "measure the answers"), ("bench", "measure the speed"), ("train", "make the core")):
         commands.add_parser(name, help=what, add_help=False)
     return parser
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to below 1")
+    return share
+
+
 def _given(arguments: argparse.Namespace) -> dict[str, object]:
-    chosen = {name: getattr(arguments, name) for name in ("host", "port", "data_dir")}
+    chosen = {name: getattr(arguments, name, None) for name in ("host", "port", "data_dir")}
     return {name: value for name, value in chosen.items() if value is not None}
 
 
@@ -86,6 +128,16 @@ def _ask(arguments: argparse.Namespace) -> int:
     from app.cli.ask import ask
 
     return ask(settings, " ".join(arguments.question), arguments.store)
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    settings = read(**_given(arguments))
+    from app.cli.calibrate import Wanted, calibrate, forget
+
+    if arguments.forget:
+        return forget(settings, arguments.store)
+    asked = ("store", "questions", "file", "seed", "wrong", "keep_threshold")
+    return calibrate(settings, Wanted(**{name: getattr(arguments, name) for name in asked}))
 
 
 def _eval(argv: Sequence[str]) -> int:

@@ -47,7 +47,7 @@ def load_embedder(name: str = "", device: str = "cpu") -> "SentenceEmbedder":
     positions = getattr(getattr(model[0], "auto_model", None), "config", None)
     window = max(model.max_seq_length or 0, min(getattr(positions, "max_position_embeddings", WINDOW), WINDOW))
     model.max_seq_length = window
-    return SentenceEmbedder(model.eval(), window, f"{name or DEFAULT}@{_digest(folder)}")
+    return SentenceEmbedder(model.eval(), window, f"{name or DEFAULT}@{digest(folder)}")
 
 
 class SentenceEmbedder:
@@ -137,15 +137,15 @@ def _folder(name: str) -> Path:
         ) from error
 
 
-def _digest(folder: Path) -> str:
+def digest(folder: Path) -> str:
     """Of all weights and configurations: two models whose vectors differ, differ here."""
-    digest = hashlib.sha256()
+    seen = hashlib.sha256()
     for path in sorted((*folder.rglob("*.safetensors"), *folder.rglob("*.bin"), *folder.rglob("*.json"))):
-        digest.update(path.relative_to(folder).as_posix().encode())
+        seen.update(path.relative_to(folder).as_posix().encode())
         with path.open("rb") as file:
             for block in iter(partial(file.read, 1 << 20), b""):
-                digest.update(block)
-    return digest.hexdigest()[:16]
+                seen.update(block)
+    return seen.hexdigest()[:16]
 
 
 def _bf16(device: str) -> bool:

@@ -205,6 +205,16 @@ class Memory:
         check_not_default(info.name, "deleted")
         self._removal.store(info.id)
 
+    def note(self, store: str, key: str) -> str | None:
+        """What an application keeps with a store under this key. It goes when the store goes."""
+        with self._catalog.read() as tx:
+            return stores.note(tx, stores.number(tx, store), key)
+
+    def keep_note(self, store: str, key: str, text: str | None) -> None:
+        """In the place of what was kept; None keeps nothing."""
+        with self._catalog.write() as tx:
+            stores.keep_note(tx, stores.number(tx, store), key, text)
+
     # Documents
 
     def attach(

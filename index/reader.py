@@ -252,12 +252,17 @@ class TorchScorer:
         return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True).to(self._device)
 
 
+def reader_folder(path: str = "") -> Path:
+    """Where a reader lies; "" is the one in the package."""
+    return Path(path) if path else Path(str(files("index") / "weights" / "reader"))
+
+
 def load_reader(path: str = "", device: str = "cpu", threads: int = 2) -> Reader:
     """The reader in a folder that `python -m app.train.export_reader` wrote; "" is the one in the package.
 
     `threads` is the size of the CPU pool that all calls of this reader share.
     """
-    folder = Path(path) if path else Path(str(files("index") / "weights" / "reader"))
+    folder = reader_folder(path)
     missing = [name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()]
     if missing:
         raise InvalidRequest("path", f"no reader in {folder}: {' and '.join(missing)} missing; export it once more")

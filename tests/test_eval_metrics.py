@@ -118,3 +118,13 @@ def test_percentile_is_a_value_that_occurred() -> None:
     assert metrics.percentile(values, 0.95) == 19
     assert metrics.percentile([3.0], 0.95) == 3
     assert metrics.percentile([], 0.5) is None
+
+
+def test_how_far_probabilities_are_from_the_truth() -> None:
+    assert metrics.brier([1.0, 0.5], [True, False]) == 0.125
+    assert metrics.brier([], []) is None
+    # Of four answers with confidence .75 three are right, and of two with .25 one is.
+    scores, labels = [0.75, 0.75, 0.25, 0.75, 0.75, 0.25], [True, True, False, True, False, True]
+    assert metrics.calibration_error(scores, labels) == pytest.approx(0.25 * 2 / 6)
+    assert metrics.calibration_error([1.0], [True]) == 0
+    assert metrics.calibration_error([], []) is None

@@ -235,7 +235,7 @@ class TrainedTurn:
 
         def sure(chosen: float) -> float:
             hit = excerpts[passage.number - excerpts[0].number].hit
-            return confidence.found(none, chosen, hit, verdict.led)
+            return self.turn.calibrated(confidence.found(none, chosen, hit, verdict.led))
 
         async with aclosing(self._attempt(mask, passage, sure, verdict)) as pieces:
             async for piece in pieces:

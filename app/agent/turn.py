@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from app.calibration import Calibration
 from app.engine.types import Sampling
 
 Message = Mapping[str, Any]
@@ -44,7 +45,8 @@ class Turn:
     `messages` are OpenAI's, as plain dicts with text contents, ending with a user or tool message; `tools` the client's
     functions in OpenAI's form; `stores` ids (none: nothing can be looked up). `sampling.max_tokens` counts everything
     the core writes in the turn, thoughts and calls included; its mask, stop ids and logit bias for calls are the
-    turn's own. `stop` ends the visible reply. Turns share cached KV only with turns of the same `key`.
+    turn's own. `stop` ends the visible reply. Turns share cached KV only with turns of the same `key`. `calibrations`
+    are those of the stores, all of them or none.
     """
 
     messages: Sequence[Message]
@@ -54,3 +56,8 @@ class Turn:
     sampling: Sampling = field(default_factory=Sampling)
     stop: Sequence[str] = ()
     key: str = ""
+    calibrations: Sequence[Calibration] = ()
+
+    def calibrated(self, confidence: float) -> float:
+        """The confidence in an answer from the stores: by the most cautious of their calibrations, if they have any."""
+        return min((fitted(confidence) for fitted in self.calibrations), default=confidence)

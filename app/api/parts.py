@@ -4,10 +4,13 @@ import asyncio
 from dataclasses import dataclass
 from functools import cached_property
 
-from app.cores.load import Core
+from app.calibration import Calibrations
+from app.cores.load import Core, core_folder
 from app.reviews import Reviews
 from app.settings import Settings
+from index.embed import digest
 from index.memory import Memory
+from index.reader import reader_folder
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,16 @@ class Parts:
     core: Core
     memory: Memory
     settings: Settings
+
+    @cached_property
+    def calibrations(self) -> Calibrations:
+        return Calibrations(self.memory, self.judges)
+
+    def judges(self) -> str:
+        """A name for the weights that the confidence in an answer comes from. Reads them from the disk."""
+        core, reader = self.settings.core, self.settings.reader
+        read_by = "none" if reader == "none" else digest(reader_folder(reader))
+        return f"core {digest(core_folder(core))}, reader {read_by}"
 
     @cached_property
     def reviews(self) -> Reviews:

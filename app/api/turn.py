@@ -1,6 +1,7 @@
 """A validated chat request as the turn that the loop answers: names looked up, defaults of core and settings filled."""
 
 import asyncio
+from collections.abc import Sequence
 
 from app.agent.turn import Choice, Policy, Turn
 from app.api.chat_request import NAMED, ChatRequest, Extension
@@ -8,6 +9,7 @@ from app.api.errors import ApiError
 from app.api.messages import check_order, check_tools
 from app.api.models import store_of
 from app.api.parts import Parts
+from app.calibration import Calibration
 from app.engine.types import Sampling
 from index.errors import AmbiguousName, StoreNotFound
 from index.filters import compile_filter
@@ -23,19 +25,29 @@ async def turn_of(wanted: ChatRequest, parts: Parts) -> Turn:
     if given.filters is not None:
         # Now, while it can still be a 400: the search comes in the middle of the answer.
         compile_filter(given.filters, "cogcore.filters")
-    policy = _policy(wanted, given, parts)
+    stores = await asyncio.to_thread(_stores, parts.memory, wanted.model, given.stores)
+    calibrations = await asyncio.to_thread(_calibrations, parts, stores)
+    policy = _policy(wanted, given, parts, calibrations)
     check_tools(wanted.tools or (), policy.function)
     return Turn(
         messages=[message.plain() for message in wanted.messages],
         tools=[tool.model_dump(exclude_none=True) for tool in wanted.tools or ()],
-        stores=await asyncio.to_thread(_stores, parts.memory, wanted.model, given.stores),
+        stores=stores,
         policy=policy,
         sampling=wanted.sampling(_most(wanted), parts.core.profile),
         stop=wanted.stop or (),
+        calibrations=calibrations,
     )
 
 
-def _policy(wanted: ChatRequest, given: Extension, parts: Parts) -> Policy:
+def _calibrations(parts: Parts, stores: Sequence[str]) -> tuple[Calibration, ...]:
+    """Of the stores. Other cores than those that learned the loop are sure of their words, not of a passage."""
+    return parts.calibrations.of(stores) if parts.core.profile.trained_loop else ()
+
+
+def _policy(wanted: ChatRequest, given: Extension, parts: Parts, calibrations: Sequence[Calibration]) -> Policy:
+    """Of several stores with thresholds of their own the highest counts; the request's goes before all."""
+    own = [c.abstain_below for c in calibrations if c.abstain_below is not None]
     settings, choice = parts.settings, wanted.tool_choice or "auto"
     mode: Choice = "none" if choice == "none" else "auto" if choice == "auto" else "required"
     return Policy(
@@ -44,7 +56,7 @@ def _policy(wanted: ChatRequest, given: Extension, parts: Parts) -> Policy:
         max_searches=settings.max_searches if given.max_searches is None else given.max_searches,
         filters=given.filters,
         need_threshold=settings.need_threshold if given.need_threshold is None else given.need_threshold,
-        abstain_below=settings.abstain_below if given.abstain_below is None else given.abstain_below,
+        abstain_below=max(own, default=settings.abstain_below) if given.abstain_below is None else given.abstain_below,
     )
 
 

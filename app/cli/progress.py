@@ -1,4 +1,4 @@
-"""How far the reading of documents is, on the terminal or in a log."""
+"""How far something is, on the terminal or in a log."""
 
 import sys
 import time
@@ -6,17 +6,17 @@ import time
 from index.memory import DEFAULT_STORE, Memory
 
 
-def watch(memory: Memory) -> None:
-    """Show how the documents of the default store become searchable, until all have."""
+def watch(memory: Memory, store: str = DEFAULT_STORE) -> None:
+    """Show how the documents of a store become searchable, until all have."""
     progress, begun = Progress("Reading documents"), False
-    while (counts := memory.store(DEFAULT_STORE).counts)["in_progress"] or begun:
+    while (counts := memory.store(store).counts)["in_progress"] or begun:
         begun, total = counts["in_progress"] > 0, sum(counts.values())
         progress.show(total - counts["in_progress"], total)
         time.sleep(0.2)
 
 
 class Progress:
-    """How far the reading of documents is: one line that is rewritten, or now and then a new one in a log."""
+    """How far a piece of work is: one line that is rewritten, or now and then a new one in a log."""
 
     def __init__(self, what: str) -> None:
         self.what, self.out, self.told = what, sys.stderr, 0.0

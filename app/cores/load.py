@@ -54,7 +54,7 @@ def load_core(
 
     Raises UnknownCore, and the engine's UnsupportedModel and NotEnoughMemory.
     """
-    folder = TINY_FOLDER if name == "tiny" else resolve(name)
+    folder = core_folder(name)
     tokenizer, chosen = _prompted(name, folder, profile)
     engine = load_engine(
         folder,
@@ -116,6 +116,11 @@ def _prompted(name: str, folder: Path, profile: str) -> tuple[PreTrainedTokenize
             f"take another core, or choose a profile among {', '.join(PROFILES)}"
         )
     return tokenizer, chosen
+
+
+def core_folder(name: str) -> Path:
+    """Where a core lies. Raises UnsupportedModel."""
+    return TINY_FOLDER if name == "tiny" else resolve(name)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

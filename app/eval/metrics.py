@@ -135,6 +135,22 @@ def risk(scores: Sequence[float], labels: Sequence[bool], share: float) -> float
     return wrong / room
 
 
+def brier(scores: Sequence[float], labels: Sequence[bool]) -> float | None:
+    """The mean squared distance of a probability from what was so (Brier 1950)."""
+    return mean((score - label) ** 2 for score, label in zip(scores, labels, strict=True))
+
+
+def calibration_error(scores: Sequence[float], labels: Sequence[bool], bins: int = 10) -> float | None:
+    """How far probabilities are from how often they were right, on average: over bins of equal width (ECE)."""
+    if not scores:
+        return None
+    binned = sorted(
+        (min(int(score * bins), bins - 1), score - label) for score, label in zip(scores, labels, strict=True)
+    )
+    gaps = [abs(sum(gap for _, gap in inside)) for _, inside in groupby(binned, key=itemgetter(0))]
+    return sum(gaps) / len(scores)
+
+
 def threshold(scores: Sequence[float], share: float) -> float | None:
     """The highest one that at most this share of the scores is below."""
     return sorted(scores)[min(int(share * len(scores) + 1e-9), len(scores) - 1)] if scores else None

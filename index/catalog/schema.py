@@ -84,6 +84,13 @@ batches = Table(
     Column("created_at", Integer, nullable=False),
     sqlite_autoincrement=True,
 )
+notes = Table(
+    "notes",  # what the application keeps with a store, for as long as that is there
+    schema,
+    Column("store", ForeignKey("stores.n", ondelete="CASCADE"), primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("text", Text, nullable=False),
+)
 documents = Table(
     "documents",  # a file in a store; a row in progress is a job in the queue
     schema,

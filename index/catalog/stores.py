@@ -7,7 +7,7 @@ from sqlalchemy import Row, Select, delete, func, insert, select, update
 
 from index.catalog import Transaction
 from index.catalog.paging import Cut, cut
-from index.catalog.schema import batches, documents, stores
+from index.catalog.schema import batches, documents, notes, stores
 from index.errors import AmbiguousName, InvalidRequest, StoreNotFound
 from index.types import Batch, FileStatus, Page, StoreInfo
 
@@ -75,6 +75,17 @@ def change(tx: Transaction, store: int, values: Mapping[str, object]) -> None:
 def remove(tx: Transaction, store: int) -> None:
     """The row, its documents and their chunks; the files stay."""
     tx.execute(delete(stores).where(stores.c.n == store))
+
+
+def note(tx: Transaction, store: int, key: str) -> str | None:
+    wanted = select(notes.c.text).where(notes.c.store == store, notes.c.key == key)
+    return tx.execute(wanted).scalar_one_or_none()
+
+
+def keep_note(tx: Transaction, store: int, key: str, text: str | None) -> None:
+    tx.execute(delete(notes).where(notes.c.store == store, notes.c.key == key))
+    if text is not None:
+        tx.execute(insert(notes).values(store=store, key=key, text=text))
 
 
 def with_file(tx: Transaction, file_n: int) -> list[str]:
