@@ -53,7 +53,9 @@ class Settings(BaseSettings):
     profile: str = Field("", description="How the core is prompted. Empty: as its checkpoint suggests.")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the core. 0: as many as there are cores.")
     max_sequences: int = Field(8, ge=1, le=4096, description="Sequences that the engine decodes at once.")
-    cache_tokens: int = Field(0, ge=0, description="Tokens of KV kept in all. 0: as the core's context needs, and free memory allows.")
+    cache_tokens: int = Field(
+        0, ge=0, description="Tokens of KV kept in all. 0: as the core's context needs, and free memory allows."
+    )
     queue: int = Field(64, ge=1, le=65536, description="Sequences that may wait; one more is refused with 429.")
     need_threshold: float = Field(0.25, ge=0, le=1, description="Search when the core's need is at least this.")
     abstain_below: float = Field(0.2, ge=0, le=1, description="Say `I do not know` when confidence is below this.")

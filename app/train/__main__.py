@@ -2,8 +2,7 @@
 
 cogcore train reader    --data DATA --run RUN      RUN/reader/checkpoint, and RUN/reader/package as the server loads it
 cogcore train tokenizer --data DATA --run RUN      RUN/tokenizer
-cogcore train traces    --data DATA --run RUN      RUN/traces.jsonl and held.jsonl: searches with the reader's marks
-cogcore train chains    --data DATA --run RUN      RUN/chains.jsonl: searches that lead on to another, likewise
+cogcore train traces    --data DATA --run RUN      RUN/traces.jsonl, chains.jsonl, held.jsonl: searches with the reader's marks
 cogcore train core      --data DATA --run RUN      RUN/core/checkpoint
 cogcore train check     --data DATA --run RUN      what the checkpoint gets right on fresh rows
 cogcore train judge     --data DATA --run RUN      how well its confidence tells answers from none, on held-out traces
@@ -58,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=0, help="processes that draw rows ahead of a GPU")
     parser.add_argument("--questions", type=int, default=3000, help="traces: SQuAD questions to search for")
     parser.add_argument("--organisations", type=int, default=30, help="traces: invented ones to search through")
-    parser.add_argument("--worlds", type=int, default=40, help="chains: invented ones to search through")
+    parser.add_argument("--worlds", type=int, default=40, help="traces: invented ones where one thing leads to another")
     arguments = parser.parse_args(argv)
     if not (arguments.data / "squad/train.jsonl.xz").is_file():
         parser.error(f"--data: {arguments.data} holds no squad/train.jsonl.xz")
@@ -92,13 +91,9 @@ def _tokenizer(arguments: argparse.Namespace) -> None:
     (folder / "chat_template.jinja").write_bytes((TINY_FOLDER / "chat_template.jinja").read_bytes())
 
 
-def _memory(arguments: argparse.Namespace) -> Memory:
-    trained = arguments.run / "reader/package"
-    return Memory(arguments.run / "memory", load_embedder(), load_reader(str(trained) if trained.exists() else ""))
-
-
 def _traces(arguments: argparse.Namespace) -> None:
-    memory = _memory(arguments)
+    trained = arguments.run / "reader/package"
+    memory = Memory(arguments.run / "memory", load_embedder(), load_reader(str(trained) if trained.exists() else ""))
     sources = Sources(arguments.data)
     articles = _config(arguments, "reader")["held_articles"]
     asked, invented = arguments.questions, arguments.organisations
@@ -113,13 +108,6 @@ def _traces(arguments: argparse.Namespace) -> None:
             dropped = made.squad(sources, articles, questions)
             made.organisations(organisations)
             print(f"{name}: {dropped} questions dropped, whose answer was found in a paragraph nobody has judged")
-    finally:
-        memory.close()
-
-
-def _chains(arguments: argparse.Namespace) -> None:
-    memory = _memory(arguments)
-    try:
         traces.Traces(memory, arguments.run / "chains.jsonl").worlds(range(arguments.worlds))
     finally:
         memory.close()
@@ -146,17 +134,15 @@ def _judge(arguments: argparse.Namespace) -> None:
 
 
 def _mixture(arguments: argparse.Namespace) -> Mixture:
-    words, chains = AutoTokenizer.from_pretrained(arguments.run / "tokenizer"), arguments.run / "chains.jsonl"
-    turns = Turns(Renderer(words, TINY))
-    traced = chains if chains.exists() else None
-    return Mixture(turns, Sources(arguments.data), arguments.run / "traces.jsonl", traced)
+    turns = Turns(Renderer(AutoTokenizer.from_pretrained(arguments.run / "tokenizer"), TINY))
+    run = arguments.run
+    return Mixture(turns, Sources(arguments.data), run / "traces.jsonl", run / "chains.jsonl")
 
 
 STAGES = {
     "reader": _reader,
     "tokenizer": _tokenizer,
     "traces": _traces,
-    "chains": _chains,
     "core": _core,
     "check": _check,
     "judge": _judge,
