@@ -2,7 +2,7 @@
 
 cogcore train reader    --data DATA --run RUN      RUN/reader/checkpoint, and RUN/reader/package as the server loads it
 cogcore train tokenizer --data DATA --run RUN      RUN/tokenizer
-cogcore train traces    --data DATA --run RUN      RUN/traces.jsonl, chains.jsonl, held.jsonl: searches with the reader's marks
+cogcore train traces    --data DATA --run RUN      RUN/{traces,chains,held}.jsonl: searches with the reader's marks
 cogcore train core      --data DATA --run RUN      RUN/core/checkpoint
 cogcore train check     --data DATA --run RUN      what the checkpoint gets right on fresh rows
 cogcore train judge     --data DATA --run RUN      how well its confidence tells answers from none, on held-out traces
