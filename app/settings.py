@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     def _absolute(cls, url: str) -> str:
         if url and not (url.startswith(("http://", "https://")) and urlsplit(url).hostname):
             raise ValueError("must begin with http:// or https:// and a host")
+        if url and urlsplit(url).username is not None:
+            raise ValueError("must hold no user and password: errors and logs name it")
         return url.rstrip("/")
 
     @field_validator("core_url")

@@ -161,7 +161,7 @@ async def test_questions_are_the_same_for_a_seed(parts: Parts) -> None:
     own = Question("1", "Who?", "fact", ("Ada",), True, "lost.md", None)
     with pytest.raises(EvalError, match=r"question 1 is answered by lost\.md"):
         usable([own], parts.memory, "default")
-    with pytest.raises(EvalError, match="none looks anything up"):
+    with pytest.raises(EvalError, match="none of the questions"):
         usable([replace(own, kind="talk", file=None)], parts.memory, "default")
 
 

@@ -72,6 +72,11 @@ class Cited:
     reply_start: int
     reply_end: int
 
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """File and offsets: quotes of one place are the same."""
+        return self.hit.chunk.file_id, self.start, self.end
+
 
 @dataclass(frozen=True, slots=True)
 class Round:

@@ -194,9 +194,8 @@ class ToolTurn:
                 continue
             supported = True
             yield cited
-            place = (cited.hit.chunk.file_id, cited.start, cited.end)
-            if place not in quoted:
-                quoted.add(place)
+            if cited.place not in quoted:
+                quoted.add(cited.place)
                 for piece in rounds.say(shown(cited)):
                     yield piece
         for piece in rounds.close():

@@ -93,7 +93,7 @@ def disarmed(text: str) -> str:
 
 def brief(text: str) -> str:
     """The first paragraph, cut to a few dozen words: a reply without its quotes."""
-    return " ".join(text.split("\n\n")[0].split()[:HISTORY_WORDS])
+    return " ".join(text.strip().split("\n\n")[0].split()[:HISTORY_WORDS])
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,11 +176,15 @@ class TrainedTurn:
         markers = list(MARKER.finditer(self.rounds.reply))[-len(places) :]
         if len(markers) < len(places):
             return
+        quoted = set[tuple[str, int, int]]()
         for (excerpt, start, end), marker in zip(places, markers, strict=True):
             sentence = sentence_at(excerpt.hit.chunk, *excerpt.locate(start, end))
             cited = await to_thread.run_sync(verify, self.memory, Support(excerpt.hit, *sentence, *marker.span()))
-            if cited:
-                yield cited
+            if not cited:
+                continue
+            yield cited
+            if cited.place not in quoted:
+                quoted.add(cited.place)
                 for piece in self.rounds.say(shown(cited)):
                     yield piece
 
@@ -206,12 +210,12 @@ class TrainedTurn:
         rounds, prompt = self.rounds, list(self.rounds.ids)
         if any(WORD.search(excerpt.text) for excerpt in excerpts):
             absent = await self._chance(grammar.ABSENT)
-            hops_left = rounds.core.profile.hops - len(verdict.via) - 1
-            leads = await self._chance(grammar.LEADS) if hops_left else 0.0
-            if leads <= 1 - absent - leads:
-                attempt = self._answer(excerpts, absent + leads, verdict)
-            else:
+            hops = rounds.core.profile.hops
+            leads = await self._chance(grammar.LEADS) if hops > 1 else 0.0
+            if leads > 1 - absent - leads and len(verdict.via) < hops - 1:
                 attempt = self._lead(excerpts, leads, verdict)
+            else:
+                attempt = self._answer(excerpts, absent + leads, verdict)
             async with aclosing(attempt) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -247,10 +251,11 @@ class TrainedTurn:
         if not self.lookups.left:
             return
         allowed = grammar.lead(self.user, [excerpt.text for excerpt in excerpts], excerpts[0].number)
-        mask, passage = GrammarMask(allowed, self.vocabulary), PassageChosen(grammar.LEADS)
+        mask, passage, before = GrammarMask(allowed, self.vocabulary), PassageChosen(grammar.LEADS), verdict.led
 
         def sure(chosen: float) -> float:
-            return confidence.led(verdict.led, leads, chosen)
+            verdict.led = confidence.led(before, leads, chosen)
+            return self.turn.calibrated(verdict.led)
 
         async with aclosing(self._attempt(mask, passage, sure, verdict)) as pieces:
             async for piece in pieces:
@@ -259,7 +264,9 @@ class TrainedTurn:
             case [Call("search_memory", {"query": str(query)})] if not self.lookups.repeats(query):
                 path = mask.paths(self.rounds.generated)[0]
                 verdict.via.append(_led_by(path, excerpts[passage.number - excerpts[0].number]))
-                verdict.led, verdict.query = verdict.confidence, query
+                verdict.query = query
+            case _:
+                verdict.confidence = 0.0  # it was sure of the lead, and nothing came of that
 
     async def _attempt(
         self, mask: GrammarMask, passage: "PassageChosen", sure: Callable[[float], float], verdict: Verdict

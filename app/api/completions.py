@@ -21,6 +21,7 @@ from app.api.models import MODEL
 from app.api.parts import Parts
 from app.api.wire import frames, whole_json
 from app.cores.load import Core
+from app.engine.prompt import known_ids
 from app.engine.types import InvalidPrompt, PromptTooLong
 
 Wire = dict[str, Any]
@@ -99,8 +100,7 @@ async def steps(wanted: CompletionRequest, prompt: list[int], core: Core) -> Asy
 
 
 async def _echoed(wanted: CompletionRequest, prompt: list[int], core: Core) -> list[tuple[int, float | None]]:
-    if not prompt:
-        raise InvalidPrompt("the prompt has no tokens")
+    known_ids("prompt", prompt, core.engine.vocab_size)
     scores: list[float | None] = [None] * len(prompt)
     if wanted.logprobs is not None and len(prompt) > 1:
         scores[1:] = (await core.engine.score(prompt[:1], prompt[1:], key=wanted.cache_salt)).logprobs

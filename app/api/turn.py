@@ -46,7 +46,7 @@ def _calibrations(parts: Parts, stores: Sequence[str]) -> tuple[Calibration, ...
 
 
 def _policy(wanted: ChatRequest, given: Extension, parts: Parts, calibrations: Sequence[Calibration]) -> Policy:
-    """Of several stores with thresholds of their own the highest counts; the request's goes before all."""
+    """Of several calibrated stores with thresholds of their own the highest counts; the request's goes before all."""
     own = [c.abstain_below for c in calibrations if c.abstain_below is not None]
     settings, choice = parts.settings, wanted.tool_choice or "auto"
     mode: Choice = "none" if choice == "none" else "auto" if choice == "auto" else "required"

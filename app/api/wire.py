@@ -11,6 +11,7 @@ from fastapi import Response
 from app.api.errors import body, describe
 
 log = logging.getLogger("cogcore.http")
+LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}  # some clients end an event's line there
 
 
 async def frames(chunks: AsyncGenerator[Any], reply: str) -> AsyncGenerator[str]:
@@ -32,4 +33,5 @@ def whole_json(value: Any) -> Response:
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.translate(LINE_ENDS)

@@ -90,7 +90,7 @@ async def _calibrate(parts: Parts, wanted: Wanted, asked: list[Question] | None)
 async def _outcomes(parts: Parts, asked: list[Question], store: str) -> list[Outcome]:
     found: list[Outcome] = []
     progress, done = Progress("Asking"), 0
-    async for some in outcomes(asked, parts.core, parts.memory, store):
+    async for some in outcomes(asked, parts.core, parts.memory, store, parts.settings.max_searches):
         found += some
         done += 1
         progress.show(done, len(asked))

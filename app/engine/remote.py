@@ -134,7 +134,10 @@ class RemoteEngine:
         asked = body(self._served.model, ids + more, Sampling(max_tokens=1), key, stream=False, echo=True)
         async with aclosing(self._replicas.choices(asked)) as choices:
             choice = await anext(choices)
-        return [float(score) for score in choice["logprobs"]["token_logprobs"][len(ids) : len(ids) + len(more)]]
+        scores = ((choice.get("logprobs") or {}).get("token_logprobs") or [])[len(ids) : len(ids) + len(more)]
+        if len(scores) < len(more) or None in scores:
+            raise RequestFailed("a server tells no log-probabilities of an echoed prompt, though others do")
+        return [float(score) for score in scores]
 
     async def _walked(self, ids: list[int], more: list[int], key: str) -> Sequence[float]:
         scores: list[float] = []

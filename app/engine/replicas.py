@@ -44,10 +44,14 @@ class Replica:
     why: str = ""
 
     def rest(self, why: str, *, busy: bool = False, seconds: float | None = None) -> None:
-        wanted = FIRST_REST * 2.0**self.failures if seconds is None else max(seconds, FIRST_REST)
+        """Requests that fail together are one failure."""
+        now = time.monotonic()
+        if self.awake > now:
+            return
+        wanted = FIRST_REST * 2.0 ** min(self.failures, 7) if seconds is None else max(seconds, FIRST_REST)
         self.failures += 1
         self.busy, self.why = busy, why
-        self.awake = time.monotonic() + min(wanted, LONGEST_REST)
+        self.awake = now + min(wanted, LONGEST_REST)
 
 
 class Replicas:
@@ -126,7 +130,7 @@ class Replicas:
                 return
             done = False
             # To the very end, though [DONE] comes before it: only then can the connection be used again.
-            async for line in answer.aiter_lines():
+            async for line in _lines(answer):
                 if not line.startswith("data:"):
                     continue
                 text = line.removeprefix("data:").strip()
@@ -153,6 +157,16 @@ def choice_of(answer: httpx.Response) -> Wire:
     except (ValueError, LookupError, TypeError) as error:
         raise RequestFailed(f"{answer.url} answered what is no completion: {answer.text[:200]!r}") from error
     return choice
+
+
+async def _lines(answer: httpx.Response) -> AsyncGenerator[str]:
+    """As they come. httpx's own lines end at U+2028 and its like too, which JSON may hold."""
+    rest = ""
+    async for text in answer.aiter_text():
+        *lines, rest = (rest + text).split("\n")
+        for line in lines:
+            yield line
+    yield rest
 
 
 def _frame(url: str, text: str) -> list[Wire]:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import unescape
-from itertools import cycle
 from typing import Any
 from urllib.parse import quote
 
@@ -83,10 +82,7 @@ class Asker:
         store = question.store or self.store
         body: dict[str, Any] = {
             "model": f"cogcore/{store}" if store else "cogcore",
-            "messages": [
-                {"role": role, "content": text}
-                for role, text in zip(cycle(("user", "assistant")), (*question.past, question.question), strict=False)
-            ],
+            "messages": question.messages,
         }
         if question.tool_choice:
             body["tool_choice"] = question.tool_choice

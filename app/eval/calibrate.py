@@ -109,7 +109,7 @@ def usable(asked: Sequence[Question], memory: Memory, store: str) -> list[Questi
     kept = [q for q in asked if (q.documented or q.kind == "unanswerable") and q.store in here]
     if not kept:
         raise EvalError(
-            "--from: none of the questions is a fact, a table's or unanswerable, so none looks anything up."
+            f"--from: none of the questions asks {store} for a fact, a table's or one that it does not hold."
         )
     for question in kept:
         if question.file is not None and question.file not in names:
@@ -117,23 +117,25 @@ def usable(asked: Sequence[Question], memory: Memory, store: str) -> list[Questi
     return kept
 
 
-async def outcomes(asked: Sequence[Question], core: Core, memory: Memory, store: str) -> AsyncIterator[list[Outcome]]:
+async def outcomes(
+    asked: Sequence[Question], core: Core, memory: Memory, store: str, searches: int
+) -> AsyncIterator[list[Outcome]]:
     """For each question in order what came of its turns. Where nothing is found nothing is answered, nor counted."""
     for number, question in enumerate(asked):
-        reply = await _ask(question, core, memory, store, absent=False)
+        reply = await _ask(question, core, memory, store, searches, absent=False)
         found = [] if reply.abstained else [Outcome(number, reply.confidence, judge(question, reply).right)]
         if question.documented:
-            reply = await _ask(question, core, memory, store, absent=True)
+            reply = await _ask(question, core, memory, store, searches, absent=True)
             # The right value from another document: whether that is an answer, nobody has said.
             if not (reply.abstained or metrics.contains(reply.answer or reply.text, question.answers)):
                 found.append(Outcome(number, reply.confidence, right=False))
         yield found
 
 
-async def _ask(question: Question, core: Core, memory: Memory, store: str, *, absent: bool) -> Reply:
+async def _ask(question: Question, core: Core, memory: Memory, store: str, searches: int, *, absent: bool) -> Reply:
     without = {"type": "ne", "key": FILENAME, "value": question.file} if absent else None
-    policy = Policy(choice="required", abstain_below=0.0, filters=without)
-    turn = Turn([{"role": "user", "content": question.question}], stores=[store], policy=policy)
+    policy = Policy(choice="required", max_searches=searches, abstain_below=0.0, filters=without)
+    turn = Turn(question.messages, stores=[store], policy=policy)
     quotes: list[str] = []
     async with aclosing(answer(turn, core, memory)) as events:
         async for event in events:

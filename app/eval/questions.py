@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
+from itertools import cycle
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -38,6 +39,12 @@ class Question:
     store: str | None = None
     given: bool = False
     past: tuple[str, ...] = ()
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation, as a chat request has it."""
+        said = zip(cycle(("user", "assistant")), (*self.past, self.question), strict=False)
+        return [{"role": role, "content": text} for role, text in said]
 
     @property
     def documented(self) -> bool:

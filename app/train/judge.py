@@ -22,16 +22,16 @@ THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the core makes of one search's passages."""
+    """What the core makes of one search's passages. `none` is its word for any verdict but that one answers."""
 
-    absent: float
+    none: float
     passage: float
     picked: int
     hit: Hit
 
     @property
     def confidence(self) -> float:
-        return confidence.found(self.absent, self.passage, self.hit)
+        return confidence.found(self.none, self.passage, self.hit)
 
 
 class Judge:
@@ -40,7 +40,7 @@ class Judge:
     def __init__(self, model: Qwen3ForCausalLM, mixture: Mixture) -> None:
         self.model, self.turns = model, mixture.turns
         tokenizer = self.turns.renderer.tokenizer
-        self.absent = confidence.opening(tokenizer, grammar.ABSENT)
+        self.others = [confidence.opening(tokenizer, verdict) for verdict in (grammar.ABSENT, grammar.LEADS)]
         self.found = confidence.opening(tokenizer, grammar.FOUND)
         passages = self.turns.renderer.profile.passages
         self.numbers = [tokenizer.encode(str(n + 1), add_special_tokens=False)[0] for n in range(passages)]
@@ -50,10 +50,10 @@ class Judge:
         row = self.turns.asked((), question, question, hits)
         given = [*row.ids, *self.found]
         chances = self.model(torch.tensor([given])).logits[0].log_softmax(-1)
-        absent = math.exp(chances[len(row.ids) + len(self.absent) - 2, self.absent[-1]].item())
+        none = sum(math.exp(chances[len(row.ids) + len(ids) - 2, ids[-1]].item()) for ids in self.others)
         passages = [math.exp(chances[-1, n].item()) for n in self.numbers[: len(hits)]]
         best = int(np.argmax(passages))
-        return Judgement(absent, passages[best], best, hits[best])
+        return Judgement(none, passages[best], best, hits[best])
 
 
 def table(model: Qwen3ForCausalLM, mixture: Mixture, lines: Sequence[str]) -> str:
@@ -69,7 +69,7 @@ def table(model: Qwen3ForCausalLM, mixture: Mixture, lines: Sequence[str]) -> st
         (none if row["gold"] is None else right).append(judgement)
         picked += judgement.picked in row["answering"]
     measures: dict[str, Callable[[Judgement], float]] = {
-        "core": lambda j: (1 - j.absent) * j.passage,
+        "core": lambda j: (1 - j.none) * j.passage,
         "reader": lambda j: j.hit.mark.probability if j.hit.mark else 0.0,
         "score": lambda j: j.hit.score,
         "confidence": lambda j: j.confidence,

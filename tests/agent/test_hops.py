@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from app.agent.events import Cited, Event, Searched, Thinking
 from app.agent.turn import Turn
+from app.calibration import Calibration
 from app.cores import grammar
 from app.engine.types import Sampling
 from index.memory import Memory
@@ -21,7 +22,7 @@ DOCUMENTS = {
     "mill.md": "# Mills\n\nIt is old. The mill is run by \"Tarn\\Co\".",
     "tarn.md": "# Companies\n\n\"Tarn\\Co\" was founded in 1931.",
 }  # fmt: skip
-LEADS = math.log(0.8)
+LEADS, NEVER = math.log(0.8), -30.0
 UNKNOWN = "I do not know: nothing in the memory answers this."
 
 
@@ -52,7 +53,7 @@ def number(stage: Stage, store: str, query: str, name: str) -> int:
 def led(
     stage: Stage,
     store: str,
-    scores: Sequence[float] = (UNSURE, LEADS, UNSURE),
+    scores: Sequence[float] = (UNSURE, LEADS, UNSURE, NEVER),
     first: str = "company that runs the mill",
 ) -> ScriptedEngine:
     """A core that searches, is led on by what the mill's passage names, and answers from the company's."""
@@ -130,11 +131,18 @@ async def test_an_answer_at_once_needs_no_second_search(stage: Stage, store: str
 
 
 async def test_a_chain_that_ends_in_nothing_is_no_answer(stage: Stage, store: str) -> None:
-    events = await stage.play(turn(store), led(stage, store, scores=[UNSURE, LEADS, math.log(0.9)]))
+    events = await stage.play(turn(store), led(stage, store, scores=[UNSURE, LEADS, math.log(0.9), NEVER]))
     assert len(queries(events)) == 2
     assert reply(events) == UNKNOWN
     end = done(events)
     assert end.abstained and end.confidence == pytest.approx(0.8 * 0.1 * math.exp(-0.2))
+
+
+async def test_what_leads_further_than_may_be_followed_is_no_answer(stage: Stage, store: str) -> None:
+    engine = led(stage, store, scores=[UNSURE, LEADS, math.log(0.05), math.log(0.85)])
+    events = await stage.play(turn(store), engine)
+    assert len(queries(events)) == 2 and reply(events) == UNKNOWN
+    assert done(events).confidence == pytest.approx(0.8 * 0.1 * math.exp(-0.2))
 
 
 async def test_no_query_is_made_twice(stage: Stage, store: str) -> None:
@@ -144,7 +152,24 @@ async def test_no_query_is_made_twice(stage: Stage, store: str) -> None:
     scripts = [stage.ids("mill is old", grammar.CALL_END), stage.ids(*again), stage.ids(grammar.ABSENT)]
     events = await stage.play(turn(store, question), ScriptedEngine(scripts, scores=[SURE, UNSURE, LEADS]))
     assert queries(events) == ["mill is old"]
-    assert reply(events) == UNKNOWN and done(events).abstained
+    assert reply(events) == UNKNOWN and done(events).abstained and done(events).confidence == 0
+
+
+async def test_a_lead_is_measured_as_answers_are(stage: Stage, store: str) -> None:
+    bold = Calibration(1.0, 4.0, "")
+    events = await stage.play(replace(turn(store, abstain_below=0.75), calibrations=[bold]), led(stage, store))
+    assert len(queries(events)) == 2 and done(events).answer == "1931"
+    assert done(events).confidence == pytest.approx(bold(0.8 * math.exp(-0.1) * 0.9 * math.exp(-0.1)))
+
+
+async def test_a_sentence_that_leads_and_answers_is_quoted_once(stage: Stage, store: str) -> None:
+    lead = number(stage, store, "company that runs the mill", "mill.md")
+    engine = led(stage, store)
+    again = 2 + number(stage, store, r'When was "Tarn\Co" founded', "mill.md")
+    engine.scripts[2] = stage.ids(grammar.FOUND.format(again), " mill", grammar.cite(lead, again))
+    events = await stage.play(turn(store), engine)
+    link, fact = only(events, Cited)
+    assert link.quote == fact.quote and reply(events).count(link.quote) == 1
 
 
 async def test_a_short_limit_ends_it_anywhere(stage: Stage, store: str) -> None:
