@@ -112,8 +112,9 @@ class TrainedTurn:
         """What round one may be."""
         match plan:
             case "search":
-                past = [str(m["content"]) for m in self.rounds.renderer.past(self.messages)]
-                return grammar.first_round(self.user, past, others=False)
+                renderer = self.rounds.renderer
+                past = renderer.past(self.messages) if renderer.profile.follow_ups else []
+                return grammar.first_round(self.user, [str(m["content"]) for m in past], others=False)
             case "abstain":
                 return grammar.judge((), found=False)
             case "calculate":

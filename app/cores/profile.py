@@ -16,7 +16,8 @@ class Profile:
     `decide_after` is the text after which the decision point comes ("</think>\n\n" for a core that thinks first).
     `trained_loop` cores learned the loop and its grammar (app.cores.grammar): no instructions or tool schemas are
     rendered for the hosted tools and decoding is masked; the others get `instructions` and the schemas in their prompt.
-    Such a core may search `hops` times in a turn, each time from a passage of the search before, if it has learned to.
+    Such a core may search `hops` times in a turn, each time from a passage of the search before, and with words of
+    earlier messages (`follow_ups`), if it has learned to.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Profile:
     marks: bool = False
     history: int | None = None
     hops: int = 1
+    follow_ups: bool = False
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0

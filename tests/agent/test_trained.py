@@ -51,6 +51,7 @@ async def test_a_query_may_have_words_of_what_was_said_before(trained: Stage, qu
     before = {"role": "user", "content": "How many litres does the pump hold?"}
     said = {"role": "assistant", "content": "The answer is 12.5 litres [1].\n\n> Its tank holds 12.5 litres of oil."}
     turn = asked("And the bridge?")
+    trained.profile = replace(trained.profile, follow_ups=True)
     events = await trained.play(
         replace(turn, messages=[before, said, *turn.messages]), lookup(trained, query, 1, "1969")
     )
