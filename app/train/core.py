@@ -76,7 +76,7 @@ class CoreTask:
         rows = self.mixture.draw(seed, step, stage.rows, stage.shares)
         total = sum(sum(row.weights) for row in rows)
         made = []
-        for numbers in split([len(row.ids) for row in rows], self.tokens):
+        for numbers in split([[len(row.ids)] for row in rows], self.tokens):
             chosen = [rows[n] for n in numbers]
             share = sum(sum(row.weights) for row in chosen) / total
             tokens = sum(len(row.ids) for row in chosen)

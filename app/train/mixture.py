@@ -222,14 +222,17 @@ class Mixture:
         if rng.random() > 0.15:
             return []
         roll = rng.random()
-        if roll < 0.4:
+        if roll < 0.3:
             text, intent = rng.choice(self.talk)
             said = reply(rng, intent)
-        elif roll < 0.8:
+        elif roll < 0.6:
             item: Question = rng.choice(self.questions)
             text = item.question
             answer = self.sources.paragraphs[item.paragraph][item.start : item.end]
             said = f"The answer is {answer} [{rng.randint(1, 4)}]."
+        elif roll < 0.8:
+            text, expression = worded_sum(rng)
+            said = f"The answer is {calculate(expression)}."
         else:
             text, said = rng.choice(self.asked), grammar.ABSENT.split("\n\n")[1]
         return [{"role": "user", "content": text}, {"role": "assistant", "content": said}]

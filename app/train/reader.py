@@ -38,22 +38,27 @@ class ReaderTask:
         self.model.train()
 
     def parts(self, stage: Stage, seed: int, step: int) -> list[Part]:
-        """Ids, types, which are attended, which may be the answer's, and its ends."""
+        """Ids, types, which are attended, which may be the answer's, its ends, and the number of each row's search."""
         rng = Random(f"{seed}/{step}")
-        rows = [self.row(reading, rng) for reading in self.readings.draw(rng, stage.rows, stage.shares)]
-        made = []
-        for numbers in split([len(window.ids) for window, _, _ in rows], self.tokens):
-            chosen = [rows[n] for n in numbers]
-            made.append(Part(batch(chosen), len(chosen) / len(rows), sum(len(window.ids) for window, _, _ in chosen)))
+        drawn = self.readings.draw(rng, stage.rows, stage.shares)
+        searches = [[self.row(reading, rng) for reading in readings] for readings in drawn]
+        count, made = sum(map(len, searches)), []
+        for numbers in split([[len(window.ids) for window, _, _ in rows] for rows in searches], self.tokens):
+            chosen = [searches[n] for n in numbers]
+            lengths = [len(window.ids) for rows in chosen for window, _, _ in rows]
+            made.append(Part(batch(chosen), len(lengths) / count, sum(lengths)))
         return made
 
     def loss(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of the span's first and last token."""
-        ids, types, attended, open_to, wanted = inputs
+        """Cross-entropy of the span's first and last token, and of the row that answers among those of its search."""
+        ids, types, attended, open_to, wanted, search = inputs
         hidden = self.model.bert(ids, attention_mask=attended, token_type_ids=types).last_hidden_state
         scores = self.model.qa_outputs(hidden).float().masked_fill(~open_to[:, :, None], -1e9)
         first, last = (functional.cross_entropy(scores[:, :, side], wanted[:, side]) for side in (0, 1))
-        return first + last
+        lead = (scores[:, 1:].logsumexp(1) - scores[:, 0]).sum(1)
+        beside = torch.where(search[:, None] == search, lead, -torch.inf).logsumexp(1)
+        behind: torch.Tensor = ((beside - lead) * (wanted[:, 0] > 0)).mean()
+        return first + last + behind
 
     def export(self, folder: Path) -> None:
         """A BertForQuestionAnswering checkpoint in half precision."""
@@ -76,8 +81,9 @@ class ReaderTask:
         raise ValueError(f"the answer to {reading.question!r} is longer than a window")
 
 
-def batch(rows: Sequence[Row]) -> tuple[torch.Tensor, ...]:
+def batch(searches: Sequence[Sequence[Row]]) -> tuple[torch.Tensor, ...]:
     """The inputs of `loss`, padded on the right to one of few lengths."""
+    rows = [row for search in searches for row in search]
     longest = padded(max(len(window.ids) for window, _, _ in rows))
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     types, attended = torch.zeros_like(ids), torch.zeros(len(rows), longest, dtype=torch.bool)
@@ -89,4 +95,5 @@ def batch(rows: Sequence[Row]) -> tuple[torch.Tensor, ...]:
         attended[n, :length] = True
         open_to[n, window.offset : length - 1] = True
         open_to[n, 0] = True
-    return ids, types, attended, open_to, torch.tensor([row[1:] for row in rows])
+    search = torch.tensor([n for n, rows in enumerate(searches) for _ in rows])
+    return ids, types, attended, open_to, torch.tensor([row[1:] for row in rows]), search

@@ -2,7 +2,8 @@
 
 Right passages alone teach a reader to find something everywhere. So as many show the right topic without the answer:
 what a search finds in place of the paragraph, the paragraph without its answering sentence, a question about another
-name, number or thing, a neighbouring attribute, a table's other rows.
+name, number or thing, a neighbouring attribute, a table's other rows. Readings drawn together stand beside each other
+in the loss: the one that answers must lead the others, as in a search (shared normalisation, Clark & Gardner 2018).
 """
 
 import re
@@ -13,12 +14,15 @@ from random import Random
 
 from app.train.alterations import Alterations
 from app.train.sources import Question, Sources
+from app.train.values import word
 from app.train.worlds import fact
 from index.lexical import Lexical
 
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(])")
 NAMED = re.compile(r"(?<!^)(?<![.?!] )\b(?:[A-Z][\w'-]+(?: [A-Z][\w'-]+)*|\d[\d,.]*\d)\b")
-FOUND = 10  # results of a search that a wrong passage is taken from
+FOUND, NEAR, FAR = 100, 7, 3  # results of a search, and of these the first in the same article and in others
+BESIDE = 3  # wrong passages beside the right one
+RENEWED = 0.15  # of the right passages: an answer that no reader has met
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +54,63 @@ class Readings:
             "stated": self.stated,
             "unstated": self.unstated,
         }
+        self.searches: Mapping[str, Callable[[Random], list[Reading]]] = {"among": self.among, "alike": self.alike}
 
-    def draw(self, rng: Random, count: int, shares: Mapping[str, float]) -> list[Reading]:
-        names = rng.choices(list(shares), weights=list(shares.values()), k=count)
-        return [self.kinds[name](rng) for name in names]
+    def draw(self, rng: Random, count: int, shares: Mapping[str, float]) -> list[list[Reading]]:
+        """At least `count` readings: those of one search together, others alone. The shares are of draws."""
+        drawn: list[list[Reading]] = []
+        while sum(map(len, drawn)) < count:
+            name = rng.choices(list(shares), weights=list(shares.values()))[0]
+            drawn.append(self.searches[name](rng) if name in self.searches else [self.kinds[name](rng)])
+        return drawn
+
+    def among(self, rng: Random) -> list[Reading]:
+        """A question, its paragraph, and what else a search ranks high."""
+        item = rng.choice(self.questions)
+        wrong = self._wrong(item)
+        others = rng.sample(wrong, min(BESIDE, len(wrong)))
+        beside = [Reading(item.question, self._headings(rng, item), other, None) for other in others]
+        return [self._right(rng, item), *beside]
+
+    def alike(self, rng: Random) -> list[Reading]:
+        """An invented fact, the passage that states it, and passages like it."""
+        made = fact(rng)
+        right = Reading(made.question, made.passage.headings, made.passage.text, (made.start, made.end))
+        others = rng.sample(made.others, min(BESIDE, len(made.others)))
+        return [right, *(Reading(made.question, other.headings, other.text, None) for other in others)]
 
     def right(self, rng: Random) -> Reading:
         """A question and its paragraph, or the sentences around its answer."""
-        item = rng.choice(self.questions)
-        text = self.sources.paragraphs[item.paragraph]
+        return self._right(rng, rng.choice(self.questions))
+
+    def _right(self, rng: Random, item: Question) -> Reading:
+        text, span = self.sources.paragraphs[item.paragraph], (item.start, item.end)
+        if rng.random() < RENEWED:
+            text, span = renewed(rng, text, span)
         if rng.random() < 0.6:
-            return Reading(item.question, self._headings(rng, item), text, (item.start, item.end))
+            return Reading(item.question, self._headings(rng, item), text, span)
         bounds = [0, *(m.end() for m in SENTENCE.finditer(text)), len(text)]
-        first = max(n for n, at in enumerate(bounds) if at <= item.start)
-        last = min(n for n, at in enumerate(bounds) if at >= item.end)
+        first = max(n for n, at in enumerate(bounds) if at <= span[0])
+        last = min(n for n, at in enumerate(bounds) if at >= span[1])
         first, last = max(0, first - rng.randint(0, 2)), min(len(bounds) - 1, last + rng.randint(0, 2))
         start, end = bounds[first], bounds[last]
         return Reading(
-            item.question, self._headings(rng, item), text[start:end].strip(), (item.start - start, item.end - start)
+            item.question, self._headings(rng, item), text[start:end].strip(), (span[0] - start, span[1] - start)
         )
 
     def found(self, rng: Random) -> Reading:
         """A paragraph that a search ranks high, and that does not hold the answer's words."""
         item = rng.choice(self.questions)
-        text = self.sources.paragraphs[item.paragraph]
-        answer = text[item.start : item.end].lower()
-        near = self._lexical.search(item.question, FOUND)
-        wrong = [p for p in near if answer not in self.sources.paragraphs[p].lower()]
-        if not wrong:
-            return self.cut(rng)
-        return Reading(item.question, self._headings(rng, item), self.sources.paragraphs[rng.choice(wrong)], None)
+        wrong = self._wrong(item)
+        return Reading(item.question, self._headings(rng, item), rng.choice(wrong), None) if wrong else self.cut(rng)
+
+    def _wrong(self, item: Question) -> list[str]:
+        """What a search ranks high and that does not hold the answer's words, most of it from the same article."""
+        paragraphs, articles = self.sources.paragraphs, self.sources.articles
+        answer = paragraphs[item.paragraph][item.start : item.end].lower()
+        found = [p for p in self._lexical.search(item.question, FOUND) if answer not in paragraphs[p].lower()]
+        near, far = ([p for p in found if (articles[p] == articles[item.paragraph]) is own] for own in (True, False))
+        return [paragraphs[p] for p in near[:NEAR] + far[:FAR]]
 
     def cut(self, rng: Random) -> Reading:
         """The right paragraph without the sentence that answers."""
@@ -139,3 +170,12 @@ class Readings:
         kept: Sequence[int] = sorted({q.paragraph for q in self.questions})
         lexical.add((p, p, self.sources.paragraphs[p]) for p in kept)
         return lexical
+
+
+def renewed(rng: Random, text: str, span: tuple[int, int]) -> tuple[str, tuple[int, int]]:
+    """The text with the names and digits of its answer drawn anew, wherever the answer stands in it."""
+    answer = text[span[0] : span[1]]
+    other = re.sub(r"[1-9]", lambda _: rng.choice("123456789"), answer)
+    other = re.sub(r"\b[A-Z]\w*", lambda _: word(rng).capitalize(), other)
+    before = text[: span[0]].replace(answer, other)
+    return before + other + text[span[1] :].replace(answer, other), (len(before), len(before) + len(other))

@@ -60,13 +60,19 @@ def padded(length: int) -> int:
     return -(-length // 16) * 16
 
 
-def split(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """The rows of a step by their numbers, in parts of like length that hold `tokens` at most, padding included."""
-    parts: list[list[int]] = [[]]
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if parts[-1] and padded(lengths[row]) * (len(parts[-1]) + 1) > tokens:
+def split(lengths: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
+    """The groups of a step by their numbers, in parts of like length that hold `tokens` at most, padding included.
+
+    `lengths` are those of each group's rows. A group stays together, also where it holds more than that.
+    """
+    longest = [max(group) for group in lengths]
+    parts, rows = [list[int]()], 0
+    for group in sorted(range(len(lengths)), key=longest.__getitem__):
+        rows += len(lengths[group])
+        if parts[-1] and padded(longest[group]) * rows > tokens:
             parts.append([])
-        parts[-1].append(row)
+            rows = len(lengths[group])
+        parts[-1].append(group)
     return parts
 
 

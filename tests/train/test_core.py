@@ -118,11 +118,14 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(mixture: Mixture, tmp
 
 
 def test_a_step_goes_through_in_parts_of_like_length_that_hold_what_they_may() -> None:
-    lengths = [200, 17, 90, 300, 16, 33, 95, 5000]
+    lengths = [[200], [17, 9], [90], [300], [16], [33], [95, 10, 20], [5000, 5000]]
     parts = split(lengths, 400)
-    assert sorted(row for part in parts for row in part) == list(range(len(lengths)))
-    assert [lengths[row] for part in parts for row in part] == sorted(lengths)
-    assert all(len(part) == 1 or len(part) * padded(max(lengths[row] for row in part)) <= 400 for part in parts)
+    assert sorted(group for part in parts for group in part) == list(range(len(lengths)))
+    longest = [max(lengths[group]) for part in parts for group in part]
+    assert longest == sorted(longest)
+    for part in parts:
+        rows = [length for group in part for length in lengths[group]]
+        assert len(part) == 1 or len(rows) * padded(max(rows)) <= 400
 
 
 def test_parts_of_a_step_add_up_to_its_loss(mixture: Mixture) -> None:

@@ -10,8 +10,8 @@ import torch
 from transformers import BertConfig, BertForQuestionAnswering
 
 from app.train.export_reader import package
-from app.train.reader import ReaderTask
-from app.train.readings import Readings
+from app.train.reader import ReaderTask, batch
+from app.train.readings import Readings, renewed
 from app.train.run import Run
 from app.train.sources import Sources
 from index.reader import load_reader
@@ -19,7 +19,8 @@ from index.reader import load_reader
 CONFIG = {
     "seed": 1, "learning_rate": 1e-3, "warmup_steps": 2, "cooldown": 1.0, "weight_decay": 0.0, "checkpoint_seconds": 60,
     "stages": [{"name": "all", "steps": 3, "rows": 4, "shares": {
-        "right": 1.0, "found": 1.0, "cut": 1.0, "renamed": 1.0, "stated": 1.0, "unstated": 1.0}}],
+        "right": 1.0, "found": 1.0, "cut": 1.0, "renamed": 1.0, "stated": 1.0, "unstated": 1.0}},
+        {"name": "searches", "steps": 2, "rows": 4, "shares": {"among": 1.0, "alike": 1.0}}],
 }  # fmt: skip
 
 
@@ -58,6 +59,39 @@ def test_right_passages_hold_their_span_and_wrong_ones_not_the_answer(readings: 
     renamed = readings.kinds["renamed"](Random(seed))
     name = renamed.question.removesuffix("?").split()[-1]
     assert renamed.span is None and name not in renamed.passage
+
+
+@pytest.mark.parametrize("kind", ["among", "alike"])
+def test_in_a_search_the_first_passage_alone_answers(readings: Readings, kind: str) -> None:
+    for seed in range(20):
+        right, *others = readings.searches[kind](Random(seed))
+        assert right.span and others and all(other.span is None for other in others)
+        answer = right.passage[slice(*right.span)]
+        assert {other.question for other in others} == {right.question}
+        assert kind == "alike" or not any(answer in other.passage for other in others)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_answer_is_renewed_wherever_it_stands(seed: int) -> None:
+    text = "Aldo Brun, born 1907, wrote on. In 1950 Aldo Brun left."
+    for old, kept in (("Aldo Brun", "born 1907"), ("1907", "Aldo Brun left"), ("wrote on", text)):
+        at = text.index(old)
+        made, (start, end) = renewed(Random(seed), text, (at, at + len(old)))
+        assert kept in made and made.count(made[start:end]) == text.count(old)
+        assert (old in made) == (kept is text)
+
+
+def test_what_answers_must_lead_the_others_of_its_search(readings: Readings) -> None:
+    task = ReaderTask.__new__(ReaderTask)
+    task.reader = load_reader()
+    torch.manual_seed(0)
+    task.model = BertForQuestionAnswering(
+        BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
+    ).eval()
+    rows = [task.row(reading, Random(0)) for reading in readings.searches["among"](Random(0))]
+    together, apart = task.loss(*batch([rows])).item(), task.loss(*batch([[row] for row in rows])).item()
+    assert together > apart
+    assert task.loss(*batch([rows[1:]])).item() == pytest.approx(task.loss(*batch([[row] for row in rows[1:]])).item())
 
 
 def test_a_run_yields_a_reader_that_the_server_loads(readings: Readings, tmp_path: Path) -> None:
