@@ -16,7 +16,8 @@ BUILT_IN = {"1": "0", "2": "0.00", "3": "#,##0", "4": "#,##0.00", "9": "0%", "10
             "22": "y-m-d h:m", "45": "h:m", "46": "[h]:m", "47": "h:m"}  # fmt: skip
 # Texts, currencies, what only aligns or colours, and the first run of digits.
 _PIECE = re.compile(
-    r'"(?P<text>[^"]*)"|\[\$(?P<money>[^\]-]*)[^\]]*\]|\\(?P<one>.)|_.|\*.|\[[^\]]*\]|(?P<sign>[$€£¥])|(?P<digits>[#0?][#0?,.]*)'
+    r'"(?P<text>[^"]*)"|\[\$(?P<money>[^\]-]*)[^\]]*\]|\\(?P<one>.)|_.|\*.|\[[^\]]*\]'
+    r"|(?P<sign>[$€£¥ ])|(?P<digits>[#0?][#0?,.]*)"
 )
 _DECIMALS = re.compile(r"[#0?,]*[#0?](?:\.([#0?]+))?")
 

@@ -49,7 +49,10 @@ _TELLING = {
 
 def read(suffix: str, data: bytes, limits: Limits) -> Parsed:
     """Parses by what the bytes are, when they tell, and by the suffix otherwise."""
-    parsed = READERS[_truth(suffix, data)](data, limits)
+    try:
+        parsed = READERS[_truth(suffix, data)](data, limits)
+    except RecursionError as fault:
+        raise InvalidFile("The document is nested too deeply to be read; flatten it.") from fault
     if not parsed.text.strip():
         raise InvalidFile("The document has no text in it.")
     return parsed

@@ -59,11 +59,14 @@ def _rows(part: bytes, texts: Sequence[str], shows: Sequence[Show]) -> Iterator[
     above: dict[int, tuple[str, int]] = {}  # by column: the text, and the last row that it stands in
     last = 0
     for element in stream(part, "sheetData", "row"):
-        number = int(element.get("r") or last + 1)
+        try:
+            number = int(element.get("r") or last + 1)
+            cells = dict(_cells(element, texts, shows))
+        except (IndexError, ValueError) as fault:
+            raise damaged() from fault
         if number > last + 1:
             yield {}
         last = number
-        cells = dict(_cells(element, texts, shows))
         for column, (text, bottom) in above.items():
             if cells and number <= bottom:
                 cells.setdefault(column, text)
