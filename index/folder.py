@@ -15,7 +15,7 @@ from typing import Literal
 
 from index.checks import LONGEST_VALUE
 from index.memory import Memory
-from index.parse import FORMATS
+from index.parse import FORMATS, READABLE, suffix_of
 from index.types import StoreFile
 
 AHEAD = 64  # documents queued at once: what is copied before it is read stays bounded
@@ -160,8 +160,8 @@ def _same(memory: Memory, before: Sequence[StoreFile], data: bytes) -> StoreFile
 
 
 def _unfit(path: Path) -> str:
-    if path.suffix.lower() not in FORMATS:
-        return f"{path.suffix or 'a file without a suffix'} is not read; readable are {', '.join(FORMATS)}"
+    if suffix_of(path.name) not in FORMATS:
+        return f"{path.suffix or 'a file without a suffix'} is not read; readable are {READABLE}"
     if len(str(path)) > LONGEST_VALUE:
         return f"its path is longer than {LONGEST_VALUE} characters"
     return ""

@@ -16,7 +16,7 @@ from app.cli.progress import Progress
 from app.cli.server import ServerError, Wire, call, connected, everything
 from app.settings import Settings
 from index.folder import find_files, left_out
-from index.parse import FORMATS
+from index.parse import FORMATS, READABLE, suffix_of
 
 POLL = 0.3
 
@@ -87,8 +87,8 @@ def _readable(folder: Path, summary: Summary) -> list[Path]:
     found = find_files([folder])
     summary.hidden = found.hidden
     for file in found.files:
-        if file.suffix.lower() not in FORMATS:
-            summary.skipped[str(file)] = f"'{file.suffix or file.name}' is not read; readable are {', '.join(FORMATS)}"
+        if suffix_of(file.name) not in FORMATS:
+            summary.skipped[str(file)] = f"'{file.suffix or file.name}' is not read; readable are {READABLE}"
         elif not file.stat().st_size:
             summary.skipped[str(file)] = "the file is empty"
         else:

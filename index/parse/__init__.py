@@ -5,6 +5,7 @@ bytes is ever handed to a library: no paths, no locations. Out of reach: scans w
 """
 
 from index.parse.document import Block, BlockKind, Limits, Parsed
-from index.parse.process import FORMATS, parse
+from index.parse.process import parse
+from index.parse.suffixes import FORMATS, READABLE, suffix_of
 
-__all__ = ["FORMATS", "Block", "BlockKind", "Limits", "Parsed", "parse"]
+__all__ = ["FORMATS", "READABLE", "Block", "BlockKind", "Limits", "Parsed", "parse", "suffix_of"]

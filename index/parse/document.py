@@ -6,7 +6,7 @@ apart by one blank line. Every offset in the memory is a character offset into i
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,8 +20,11 @@ class Limits:
     """What one document may cost. Memory and time are those of the child process that reads it."""
 
     max_bytes: int = 100 * 2**20
-    max_unpacked_bytes: int = 256 * 2**20  # of a zipped format, all members together
-    max_pages: int = 2_000
+    max_unpacked_bytes: int = 256 * 2**20  # of a zipped format or an archive, all members together
+    max_ratio: int = 200  # of unpacked bytes to packed ones
+    max_members: int = 2_000  # files in an archive, or attachments of an e-mail
+    max_pages: int = 2_000  # slides too
+    max_columns: int = 1_000  # cells in one row of a CSV file or a sheet
     max_chars: int = 10_000_000
     memory_bytes: int = 2 * 2**30  # address space, of which the idle parsers take 0.5 GiB
     cpu_seconds: int = 120
@@ -48,6 +51,10 @@ class Parsed:
     pages: int | None = None
 
 
+# How a container (an e-mail, an archive) has a file in it read, by its name.
+ReadPart = Callable[[str, bytes, Limits], Parsed]
+
+
 class Rendering:
     """Collects blocks in reading order."""
 
@@ -65,11 +72,30 @@ class Rendering:
         if not text:
             return
         start = self._length + 2 if self._parts else 0
-        self._length = start + len(text)
-        if self._length > self._max_chars:
-            raise InvalidFile(f"The document holds more than {self._max_chars:,} characters of text; split it.")
+        self._take(start + len(text))
         self._parts.append(text)
         self._blocks.append(Block(start, self._length, kind, min(max(level, 1), 6) if kind == "heading" else 0, page))
+
+    def lines(self, kind: BlockKind, lines: Iterable[str], page: int | None = None) -> None:
+        """One block of many lines, which are counted as they come: what is too long is never held whole."""
+        kept: list[str] = []
+        room = self._max_chars - self._length
+        for line in lines:
+            room -= len(line)
+            if room < 0:
+                self._take(self._max_chars + 1)
+            kept.append(line)
+        self.add(kind, "\n".join(kept), page=page)
+
+    def include(self, part: Parsed, level: int) -> None:
+        """A document inside this one, its headings moved below `level`. Its pages stay its own."""
+        for block in part.blocks:
+            self.add(block.kind, part.text[block.start : block.end], block.level + level, block.page)
+
+    def _take(self, length: int) -> None:
+        if length > self._max_chars:
+            raise InvalidFile(f"The document holds more than {self._max_chars:,} characters of text; split it.")
+        self._length = length
 
     def done(self, pages: int | None = None) -> Parsed:
         return Parsed("\n\n".join(self._parts), tuple(self._blocks), pages)
@@ -95,22 +121,23 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
     The first row holds the headers; where it is empty, so is the naming.
     """
-    grid = [[" ".join(clean(cell).split()) for cell in row] for row in rows]
+    grid = [[" ".join(clean(cell).split()) for cell in cells] for cells in rows]
     if not grid:
         return ""
-    headers = [header.rstrip(":") for header in grid[0]]
+    headers = grid[0]
     if len(grid) == 1:
-        return _sentence([header for header in headers if header])
+        return row(("", header.rstrip(":")) for header in headers)
     lines = []
-    for row in grid[1:]:
-        names = headers + [""] * (len(row) - len(headers))
-        cells = [f"{name}: {cell}" if name else cell for name, cell in zip(names, row, strict=False) if cell]
-        lines.append(_sentence(cells))
+    for cells in grid[1:]:
+        names = headers + [""] * (len(cells) - len(headers))
+        lines.append(row(zip(names, cells, strict=False)))
     return "\n".join(line for line in lines if line)
 
 
-def _sentence(cells: Sequence[str]) -> str:
-    line = "; ".join(cell.rstrip(";") for cell in cells)
+def row(pairs: Iterable[tuple[str, str]]) -> str:
+    """A row of (header, cell) as one sentence; an empty cell says nothing, an empty header only its cell."""
+    named = ((name.rstrip(":"), cell.rstrip(";")) for name, cell in pairs if cell)
+    line = "; ".join(f"{name}: {cell}" if name else cell for name, cell in named)
     return line if not line or line[-1] in ".!?…。" else line + "."
 
 

@@ -1,56 +1,125 @@
 """Which suffix is read by what. A name is a claim: the first bytes have the last word."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from index.errors import InvalidFile, UnsupportedFile
+from index.parse.archive import tar, tar_gz, zip_
+from index.parse.code import code
 from index.parse.document import Limits, Parsed
+from index.parse.mail import mail
 from index.parse.markdown import markdown, mdx
 from index.parse.plain import text
+from index.parse.records import json_, jsonl
 from index.parse.restructured import restructured
-from index.parse.rich import docx, html, pdf
-
-READERS: Final[Mapping[str, Callable[[bytes, Limits], Parsed]]] = {
-    ".docx": docx,
-    ".htm": html,
-    ".html": html,
-    ".markdown": markdown,
-    ".md": markdown,
-    ".mdx": mdx,
-    ".pdf": pdf,
-    ".rst": restructured,
-    ".text": text,
-    ".txt": text,
-}
+from index.parse.rich import docx, epub, html, pdf
+from index.parse.slides import pptx
+from index.parse.suffixes import ARCHIVES, CODE, suffix_of
+from index.parse.tabular import csv_, tsv
+from index.parse.workbook import xlsx
+from index.parse.zipped import MAGIC, kind
 
 # What other bytes begin with, and what they are.
 _FOREIGN = (
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
-    (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"Rar!", "a RAR archive"),
     (b"\x7fELF", "a program"),
     (b"MZ\x90", "a program"),
     (b"{\\rtf", "an RTF document"),
 )
+_GZIP = b"\x1f\x8b"
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # Office before 2007, and what it encrypts to this day
+_PDF = b"%PDF-"
+
+# What cannot be without the bytes that it begins with.
+_TELLING = {
+    ".docx": "a Word document",
+    ".epub": "an EPUB book",
+    ".pptx": "a PowerPoint presentation",
+    ".tar.gz": "a gzip archive",
+    ".tgz": "a gzip archive",
+    ".xlsx": "an Excel workbook",
+    ".zip": "a zip archive",
+}
 
 
 def read(suffix: str, data: bytes, limits: Limits) -> Parsed:
     """Parses by what the bytes are, when they tell, and by the suffix otherwise."""
-    for magic, name in _FOREIGN:
-        if data.startswith(magic):
-            raise UnsupportedFile(f"The file is {name}, not what {suffix} says; save it as PDF, Word or text.")
-    if suffix != ".pdf" and data.startswith(b"%PDF-"):
-        suffix = ".pdf"
-    elif suffix != ".docx" and data.startswith(b"PK\x03\x04"):
-        suffix = ".docx"
-    elif suffix == ".docx" and not data.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
-        raise InvalidFile("The file is not a Word document although its name says so; rename it or save it anew.")
-    elif suffix == ".pdf" and b"%PDF-" not in data[:1024]:
-        raise InvalidFile("The file is not a PDF although its name says so; rename it or save it anew.")
-    parsed = READERS[suffix](data, limits)
+    try:
+        parsed = READERS[_truth(suffix, data)](data, limits)
+    except RecursionError as fault:
+        raise InvalidFile("The document is nested too deeply to be read; flatten it.") from fault
     if not parsed.text.strip():
         raise InvalidFile("The document has no text in it.")
     return parsed
+
+
+def _truth(suffix: str, data: bytes) -> str:
+    """The suffix that the file should have."""
+    for magic, name in _FOREIGN:
+        if data.startswith(magic):
+            raise UnsupportedFile(f"The file is {name}, not what {suffix} says; save it as PDF, Word or text.")
+    if data.startswith(_OLE):
+        if "EncryptedPackage".encode("utf-16-le") in data:
+            raise InvalidFile("The document is protected by a password; save it without one and upload that.")
+        raise UnsupportedFile("This is a file of an old Office (.doc, .xls, .ppt, .msg); save it in a newer format.")
+    if data.startswith(_GZIP):
+        if suffix not in (".tar.gz", ".tgz"):
+            raise UnsupportedFile(f"The file is a gzip archive, not what {suffix} says; unpack it and upload that.")
+        return suffix
+    if data.startswith(MAGIC):
+        found = kind(data)
+        if found == ".zip" != suffix:
+            raise UnsupportedFile(f"The file is a zip archive, not what {suffix} says; unpack it or name it .zip.")
+        return found
+    if data.startswith(_PDF):
+        return ".pdf"
+    if suffix in _TELLING:
+        raise InvalidFile(f"The file is not {_TELLING[suffix]} although its name says so; rename it or save it anew.")
+    if suffix == ".pdf" and _PDF not in data[:1024]:
+        raise InvalidFile("The file is not a PDF although its name says so; rename it or save it anew.")
+    return suffix
+
+
+def _part(name: str, data: bytes, limits: Limits) -> Parsed:
+    """A file within an e-mail or an archive."""
+    suffix = suffix_of(name)
+    if suffix in ARCHIVES:
+        raise UnsupportedFile("Archives within other files are not opened; upload it by itself.")
+    if suffix not in READERS:
+        raise UnsupportedFile("Its format is not read.")
+    if not data:
+        raise InvalidFile("The file is empty.")
+    return read(suffix, data, limits)
+
+
+READERS: Final[Mapping[str, Callable[[bytes, Limits], Parsed]]] = {
+    ".csv": csv_,
+    ".docx": docx,
+    ".eml": partial(mail, read_part=_part),
+    ".epub": epub,
+    ".htm": html,
+    ".html": html,
+    ".json": json_,
+    ".jsonl": jsonl,
+    ".markdown": markdown,
+    ".md": markdown,
+    ".mdx": mdx,
+    ".ndjson": jsonl,
+    ".pdf": pdf,
+    ".pptx": pptx,
+    ".rst": restructured,
+    ".tar": partial(tar, read_part=_part),
+    ".tar.gz": partial(tar_gz, read_part=_part),
+    ".text": text,
+    ".tgz": partial(tar_gz, read_part=_part),
+    ".tsv": tsv,
+    ".txt": text,
+    ".xlsx": xlsx,
+    ".zip": partial(zip_, read_part=_part),
+    **dict.fromkeys(CODE, code),
+}

@@ -15,27 +15,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from pathlib import Path, PurePath
-from typing import Any, BinaryIO, Final, cast
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from index.errors import InvalidFile, UnsupportedFile
 from index.parse.document import Block, Limits, Parsed
 from index.parse.frames import receive, send
+from index.parse.suffixes import FORMATS, READABLE, suffix_of
 
 log = logging.getLogger(__name__)
-
-FORMATS: Final = {
-    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    ".htm": "text/html",
-    ".html": "text/html",
-    ".markdown": "text/markdown",
-    ".md": "text/markdown",
-    ".mdx": "text/markdown",
-    ".pdf": "application/pdf",
-    ".rst": "text/x-rst",
-    ".text": "text/plain",
-    ".txt": "text/plain",
-}
 
 _DEFAULT = Limits()
 _KEPT = 2
@@ -173,9 +161,9 @@ def parse(filename: str, data: bytes, limits: Limits = _DEFAULT) -> Parsed:
 
     Safe to call from many threads; each call that runs at the same time has its own process.
     """
-    suffix = PurePath(filename).suffix.lower()
+    suffix = suffix_of(filename)
     if suffix not in FORMATS:
-        raise UnsupportedFile(f"{suffix or 'A file without a suffix'} is not read; use one of {', '.join(FORMATS)}.")
+        raise UnsupportedFile(f"{suffix or 'A file without a suffix'} is not read; use one of {READABLE}.")
     if not data:
         raise InvalidFile("The file is empty (0 bytes); upload it again.")
     if len(data) > limits.max_bytes:

@@ -1,23 +1,22 @@
-"""PDF, Word and HTML, read by xberg. Only ever called in the child process, with bytes and never with a location."""
+"""PDF, Word, HTML and EPUB, read by xberg. Only ever called in the child process, with bytes, never with a location."""
 
 import asyncio
-import io
 import json
 import re
-import zipfile
-import zlib
 from typing import Any
 
 import xberg
 
-from index.errors import InvalidFile, UnsupportedFile
+from index.errors import InvalidFile
 from index.parse.document import Limits, Parsed, Rendering, table
 from index.parse.markdown import render
 from index.parse.plain import decode
+from index.parse.zipped import members
 
 PDF = "application/pdf"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+EPUB = "application/epub+zip"
+_SEALED = re.compile(rb'URI\s*=\s*"[^"]*\.x?html?"')  # fonts are often scrambled, and do no harm
 
 
 def pdf(data: bytes, limits: Limits) -> Parsed:
@@ -45,37 +44,27 @@ def _pages(data: bytes) -> int:
 
 
 def docx(data: bytes, limits: Limits) -> Parsed:
-    if data.startswith(_OLE):
-        if "EncryptedPackage".encode("utf-16-le") in data:
-            raise InvalidFile("The document is protected by a password; save it without one and upload that.")
-        raise UnsupportedFile("This is an old Word file (.doc) under a new name; save it as .docx and upload that.")
-    _unpack(data, limits)
+    for _ in members(data, limits):
+        pass  # counted
     out = Rendering(limits.max_chars)
     _nodes(_extract(data, DOCX, limits), out, paged=False)
     return out.done()
 
 
-def _unpack(data: bytes, limits: Limits) -> None:
-    """Counts what every member really inflates to, since a bomb may lie about it, before a library sees the file."""
-    budget = limits.max_unpacked_bytes
-    bomb = InvalidFile(f"The document unpacks to more than {budget / 2**20:,.0f} MiB; split it or remove its images.")
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            if sum(member.file_size for member in members) > budget:
-                raise bomb
-            if not any(member.filename == "word/document.xml" for member in members):
-                raise UnsupportedFile("This is a zip archive but no Word document; unpack it and upload its files.")
-            if any(member.flag_bits & 1 for member in members):
-                raise InvalidFile("The document is protected by a password; save it without one and upload that.")
-            for member in members:
-                with archive.open(member) as stream:
-                    while block := stream.read(2**20):
-                        budget -= len(block)
-                        if budget < 0:
-                            raise bomb
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, OSError, zlib.error) as fault:
-        raise InvalidFile("The Word document is damaged or cut off; open it in Word, save it, upload that.") from fault
+def epub(data: bytes, limits: Limits) -> Parsed:
+    """The chapters under the book's title. Where pages break is the reading device's affair, so there are none."""
+    for name, member in members(data, limits):
+        if name == "META-INF/encryption.xml" and _SEALED.search(member):
+            raise InvalidFile("The book is protected against copying and cannot be read; upload one without that.")
+    book = _extract(data, EPUB, limits)
+    chapters = Rendering(limits.max_chars)
+    _nodes(book, chapters, paged=False)
+    out = Rendering(limits.max_chars)
+    parsed = chapters.done()
+    if parsed.blocks:
+        out.add("heading", book.metadata.title or "", level=1)
+        out.include(parsed, level=1)
+    return out.done()
 
 
 def html(data: bytes, limits: Limits) -> Parsed:

@@ -54,8 +54,6 @@ def _answer(suffix: str, data: bytes, limits: Limits) -> bytes:
         reply = {"fault": type(fault).__name__, "message": str(fault)}
     except MemoryError:
         reply = {"fault": "MemoryError", "message": ""}
-    except RecursionError:
-        reply = {"fault": "InvalidFile", "message": "The document is nested too deeply to be read; flatten it."}
     except Exception:  # a library's or our own bug: the parent logs it and the file fails, alone
         reply = {"fault": "bug", "message": traceback.format_exc()}
     return json.dumps(reply).encode()
