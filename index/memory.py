@@ -64,7 +64,10 @@ Order = Literal["asc", "desc"]
 
 
 class Memory:
-    """An open data folder. Close it: what is being ingested then waits for the next opening."""
+    """An open data folder. Close it: what is being ingested then waits for the next opening.
+
+    `embedder` and `reader` are those it was given: whoever wants vectors or judgements of other texts may use them too.
+    """
 
     def __init__(
         self,
@@ -83,7 +86,7 @@ class Memory:
             made_with = self._catalog.fact("embedder", embedder.fingerprint)
             check_embedder(made_with, embedder.fingerprint, data_dir)
             self._originals = Originals(data_dir / "originals")
-            self._embedder, self._limits = embedder, limits or Limits()
+            self.embedder, self.reader, self._limits = embedder, reader, limits or Limits()
             self._shelf = Shelf(self._catalog, embedder.dimension)
             self._shelf.get(self._recover())
             self._removal = Removal(self._catalog, self._originals, self._shelf)
@@ -143,7 +146,7 @@ class Memory:
         if kept is not None:
             return kept
         file = self.file(file_id)
-        parsed, _ = read_document(file.filename, self.content(file_id), Chunking(), self._embedder, self._limits)
+        parsed, _ = read_document(file.filename, self.content(file_id), Chunking(), self.embedder, self._limits)
         with self._catalog.write() as tx:
             files.keep_text(tx, files.number(tx, file_id), parsed)
         return parsed
