@@ -13,7 +13,7 @@ not. Deleted text leaves the disk at once, originals as soon as no other file ha
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -92,6 +92,7 @@ class Memory:
             self._removal = Removal(self._catalog, self._originals, self._shelf)
             self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
             self._used: dict[int, int] = {}
+            self._watchers: list[Callable[[float], None]] = []
             self._opened = opened.pop_all()
         self._ingest = Ingest(self._catalog, self._originals, self._shelf, embedder, self._limits, workers, self.tidy)
 
@@ -302,7 +303,15 @@ class Memory:
         with self._catalog.read() as tx:
             number = stores.usable(tx, store, _now())
         self._used[number] = _now()
-        return self._searcher.search(number, queries, k, filters, rerank, threshold, dense_weight)
+        began = time.perf_counter()
+        hits = self._searcher.search(number, queries, k, filters, rerank, threshold, dense_weight)
+        for told in self._watchers:
+            told(time.perf_counter() - began)
+        return hits
+
+    def watch(self, told: Callable[[float], None]) -> None:
+        """From now on `told` hears after each search, in its thread, how many seconds it took."""
+        self._watchers.append(told)
 
     def chunk(self, chunk_id: str) -> Chunk:
         with self._catalog.read() as tx:

@@ -12,6 +12,7 @@ from app.api import (
     errors,
     files,
     health,
+    metrics,
     models,
     passages,
     rerank,
@@ -21,6 +22,7 @@ from app.api import (
 )
 from app.api.door import Door
 from app.api.parts import Parts
+from app.api.record import Record
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -42,5 +44,7 @@ def create_app(parts: Parts) -> FastAPI:
         *(files, stores, store_files, passages, reviews, health),
     ):
         app.include_router(part.routes(parts))
+    app.include_router(metrics.routes(parts.metrics))
     app.add_middleware(Door, settings=parts.settings)
+    app.add_middleware(Record, metrics=parts.metrics)
     return app

@@ -8,7 +8,7 @@ from collections import Counter
 from fastapi import APIRouter
 
 from app.api.errors import ApiError, closest
-from app.api.listing import Wire
+from app.api.listing import Wire, everything
 from app.api.parts import Parts
 from index.errors import AmbiguousName, StoreNotFound
 from index.memory import DEFAULT_STORE, Memory
@@ -36,16 +36,6 @@ def store_of(memory: Memory, model: str) -> StoreInfo:
         code="model_not_found",
         status=404,
     )
-
-
-def everything(memory: Memory) -> list[StoreInfo]:
-    """All stores, oldest first."""
-    stores: list[StoreInfo] = []
-    while True:
-        found = memory.stores(limit=100, order="asc", after=stores[-1].id if stores else None)
-        stores.extend(found.data)
-        if not found.has_more:
-            return stores
 
 
 def models_of(memory: Memory) -> dict[str, int]:
