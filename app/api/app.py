@@ -12,6 +12,7 @@ from app.api import (
     errors,
     files,
     health,
+    mcp,
     metrics,
     models,
     passages,
@@ -27,11 +28,12 @@ from app.api.record import Record
 
 def create_app(parts: Parts) -> FastAPI:
     """The server over these parts, which it closes when it stops."""
+    sessions = mcp.sessions(parts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            async with reviews.sweeping(parts):
+            async with sessions.run(), reviews.sweeping(parts):
                 yield
         finally:
             await parts.close()
@@ -44,6 +46,7 @@ def create_app(parts: Parts) -> FastAPI:
         *(files, stores, store_files, passages, reviews, health),
     ):
         app.include_router(part.routes(parts))
+    app.include_router(mcp.routes(sessions))
     app.include_router(metrics.routes(parts.metrics))
     app.add_middleware(Door, settings=parts.settings)
     app.add_middleware(Record, metrics=parts.metrics)
