@@ -94,7 +94,7 @@ async def _texts(
     def read(one: str | list[int]) -> tuple[str | None, int]:
         return (one, embedder.count_tokens(one)) if isinstance(one, str) else (embedder.decode(one), len(one))
 
-    texts, total = [], 0
+    texts, total = list[str](), 0
     for n, (text, count) in enumerate(await in_pieces(lambda some: map(read, some), inputs, COUNTED, limiter)):
         if text is None:
             said = (

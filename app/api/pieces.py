@@ -18,6 +18,9 @@ async def in_pieces(
     Before each piece a request queues anew, so a short one waits for a piece of a long one, never for all of it. One
     that is cancelled ends after the piece that runs.
     """
+
+    def run(piece: Sequence[T]) -> list[R]:
+        return list(work(piece))
+
     pieces = (items[start : start + size] for start in range(0, len(items), size))
-    done = [await to_thread.run_sync(lambda p=piece: list(work(p)), limiter=limiter) for piece in pieces]
-    return list(chain.from_iterable(done))
+    return list(chain.from_iterable([await to_thread.run_sync(run, piece, limiter=limiter) for piece in pieces]))
