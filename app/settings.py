@@ -63,7 +63,11 @@ class Settings(BaseSettings):
         1.0, ge=0, le=1, description="Mark answers `needs_review` below a confidence of 1 minus this. 1: none; 0: all."
     )
     max_searches: int = Field(2, ge=0, le=8, description="Searches of the memory in one turn.")
+    request_timeout: float = Field(
+        600.0, ge=0, description="Seconds until an answer must have begun; a stream may then go on. 0: no limit."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_format: Literal["text", "json"] = Field("text", description="`json`: one object a line, for log collectors.")
 
     @field_validator("api_key", "core_key")
     @classmethod

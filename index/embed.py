@@ -47,13 +47,14 @@ def load_embedder(name: str = "", device: str = "cpu") -> "SentenceEmbedder":
     positions = getattr(getattr(model[0], "auto_model", None), "config", None)
     window = max(model.max_seq_length or 0, min(getattr(positions, "max_position_embeddings", WINDOW), WINDOW))
     model.max_seq_length = window
-    return SentenceEmbedder(model.eval(), window, f"{name or DEFAULT}@{digest(folder)}")
+    return SentenceEmbedder(model.eval(), window, name or DEFAULT, digest(folder))
 
 
 class SentenceEmbedder:
     """An embedder over a loaded model. Tokenising is locked (it keeps state); forward passes run side by side."""
 
-    def __init__(self, model: SentenceTransformer, window: int, identity: str) -> None:
+    def __init__(self, model: SentenceTransformer, window: int, source: str, weights: str) -> None:
+        """`source` is the hub id or folder it came from, `weights` their digest."""
         self._model = model
         self._window = window
         self._lock = threading.Lock()
@@ -63,9 +64,12 @@ class SentenceEmbedder:
         self._counter.no_padding()
         dimension = model.get_embedding_dimension()
         if dimension is None:
-            raise InvalidRequest("embedder", f"{identity} does not say how many dimensions its vectors have")
+            raise InvalidRequest("embedder", f"{source} does not say how many dimensions its vectors have")
         self.dimension = dimension
-        self.fingerprint = f"{identity}/{dimension}"
+        self.fingerprint = f"{source}@{weights}/{dimension}"
+        # Clients are told no path of this machine.
+        self.name = Path(source).resolve().name if Path(source).is_dir() else source
+        self.window = window - len(model.tokenizer.encode("")) - self.count_tokens(model.prompts.get("document") or "")
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         return self._encode(texts, "document")
@@ -75,6 +79,10 @@ class SentenceEmbedder:
 
     def count_tokens(self, text: str) -> int:
         return len(self._counter.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str | None:
+        text = self._counter.decode(list(ids), skip_special_tokens=False)
+        return text if self._counter.encode(text, add_special_tokens=False).ids == list(ids) else None
 
     def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
         prefix = self._model.prompts.get(prompt) or ""

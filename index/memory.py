@@ -13,7 +13,7 @@ not. Deleted text leaves the disk at once, originals as soon as no other file ha
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -64,7 +64,10 @@ Order = Literal["asc", "desc"]
 
 
 class Memory:
-    """An open data folder. Close it: what is being ingested then waits for the next opening."""
+    """An open data folder. Close it: what is being ingested then waits for the next opening.
+
+    `embedder` and `reader` are those it was given: whoever wants vectors or judgements of other texts may use them too.
+    """
 
     def __init__(
         self,
@@ -83,12 +86,13 @@ class Memory:
             made_with = self._catalog.fact("embedder", embedder.fingerprint)
             check_embedder(made_with, embedder.fingerprint, data_dir)
             self._originals = Originals(data_dir / "originals")
-            self._embedder, self._limits = embedder, limits or Limits()
+            self.embedder, self.reader, self._limits = embedder, reader, limits or Limits()
             self._shelf = Shelf(self._catalog, embedder.dimension)
             self._shelf.get(self._recover())
             self._removal = Removal(self._catalog, self._originals, self._shelf)
             self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
             self._used: dict[int, int] = {}
+            self._watchers: list[Callable[[float], None]] = []
             self._opened = opened.pop_all()
         self._ingest = Ingest(self._catalog, self._originals, self._shelf, embedder, self._limits, workers, self.tidy)
 
@@ -143,7 +147,7 @@ class Memory:
         if kept is not None:
             return kept
         file = self.file(file_id)
-        parsed, _ = read_document(file.filename, self.content(file_id), Chunking(), self._embedder, self._limits)
+        parsed, _ = read_document(file.filename, self.content(file_id), Chunking(), self.embedder, self._limits)
         with self._catalog.write() as tx:
             files.keep_text(tx, files.number(tx, file_id), parsed)
         return parsed
@@ -299,7 +303,15 @@ class Memory:
         with self._catalog.read() as tx:
             number = stores.usable(tx, store, _now())
         self._used[number] = _now()
-        return self._searcher.search(number, queries, k, filters, rerank, threshold, dense_weight)
+        began = time.perf_counter()
+        hits = self._searcher.search(number, queries, k, filters, rerank, threshold, dense_weight)
+        for told in self._watchers:
+            told(time.perf_counter() - began)
+        return hits
+
+    def watch(self, told: Callable[[float], None]) -> None:
+        """From now on `told` hears after each search, in its thread, how many seconds it took."""
+        self._watchers.append(told)
 
     def chunk(self, chunk_id: str) -> Chunk:
         with self._catalog.read() as tx:

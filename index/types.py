@@ -137,6 +137,14 @@ class Embedder(Protocol):
     def dimension(self) -> int: ...
 
     @property
+    def window(self) -> int:
+        """How many tokens of a text its vector is made from; the rest is cut."""
+
+    @property
+    def name(self) -> str:
+        """What clients call it."""
+
+    @property
     def fingerprint(self) -> str:
         """Equal for two embedders exactly when their vectors may be mixed."""
 
@@ -148,6 +156,9 @@ class Embedder(Protocol):
 
     def count_tokens(self, text: str) -> int:
         """The length of a text in the model's tokens, never cut, without special tokens."""
+
+    def decode(self, ids: Sequence[int]) -> str | None:
+        """The text of token ids of the model's; None for ids that it makes of no text: then they are another's."""
 
 
 class PassageReader(Protocol):

@@ -16,10 +16,16 @@ Finish = Literal["stop", "length"] | None
 
 
 class HashedWords:
-    """An embedder without a model: each word has a direction of its own, a text is the sum of its words."""
+    """An embedder without a model: each word has a direction of its own, a text is the sum of its words.
+
+    Its words have no numbers, so all token ids are another's.
+    """
+
+    window = 8192
 
     def __init__(self, dimension: int = 128, name: str = "hashed-words") -> None:
         self.dimension = dimension
+        self.name = name
         self.fingerprint = f"{name}/{dimension}"
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -30,6 +36,9 @@ class HashedWords:
 
     def count_tokens(self, text: str) -> int:
         return len(_words(text))
+
+    def decode(self, ids: Sequence[int]) -> str | None:
+        return None
 
     def _one(self, text: str) -> Vectors:
         total = np.full(self.dimension, 1e-6)

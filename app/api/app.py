@@ -5,18 +5,35 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.api import chat, completions, errors, files, health, models, passages, reviews, store_files, stores
+from app.api import (
+    chat,
+    completions,
+    embeddings,
+    errors,
+    files,
+    health,
+    mcp,
+    metrics,
+    models,
+    passages,
+    rerank,
+    reviews,
+    store_files,
+    stores,
+)
 from app.api.door import Door
 from app.api.parts import Parts
+from app.api.record import Record
 
 
 def create_app(parts: Parts) -> FastAPI:
     """The server over these parts, which it closes when it stops."""
+    sessions = mcp.sessions(parts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            async with reviews.sweeping(parts):
+            async with sessions.run(), reviews.sweeping(parts):
                 yield
         finally:
             await parts.close()
@@ -24,7 +41,13 @@ def create_app(parts: Parts) -> FastAPI:
     # FastAPI's own pages of documentation load from a foreign host; /openapi.json stays.
     app = FastAPI(title="Cogcore", docs_url=None, redoc_url=None, lifespan=lifespan)
     errors.install(app)
-    for part in (chat, completions, models, files, stores, store_files, passages, reviews, health):
+    for part in (
+        *(chat, completions, embeddings, rerank, models),
+        *(files, stores, store_files, passages, reviews, health),
+    ):
         app.include_router(part.routes(parts))
+    app.include_router(mcp.routes(sessions))
+    app.include_router(metrics.routes(parts.metrics))
     app.add_middleware(Door, settings=parts.settings)
+    app.add_middleware(Record, metrics=parts.metrics)
     return app

@@ -32,7 +32,7 @@ def routes(parts: Parts) -> APIRouter:
         turn = await turn_of(wanted, parts)
         head = Head(wanted.model, settings.public_url or str(request.base_url).rstrip("/"), key)
         mark = autonomy(wanted, parts).mark
-        events = answer(turn, parts.core, parts.memory)
+        events = parts.metrics.turn(answer(turn, parts.core, parts.memory))
         try:
             if wanted.stream:
                 # Refusals come with the first event, while a status can still be chosen.

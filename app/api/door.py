@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import ApiError, TooLarge, describe, response
+from app.api.errors import ApiError, TimedOut, TooLarge, describe, response
 from app.api.signature import sign, signing_key
 from app.settings import Settings, loopback
 
@@ -41,6 +41,8 @@ class Door:
         self.key = settings.api_key.get_secret_value().encode() if settings.api_key else None
         self.upload_limit = settings.max_upload_mb * 2**20 + FORM_OVERHEAD
         self.signing_key = signing_key(self.key.decode()) if self.key else b""
+        self.tenant = sign(self.signing_key, "tenant")[:12] if self.key else None  # for the log, and no help to guess
+        self.seconds = settings.request_timeout or None
         self.public_name = urlsplit(settings.public_url).hostname
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +65,7 @@ class Door:
 
         try:
             self._admit(scope, headers)
-            await self.app(scope, self._limited(headers, receive), stamp)
+            await self._in_time(scope, self._limited(headers, receive), stamp)
         except Exception as error:
             if describe(error)[1].status >= 500:
                 log.exception("request %s failed", request_id)
@@ -74,8 +76,23 @@ class Door:
                 answer.headers["WWW-Authenticate"] = "Bearer"
             await answer(scope, receive, stamp)
 
+    async def _in_time(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application. Raises TimedOut when it has not begun to answer in time; then a stream may go on."""
+        limit = asyncio.timeout(self.seconds)
+
+        async def begun(message: Message) -> None:
+            if message["type"] == "http.response.start" and not limit.expired():
+                limit.reschedule(None)
+            await send(message)
+
+        try:
+            async with limit:
+                await self.app(scope, receive, begun)
+        except TimeoutError as error:
+            raise TimedOut(self.seconds) if limit.expired() else error from None
+
     def _admit(self, scope: Scope, headers: Headers) -> None:
-        """Raise Refused unless the request may enter. The only check of its kind."""
+        """Raise Refused unless the request may enter, and say whose it is. The only check of its kind."""
         if scope["path"] in OPEN:
             return
         if self.key is None:
@@ -91,6 +108,7 @@ class Door:
                 code="invalid_api_key",
                 status=401,
             )
+        scope["tenant"] = self.tenant
 
     def _same_site(self, headers: Headers) -> None:
         host = re.sub(r":\d*$", "", headers.get("host", "")).lower().strip("[]")

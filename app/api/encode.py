@@ -8,10 +8,9 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 from app.agent.events import Calculated, Cited, Decided, Done, Event, Round, Searched, Text, Thinking, ToolCall
-from app.api.signature import sign
+from app.api.passages import link
 from index.types import Hit
 
 Wire = dict[str, Any]
@@ -213,11 +212,7 @@ def _chunker(head: Head, include_usage: bool) -> Callable[..., Wire]:
 
 def passage_url(head: Head, cited: Cited) -> str:
     """Where the cited passage can be read, its quote highlighted."""
-    path = f"/v1/passages/{cited.hit.chunk.id}"
-    signed = f"&signature={sign(head.signing_key, path)}" if head.signing_key else ""
-    return (
-        f"{head.base_url}/v1/passages/{quote(cited.hit.chunk.id, safe='')}?start={cited.start}&end={cited.end}{signed}"
-    )
+    return link(head.base_url, head.signing_key, cited.hit.chunk.id, cited.start, cited.end)
 
 
 def hit_wire(hit: Hit) -> Wire:

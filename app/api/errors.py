@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -34,6 +34,16 @@ class Row:
     type: str = INVALID
     code: str | None = None
     param: str | None = None
+    final: bool = False  # would be the same again, so clients that retry by themselves must not
+
+
+class TimedOut(Exception):
+    """The server had not begun to answer when its time was over."""
+
+    def __init__(self, seconds: float | None) -> None:
+        super().__init__(
+            f"no answer could be begun within {seconds:g} s (COGCORE_REQUEST_TIMEOUT); ask for less at once"
+        )
 
 
 TABLE: Mapping[type[Exception], Row] = {
@@ -49,8 +59,9 @@ TABLE: Mapping[type[Exception], Row] = {
     EngineError: Row(500, "server_error", "engine_error"),
     EngineClosed: Row(503, "server_error", "shutting_down"),
     EngineUnavailable: Row(503, "server_error", "core_unavailable"),
-    FolderFault: Row(500, "server_error", "data_folder_fault"),
-    EmbedderMismatch: Row(500, "server_error", "embedder_mismatch"),
+    FolderFault: Row(500, "server_error", "data_folder_fault", final=True),
+    EmbedderMismatch: Row(500, "server_error", "embedder_mismatch", final=True),
+    TimedOut: Row(504, "server_error", "request_timeout", final=True),
 }
 UNKNOWN = Row(500, "server_error", "internal_error")
 BY_STATUS: Mapping[int, Row] = {
@@ -94,8 +105,8 @@ def describe(error: Exception) -> tuple[str, Row, dict[str, str]]:
         if kind in TABLE:
             row = TABLE[kind]
             # The field of a complaint from below is the request's parameter: they are named alike.
-            named = Row(row.status, row.type, row.code, getattr(error, "field", row.param))
-            return _sentence(str(error)), named, _retry(error)
+            named = replace(row, param=getattr(error, "field", row.param))
+            return _sentence(str(error)), named, {"x-should-retry": "false"} if row.final else _retry(error)
     # Its own words may hold paths or document text: those belong in the log.
     return "The server failed to answer. Its log has the cause under this request's x-request-id.", UNKNOWN, {}
 

@@ -20,9 +20,12 @@ def _version() -> str:
         return str(tomllib.loads(project.read_text("utf-8"))["project"]["version"]) if project.is_file() else "unknown"
 
 
+VERSION = _version()
+
+
 def routes(parts: Parts) -> APIRouter:
     router = APIRouter(tags=["health"])
-    about = {"name": "cogcore", "version": _version(), "core": parts.settings.core}
+    about = {"name": "cogcore", "version": VERSION, "core": parts.settings.core}
 
     @router.get("/health")
     @router.get("/healthz")

@@ -1,11 +1,12 @@
-"""OpenAI's lists: one page of them, and the query that asks for it."""
+"""OpenAI's lists: one page of them, and the query that asks for it. And all pages of stores."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Query
 
-from index.types import Page
+from index.memory import Memory
+from index.types import Page, StoreInfo
 
 T = TypeVar("T")
 Wire = dict[str, Any]
@@ -25,3 +26,13 @@ def listing(page: Page[T], wire: Callable[[T], Mapping[str, Any]]) -> Wire:
         "last_id": data[-1]["id"] if data else None,
         "has_more": page.has_more,
     }
+
+
+def everything(memory: Memory) -> list[StoreInfo]:
+    """All stores, oldest first."""
+    stores: list[StoreInfo] = []
+    while True:
+        found = memory.stores(limit=100, order="asc", after=stores[-1].id if stores else None)
+        stores.extend(found.data)
+        if not found.has_more:
+            return stores

@@ -1,17 +1,21 @@
-"""Model names: `cogcore` answers from the store `default`, `cogcore/<store>` from that store."""
+"""Model names: `cogcore` answers from the store `default`, `cogcore/<store>` from that store.
+
+Beside them, not for chats: the memory's embedder by its own name, and its reader.
+"""
 
 from collections import Counter
 
 from fastapi import APIRouter
 
 from app.api.errors import ApiError, closest
-from app.api.listing import Wire
+from app.api.listing import Wire, everything
 from app.api.parts import Parts
 from index.errors import AmbiguousName, StoreNotFound
 from index.memory import DEFAULT_STORE, Memory
 from index.types import StoreInfo
 
 MODEL = "cogcore"
+READER = "cogcore-reader"
 
 
 def store_of(memory: Memory, model: str) -> StoreInfo:
@@ -25,22 +29,13 @@ def store_of(memory: Memory, model: str) -> StoreInfo:
     except StoreNotFound:
         pass
     known = list(models_of(memory))
+    wrong = "answers no chats" if model in beside(memory) else "does not exist"
     raise ApiError(
-        f"The model '{model}' does not exist.{closest(model, known)} GET /v1/models lists all; each store is one.",
+        f"The model '{model}' {wrong}.{closest(model, known)} GET /v1/models lists all; each store is one.",
         param="model",
         code="model_not_found",
         status=404,
     )
-
-
-def everything(memory: Memory) -> list[StoreInfo]:
-    """All stores, oldest first."""
-    stores: list[StoreInfo] = []
-    while True:
-        found = memory.stores(limit=100, order="asc", after=stores[-1].id if stores else None)
-        stores.extend(found.data)
-        if not found.has_more:
-            return stores
 
 
 def models_of(memory: Memory) -> dict[str, int]:
@@ -51,20 +46,31 @@ def models_of(memory: Memory) -> dict[str, int]:
     return {MODEL: memory.store(DEFAULT_STORE).created_at, **named}
 
 
+def beside(memory: Memory) -> dict[str, int | None]:
+    """The models of /v1/embeddings and /v1/rerank, and how many tokens of a text they read; None: any number."""
+    return {memory.embedder.name: memory.embedder.window, **({READER: None} if memory.reader else {})}
+
+
 def routes(parts: Parts) -> APIRouter:
     router, memory, engine = APIRouter(prefix="/v1/models", tags=["models"]), parts.memory, parts.core.engine
 
-    def _wire(name: str, created: int) -> Wire:
+    def _wire(name: str, created: int, length: int | None) -> Wire:
         about = {"id": name, "object": "model", "created": created, "owned_by": MODEL}
         # As vLLM and SGLang tell it: how many tokens a conversation may have.
-        return {**about, "max_model_len": engine.context_length}
+        return {**about, "max_model_len": length}
 
     @router.get("")
     def models() -> Wire:
-        return {"object": "list", "data": [_wire(name, created) for name, created in models_of(memory).items()]}
+        chats = models_of(memory)
+        data = [_wire(name, created, engine.context_length) for name, created in chats.items()]
+        data += [_wire(name, chats[MODEL], length) for name, length in beside(memory).items()]
+        return {"object": "list", "data": data}
 
     @router.get("/{model:path}")
     def model(model: str) -> Wire:
-        return _wire(model, store_of(memory, model).created_at)
+        others = beside(memory)
+        if model in others:
+            return _wire(model, memory.store(DEFAULT_STORE).created_at, others[model])
+        return _wire(model, store_of(memory, model).created_at, engine.context_length)
 
     return router

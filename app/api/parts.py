@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from functools import cached_property
 
+from app.api.metrics import Metrics
 from app.calibration import Calibrations
 from app.cores.load import Core, core_folder
 from app.reviews import Reviews
@@ -34,6 +35,10 @@ class Parts:
     @cached_property
     def reviews(self) -> Reviews:
         return Reviews(self.settings.data_dir / "reviews.sqlite")
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        return Metrics(self.core.engine, self.memory)
 
     async def close(self) -> None:
         """Stop the engine first, so that no turn searches a closed memory."""

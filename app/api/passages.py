@@ -2,11 +2,13 @@
 
 from html import escape
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
 from app.api.parts import Parts
+from app.api.signature import sign
 from index.types import Chunk
 
 PAGE = """<!doctype html>
@@ -37,6 +39,12 @@ def page(chunk: Chunk, start: int, end: int) -> str:
     place += [" › ".join(chunk.headings)] if chunk.headings else []
     place += [f"characters {chunk.start} to {chunk.end}"]
     return PAGE.format(title=escape(chunk.filename), place=escape(" · ".join(place)), text=text)
+
+
+def link(base_url: str, key: bytes | None, chunk_id: str, start: int, end: int) -> str:
+    """Where the passage can be read, the document's text[start:end] highlighted; signed, if there is a key."""
+    signed = f"&signature={sign(key, f'/v1/passages/{chunk_id}')}" if key else ""
+    return f"{base_url}/v1/passages/{quote(chunk_id, safe='')}?start={start}&end={end}{signed}"
 
 
 def routes(parts: Parts) -> APIRouter:

@@ -1,7 +1,6 @@
 """`cogcore serve`: start, say what to try, run until stopped."""
 
 import json
-import logging
 import socket
 import sys
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from contextlib import suppress
 
 import uvicorn
 
+from app import logs
 from app.cli.progress import watch
 from app.cores.load import UnknownCore
 from app.engine.types import EngineError
@@ -21,9 +21,7 @@ QUESTION = "For how many days is an invitation valid?"
 
 def serve(settings: Settings) -> int:
     """Run the server; its exit status."""
-    logging.basicConfig(level="WARNING", format="%(levelname)s %(name)s: %(message)s")
-    for ours in ("app", "cogcore", "index"):
-        logging.getLogger(ours).setLevel(settings.log_level.upper())
+    logs.configure(settings.log_level, settings.log_format)
     try:
         bound = bind(settings.host, settings.port)
     except OSError as error:
@@ -47,7 +45,12 @@ def serve(settings: Settings) -> int:
             watch(parts.memory)
         base = address(settings, bound.getsockname()[1])
         config = uvicorn.Config(
-            create_app(parts), log_level=settings.log_level, timeout_graceful_shutdown=30, server_header=False
+            create_app(parts),
+            log_config=None,
+            log_level=settings.log_level,
+            access_log=False,  # it would tell the signatures of links; app.api.record writes ours
+            timeout_graceful_shutdown=30,
+            server_header=False,
         )
         # An interrupt is how a server is stopped, not how it fails.
         with suppress(KeyboardInterrupt):

@@ -4,21 +4,23 @@ import asyncio
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
 import pytest
 from fastapi import FastAPI
 from openai import OpenAI
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import Parts, create_app
 from app.api.door import OPEN, Door
-from app.api.errors import TABLE, describe
+from app.api.errors import TABLE, TimedOut, describe
 from app.cores.load import load_core
-from app.engine.types import EngineBusy, PromptTooLong
+from app.engine.types import EngineBusy, EngineClosed, PromptTooLong
 from app.settings import read
 from index.embed import SentenceEmbedder
+from index.errors import EmbedderMismatch
 from index.memory import Memory
 from tests.api.conftest import RIVERS
 from tests.api.live import live
@@ -179,10 +181,19 @@ def test_domain_errors_are_told_once() -> None:
     assert all(400 <= row.status < 600 for row in TABLE.values())
 
 
-async def test_our_own_failure_is_500_in_the_same_shape(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_our_own_failure_is_500_in_the_same_shape(caplog: pytest.LogCaptureFixture) -> None:
     async def broken(scope: Scope, receive: Receive, send: Send) -> None:
         raise ZeroDivisionError("secret path")
 
+    sent = await through(broken)
+    assert sent[0]["status"] == 500
+    assert b"internal_error" in sent[1]["body"]
+    assert b"secret" not in sent[1]["body"]
+    assert "ZeroDivisionError: secret path" in caplog.text
+
+
+async def through(app: ASGIApp, **settings: Any) -> list[Message]:
+    """What a door lets out of an application."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -192,8 +203,49 @@ async def test_our_own_failure_is_500_in_the_same_shape(tmp_path: Path, caplog: 
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": [(b"host", b"localhost")]}
-    await asyncio.wait_for(Door(broken, read())(scope, receive, send), 5)
-    assert sent[0]["status"] == 500
-    assert b"internal_error" in sent[1]["body"]
-    assert b"secret" not in sent[1]["body"]
-    assert "ZeroDivisionError: secret path" in caplog.text
+    await asyncio.wait_for(Door(app, read(**settings))(scope, receive, send), 5)
+    return sent
+
+
+async def test_an_answer_that_does_not_begin_in_time_is_given_up() -> None:
+    ended: list[str] = []
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("slow")
+
+    start, body = await through(slow, request_timeout=0.05)
+    assert (start["status"], ended) == (504, ["slow"])
+    assert (b"x-should-retry", b"false") in start["headers"]
+    assert b"request_timeout" in body["body"]
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0])
+async def test_a_stream_that_has_begun_may_go_on(seconds: float) -> None:
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0.2)
+        await send({"type": "http.response.body", "body": b"end"})
+
+    start, body = await through(stream, request_timeout=seconds)
+    assert (start["status"], body["body"]) == (200, b"end")
+
+
+async def test_a_timeout_of_the_applications_own_is_its_failure() -> None:
+    async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+        raise TimeoutError("the disk")
+
+    start, _ = await through(failing)
+    assert start["status"] == 500
+
+
+def test_what_will_not_change_is_not_to_be_retried() -> None:
+    for error, told in (
+        (EmbedderMismatch("another"), {"x-should-retry": "false"}),
+        (TimedOut(1.5), {"x-should-retry": "false"}),
+        (EngineClosed("closing"), {}),
+    ):
+        assert describe(error)[2] == told
+    assert describe(TimedOut(1.5))[0].startswith("No answer could be begun within 1.5 s")

@@ -14,7 +14,8 @@ def test_stores_are_models(client: OpenAI) -> None:
     one = client.vector_stores.create(name="atlas")
     twins = [client.vector_stores.create(name="twin").id for _ in range(2)]
     names = [model.id for model in client.models.list()]
-    assert names == ["cogcore", "cogcore/default", "cogcore/atlas", *(f"cogcore/{id_}" for id_ in twins)]
+    stores = ["cogcore/default", "cogcore/atlas", *(f"cogcore/{id_}" for id_ in twins)]
+    assert names == ["cogcore", *stores, "all-MiniLM-L6-v2", "cogcore-reader"]
     for name in (*names, f"cogcore/{one.id}"):
         model = client.models.retrieve(name)
         assert (model.id, model.object, model.owned_by) == (name, "model", "cogcore")
@@ -29,6 +30,12 @@ def test_unknown_models(client: OpenAI, model: str) -> None:
     with pytest.raises(openai.NotFoundError, match="does not exist") as refused:
         ask(client, model)
     assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
+
+
+@pytest.mark.parametrize("model", ["all-MiniLM-L6-v2", "cogcore-reader"])
+def test_models_that_do_not_chat(client: OpenAI, model: str) -> None:
+    with pytest.raises(openai.NotFoundError, match="answers no chats"):
+        ask(client, model)
 
 
 def test_a_misspelt_model_is_guessed(raw: httpx.Client) -> None:

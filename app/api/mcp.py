@@ -1,0 +1,182 @@
+"""POST /mcp: the Model Context Protocol, stateless over HTTP, with the two tools that OpenAI's connectors expect.
+
+`search` looks a question up in all stores; `fetch` returns the document that a result stands in. Both answer with one
+object, as text and structured. Whoever may call the API may call them: the door is the same.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from anyio import to_thread
+from fastapi import APIRouter, Response
+from mcp import MCPError
+from mcp import types as wire
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from pydantic import BaseModel, ValidationError
+from starlette.types import Receive, Scope, Send
+
+from app.api.health import VERSION
+from app.api.limits import Strict
+from app.api.listing import everything
+from app.api.parts import Parts
+from app.api.passages import link
+from app.api.signature import signing_key
+from index.errors import MemoryFault, NotFound
+from index.memory import Memory
+from index.types import Chunk, Hit
+
+RESULTS = 10
+FETCHED = 50_000  # characters: a handbook would fill a model's context, and more than one call
+
+Asked = TypeVar("Asked", bound=BaseModel)
+Context = ServerRequestContext[dict[str, Any], Any]
+
+
+class Search(Strict):
+    query: str
+
+
+class Fetch(Strict):
+    id: str
+
+
+class Result(BaseModel):
+    id: str
+    title: str
+    url: str
+    text: str
+
+
+class Results(BaseModel):
+    results: list[Result]
+
+
+class Document(Result):
+    metadata: dict[str, str]
+
+
+SEARCH = wire.Tool(
+    name="search",
+    title="Search the documents",
+    description="Search all of the user's documents. Returns the best passages; `fetch` shows one in its document.",
+    input_schema=Search.model_json_schema(),
+    output_schema=Results.model_json_schema(),
+    annotations=wire.ToolAnnotations(read_only_hint=True, open_world_hint=False),
+)
+FETCH = wire.Tool(
+    name="fetch",
+    title="Read a document",
+    description=(
+        "The document that a search result stands in, by the result's id. "
+        f"Of a document over {FETCHED} characters, those around the result; `metadata` says which."
+    ),
+    input_schema=Fetch.model_json_schema(),
+    output_schema=Document.model_json_schema(),
+    annotations=wire.ToolAnnotations(read_only_hint=True, open_world_hint=False),
+)
+
+
+class Tools:
+    """Search and fetch over one memory. `base_url` is where the links of a result lead."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._memory, settings = parts.memory, parts.settings
+        self._public_url = settings.public_url
+        self._key = signing_key(settings.api_key.get_secret_value()) if settings.api_key else None
+
+    async def list(self, _: Context, __: wire.PaginatedRequestParams | None) -> wire.ListToolsResult:
+        return wire.ListToolsResult(tools=[SEARCH, FETCH])
+
+    async def call(self, context: Context, asked: wire.CallToolRequestParams) -> wire.CallToolResult:
+        """What a tool says; what it cannot do is said to the model that called it."""
+        base_url = self._public_url or str(context.request.base_url).rstrip("/")
+        try:
+            match asked.name:
+                case "search":
+                    return await _told(self._search, Search, asked.arguments, base_url)
+                case "fetch":
+                    return await _told(self._fetch, Fetch, asked.arguments, base_url)
+                case other:
+                    raise MCPError(wire.INVALID_PARAMS, f"There is no tool '{other}', only search and fetch.")
+        except ValidationError as error:
+            first = error.errors()[0]
+            return _refused(f"{'.'.join(map(str, first['loc'])) or 'arguments'}: {first['msg']}.")
+        except MemoryFault as error:
+            return _refused(f"{error}.")
+
+    def _search(self, asked: Search, base_url: str) -> Results:
+        return Results(results=[self._result(hit.chunk, base_url) for hit in best(self._memory, asked.query)])
+
+    def _fetch(self, asked: Fetch, base_url: str) -> Document:
+        chunk = self._memory.chunk(asked.id)
+        text = self._memory.text(chunk.file_id)
+        begin = max(0, min(chunk.start - FETCHED // 2, len(text) - FETCHED))
+        end = min(begin + FETCHED, len(text))
+        metadata = {"file_id": chunk.file_id, "characters": f"{begin} to {end} of {len(text)}"}
+        metadata["passage"] = f"characters {chunk.start} to {chunk.end}"
+        about = self._result(chunk, base_url).model_dump()
+        return Document(**{**about, "text": text[begin:end]}, metadata=metadata)
+
+    def _result(self, chunk: Chunk, base_url: str) -> Result:
+        url = link(base_url, self._key, chunk.id, chunk.start, chunk.end)
+        return Result(id=chunk.id, title=" › ".join((chunk.filename, *chunk.headings)), url=url, text=chunk.text)
+
+
+def best(memory: Memory, query: str) -> list[Hit]:
+    """The best passages of all stores; one that stands in several counts once."""
+    found: dict[tuple[str, int], Hit] = {}
+    for store in everything(memory):
+        if store.counts["completed"]:
+            try:
+                hits = memory.search(store.id, query, RESULTS)
+            except NotFound:  # deleted just now
+                continue
+            for hit in hits:
+                place = hit.chunk.file_id, hit.chunk.start
+                found[place] = max(found.get(place, hit), hit, key=lambda one: one.score)
+    return sorted(found.values(), key=lambda hit: -hit.score)[:RESULTS]
+
+
+async def _told(
+    tool: Callable[[Asked, str], BaseModel], kind: type[Asked], arguments: dict[str, Any] | None, base_url: str
+) -> wire.CallToolResult:
+    asked = kind.model_validate(arguments or {})
+    made = (await to_thread.run_sync(tool, asked, base_url)).model_dump()
+    text = wire.TextContent(type="text", text=json.dumps(made, ensure_ascii=False))
+    return wire.CallToolResult(content=[text], structured_content=made)
+
+
+def _refused(said: str) -> wire.CallToolResult:
+    return wire.CallToolResult(content=[wire.TextContent(type="text", text=said)], is_error=True)
+
+
+def sessions(parts: Parts) -> StreamableHTTPSessionManager:
+    """What answers at /mcp while its `run` is open. Names and origins are the door's to check."""
+    tools = Tools(parts)
+    server = Server("cogcore", version=VERSION, on_list_tools=tools.list, on_call_tool=tools.call)
+    return StreamableHTTPSessionManager(server, json_response=True, stateless=True)
+
+
+class Handed(Response):
+    """The answer is the protocol's own."""
+
+    def __init__(self, manager: StreamableHTTPSessionManager) -> None:
+        super().__init__()
+        self._manager = manager
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._manager.handle_request(scope, receive, send)
+
+
+def routes(manager: StreamableHTTPSessionManager) -> APIRouter:
+    router = APIRouter(tags=["mcp"])
+
+    @router.post("/mcp", response_class=Response)
+    async def exchange() -> Response:
+        """One JSON-RPC message of the Model Context Protocol. No session is kept."""
+        return Handed(manager)
+
+    return router
