@@ -22,6 +22,7 @@ def run(slots: Slots, slot: Slot, ids: list[int]) -> None:
     for position in range(len(slot.ids), len(ids)):
         slots.cache.data[:, slot.index, :, position] = ids[position] + salt(slot)
         slot.ids.append(ids[position])
+    slot.written = max(slot.written, len(ids))
 
 
 def held(slots: Slots, slot: Slot) -> list[int]:

@@ -133,10 +133,10 @@ async def test_our_own_bug_ends_every_request(start: Start, monkeypatch: pytest.
     tasks = [asyncio.create_task(collect(engine, [5], Sampling(max_tokens=3, mask=gate))) for _ in range(3)]
     await asyncio.to_thread(gate.reached.wait, 5)
 
-    def bug() -> None:
+    def bug(running: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(engine._scheduler, "_plan", bug)
+    monkeypatch.setattr(engine._scheduler._planner, "plan", bug)
     gate.open.set()
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         assert isinstance(outcome, EngineClosed)
