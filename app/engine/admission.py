@@ -1,7 +1,7 @@
 """Who waits, and who is next: clients in turn, and first those whose prompt's KV is mostly there.
 
-A client is a `key`. A request that has m of its client's before it, among k clients, is next after at most
-(m + 1) · k · (AHEAD + 1) others, whatever comes in meanwhile. Not thread-safe: the scheduler's lock guards it.
+A client is a `key`. Among k clients, a request that has m of its own client's before it is among the next
+(m + 1) · k · (AHEAD + 1), whatever comes in meanwhile. Not thread-safe: the scheduler's lock guards it.
 """
 
 from collections import deque
@@ -39,12 +39,14 @@ class Waiting:
 
     def pop(self, continues: Callable[[Request], bool]) -> Request:
         """The next one. `continues` says of a request whether most of its prompt is known by now."""
-        chosen = due = next(iter(self))
-        if self._passed < AHEAD:
-            chosen = next(filter(continues, self), due)
-        self._passed = self._passed + 1 if chosen is not due else 0
-        lane = self._lanes.pop(chosen.key)
-        lane.remove(chosen)
+        due = next(iter(self))
+        if self._passed < AHEAD and (ahead := next(filter(continues, self), due)) is not due:
+            self._passed += 1
+            self.remove(ahead)  # its client's turn is still to come
+            return ahead
+        self._passed = 0
+        lane = self._lanes.pop(due.key)
+        lane.popleft()
         if lane:
-            self._lanes[chosen.key] = lane  # behind the others
-        return chosen
+            self._lanes[due.key] = lane  # behind the others
+        return due

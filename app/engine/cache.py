@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-SHARE, KEPT_SHARE = 1 / 2, 7 / 8  # of a slot, what a request must share to go on in it; of one that is kept
+MOSTLY = 1 / 2  # of a slot's ids: who shares that much goes on in it, and the rest is lost
+SAME = 7 / 8  # who shares that much is the same conversation; only it goes on in a slot that is kept
 HEAD, HEAD_SECONDS = 32, 600.0  # a shared beginning shorter than that, or not met for so long, is nothing special
 
 
@@ -95,17 +96,15 @@ class Slots:
         known = {slot.index: common_prefix(slot.ids, wanted) for slot in self._readable(key)}
         best = max(self.slots, key=lambda slot: (known.get(slot.index, 0), not slot.busy, slot.used))
         shared = known.get(best.index, 0)
-        if shared and not best.busy and shared >= _most(best, now):
-            chosen = best
-        else:
-            chosen = self._missed_least(free, best if shared else None, now)
-            if shared:
-                self._share(best, shared, now)
-            if shared and chosen is not best:
-                chosen.ids, chosen.head = [], 0  # while it is overwritten it holds nothing that could be relied on
-                chosen.written = max(chosen.written, shared)
-                self.cache.copy(best.index, chosen.index, shared)
-                chosen.head, chosen.shared = best.head, best.shared
+        if best.busy or shared < SAME * len(best.ids):
+            self._share(best, shared, now)
+        goes_on = shared and not best.busy and shared >= (SAME if best.kept > now else MOSTLY) * len(best.ids)
+        chosen = best if goes_on else self._missed_least(free, best if shared else None, now)
+        if shared and chosen is not best:
+            chosen.ids, chosen.head = [], 0  # while it is overwritten it holds nothing that could be relied on
+            chosen.written = max(chosen.written, shared)
+            self.cache.copy(best.index, chosen.index, shared)
+            chosen.head, chosen.shared = best.head, best.shared
         chosen.ids = wanted[:shared]
         chosen.head = min(chosen.head, shared)
         chosen.key, chosen.kept, chosen.busy = key, 0.0, True
@@ -120,7 +119,7 @@ class Slots:
         seconds it is given away only when no other is left."""
         slot.busy = False
         if poisoned or slot.doomed:
-            self._erase(slot)
+            self._clear(slot)
         self._uses += 1
         slot.used = self._uses
         slot.kept = self._clock() + keep if slot.ids else 0.0
@@ -130,18 +129,19 @@ class Slots:
         to nobody any more, and erased when it is given back."""
         for slot in self.slots:
             if key not in (None, slot.key):
-                self._erase(slot, len(slot.ids))  # rows of who had it before
+                self._wipe(slot, len(slot.ids))  # rows of who had it before
             elif slot.busy:
                 slot.doomed = True
             else:
-                self._erase(slot)
+                self._clear(slot)
 
-    def _erase(self, slot: Slot, start: int = 0) -> None:
+    def _clear(self, slot: Slot) -> None:
+        self._wipe(slot, 0)
+        slot.ids, slot.doomed, slot.kept, slot.head = [], False, 0.0, 0
+
+    def _wipe(self, slot: Slot, start: int) -> None:
         self.cache.wipe(slot.index, start, slot.written)
-        slot.ids = slot.ids[:start]
         slot.written = start
-        if not start:
-            slot.doomed, slot.kept, slot.head = False, 0.0, 0
 
     def _readable(self, key: str) -> Iterator[Slot]:
         return (slot for slot in self.slots if slot.key == key and slot.ids and not slot.doomed)
@@ -165,11 +165,6 @@ class Slots:
             return False
         others = (other for other in self._readable(slot.key) if other is not slot)
         return not any(_begins(other.ids, slot.ids, slot.head) for other in others)
-
-
-def _most(slot: Slot, now: float) -> int:
-    """How much of the slot another request must share to go on in it: the rest is lost."""
-    return math.ceil(len(slot.ids) * (KEPT_SHARE if slot.kept > now else SHARE))
 
 
 def _begins(known: Sequence[int], ids: Sequence[int], count: int) -> bool:

@@ -11,7 +11,7 @@ from app.engine.attention import Segment
 from app.engine.cache import Slot
 from app.engine.request import Request
 
-PATIENCE = 4  # steps without room, after which a prompt goes before shorter ones
+PATIENCE = 4  # steps without room, after more than which a prompt goes before shorter ones
 WEIGHT = 0.2  # of the newest step in the moving averages
 
 
@@ -82,7 +82,7 @@ class Planner:
         # Nobody waits for a next token: no reason to be quick, and large steps are cheaper.
         room = self.pace.room() if parts else self._chunk
         # The one that is soonest done goes first, as a continuing turn is; but nobody is passed for ever.
-        for whole in sorted(reading, key=lambda part: (part.request.skipped < PATIENCE, _left(part))):
+        for whole in sorted(reading, key=lambda part: (min(0, PATIENCE - part.request.skipped), _left(part))):
             request, left = whole.request, _left(whole)
             count = left if left <= room else room // self.quantum * self.quantum
             request.skipped = 0 if count else request.skipped + 1

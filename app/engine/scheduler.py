@@ -155,8 +155,8 @@ class Scheduler:
     def _ready(self) -> bool:
         """Wait for work and admit what fits. False when there is none and none will come."""
         for request in [request for request in self._running if request.cancelled]:
-            self._release(request)
             self._meter.cancelled()
+            self._release(request)
         with self._changed:
             while not (self._running or self._waiting or self._closing or self._forgets):
                 self._changed.wait()

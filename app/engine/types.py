@@ -114,6 +114,10 @@ class Engine(Protocol):
         """Log-probability of each continuation id given all before it. Leaves the prompt's KV ready for reuse."""
         ...
 
+    def forget(self, key: str | None = None) -> None:
+        """Reuse no KV of what came before under `key`, or under any; where it is ours, erase it. Blocks for a step."""
+        ...
+
     async def close(self) -> None:
         """Finish or fail what runs, then stop the thread. Idempotent."""
         ...
