@@ -155,9 +155,7 @@ class Slots:
     def _missed_least(self, free: list[Slot], source: Slot | None, now: float) -> Slot:
         """The slot to overwrite: an empty one, else the least recently used of those that are not kept. The last one
         that holds a shared head is passed over, unless it is `source`: then its head stays where it is."""
-        pool = sorted(
-            [slot for slot in free if slot.kept <= now] or free, key=lambda slot: (bool(slot.ids), slot.used)
-        )
+        pool = sorted([slot for slot in free if slot.kept <= now] or free, key=lambda slot: (bool(slot.ids), slot.used))
         return next((slot for slot in pool if slot is source or not self._last_of_its_head(slot, now)), pool[0])
 
     def _last_of_its_head(self, slot: Slot, now: float) -> bool:

@@ -118,9 +118,11 @@ class Scheduler:
         self._thread.join()
 
     def usage(self) -> Usage:
+        with self._changed:
+            running, waiting = len(self._running), len(self._waiting)
         return self._meter.usage(
-            running=len(self._running),
-            waiting=len(self._waiting),
+            running=running,
+            waiting=waiting,
             slots=len(self.slots.slots),
             free_slots=self.slots.free,
             kept_slots=self.slots.kept,

@@ -17,9 +17,7 @@ def filled(histogram: Histogram) -> dict[float, int]:
     return {bound: count for bound, count in zip((*BOUNDS, float("inf")), histogram.counts, strict=True) if count}
 
 
-async def test_a_requests_times_and_tokens(
-    start: Callable[..., LocalEngine], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_requests_times_and_tokens(start: Callable[..., LocalEngine], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     engine = start(clock=clock)
     forward = engine._scheduler.decoder.forward
