@@ -143,3 +143,12 @@ async def test_the_engine_reads_the_clock_it_is_given(
     gate.open.set()
     await asyncio.gather(answer, long)
     assert [count for count in steps if count > 1] == [32, 96, 92]
+
+
+async def test_how_many_pieces_a_step_takes_changes_no_bit(start: Callable[..., LocalEngine]) -> None:
+    told = []
+    for chunk in (32, 64, 128):
+        engine = start(prefill_chunk=chunk, cache_tokens=8 * 256)
+        tokens = await collect(engine, ids(200, 6), Sampling(max_tokens=8))
+        told.append([(token.id, token.logprob) for token in tokens])
+    assert told[0] == told[1] == told[2]
