@@ -111,6 +111,10 @@ class ScriptedEngine:
         total = self.scores.pop(0)
         return Scored((total / len(continuation),) * len(continuation), cached)
 
+    def forget(self, key: str | None = None) -> None:
+        for known in [known for known in self._seen if key in (None, known)]:
+            self._seen[known].clear()
+
     async def close(self) -> None:
         self.scripts.clear()
 

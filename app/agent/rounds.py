@@ -16,6 +16,7 @@ from app.cores.load import Core
 from app.engine.types import Mask, Token
 
 FORBIDDEN = -100.0
+BETWEEN_ROUNDS = 5.0  # seconds that a round's KV is kept for the next one: a tool call is quicker, mostly
 
 
 class Rounds:
@@ -125,6 +126,7 @@ class Rounds:
             max_tokens=self.left,
             stop_ids=self.turn.sampling.stop_ids | self.core.ends,
             logit_bias=(*self.turn.sampling.logit_bias, *((number, FORBIDDEN) for number in banned)),
+            keep=BETWEEN_ROUNDS,
             mask=mask,
         )
         prompt, cached, count = len(self.ids), 0, 0

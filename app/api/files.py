@@ -101,6 +101,7 @@ def routes(parts: Parts) -> APIRouter:
     def delete(file_id: str) -> Wire:
         memory.delete_file(file_id)
         parts.reviews.forget(file_id)
+        parts.core.engine.forget()
         return {"id": file_id, "object": "file", "deleted": True}
 
     return router

@@ -105,6 +105,7 @@ def routes(parts: Parts) -> APIRouter:
     @router.delete("/files/{file_id}")
     def detach(store_id: str, file_id: str) -> Wire:
         memory.detach(store_id, file_id)
+        parts.core.engine.forget()
         return {"id": file_id, "object": "vector_store.file.deleted", "deleted": True}
 
     @router.get("/files/{file_id}/content")

@@ -145,6 +145,7 @@ def routes(parts: Parts) -> APIRouter:
     def delete(store_id: str) -> Wire:
         found = memory.store(store_id)
         memory.delete_store(found.id)
+        parts.core.engine.forget()
         return {"id": found.id, "object": "vector_store.deleted", "deleted": True}
 
     @router.post("/{store_id}/search")

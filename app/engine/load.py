@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -17,6 +18,7 @@ from app.engine.config import DecoderConfig, read_config
 from app.engine.device import NotEnoughMemory, free_memory
 from app.engine.local import LocalEngine
 from app.engine.model import Decoder, Layer, Weights
+from app.engine.plan import Planner
 from app.engine.scheduler import Scheduler
 from app.engine.types import UnsupportedModel
 
@@ -58,14 +60,17 @@ def load_engine(
     queue: int = 64,
     threads: int | None = None,
     prefill_chunk: int | None = None,
+    step_seconds: float = 0.05,
+    clock: Callable[[], float] = time.monotonic,
 ) -> LocalEngine:
     """Load a checkpoint of a family that `config` names and start its thread. Blocks.
 
     Raises UnsupportedModel, and NotEnoughMemory. `cache_tokens` is the KV of all slots together, in tokens,
     2 · max_sequences slots of equal size; the context length is one slot's share. By default it is the model's own up
-    to 8192, and there are fewer slots where memory is short. `threads` sets torch's for the whole process. "auto" is
-    float32 on a CPU (quickest for small models, and the same numbers everywhere) and the checkpoint's own dtype
-    elsewhere.
+    to 8192, and there are fewer slots where memory is short. `prefill_chunk` is the most prompt tokens in a step;
+    while somebody is being answered there are only as many as a step of `step_seconds` has time for. `threads` sets
+    torch's for the whole process. "auto" is float32 on a CPU (quickest for small models, and the same numbers
+    everywhere) and the checkpoint's own dtype elsewhere.
     """
     if max_sequences < 1 or queue < 1:
         raise ValueError(f"max_sequences and queue must be at least 1, not {max_sequences} and {queue}")
@@ -81,8 +86,10 @@ def load_engine(
     decoder = Decoder(config, weights, context)
     cache = KVCache(config.layers, slots, config.kv_heads, context, config.head_dim, kind, device)
     # Up to about 160 rows a step keep the bits of a row independent of the others (see model.py); a GPU wants more.
-    chunk = prefill_chunk or (128 if device == "cpu" else 2048)
-    return LocalEngine(Scheduler(decoder, Slots(cache, slots), min(max_sequences, slots), queue, chunk, threads))
+    chunk, quantum = (128, 32) if device == "cpu" else (2048, 512)
+    planner = Planner(prefill_chunk or chunk, quantum, step_seconds)
+    places = Slots(cache, slots, clock)
+    return LocalEngine(Scheduler(decoder, places, planner, min(max_sequences, slots), queue, threads, clock))
 
 
 def _fitting(slots: int, context: int, token_bytes: int, device: str, *, all_or_none: bool) -> int:

@@ -8,12 +8,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
+from app.engine.meter import Usage
 from app.engine.prompt import known_ids, prompt_ids
+from app.engine.request import Request
 from app.engine.sampler import Sampler, check
-from app.engine.scheduler import Request, Scheduler, Usage
+from app.engine.scheduler import Scheduler
 from app.engine.types import EngineError, PromptTooLong, Sampling, Scored, Token
 
 GRACE = 30.0  # seconds that `close` gives what was accepted
+SCORED = 5.0  # seconds that a scored prompt is kept for the request that goes on from it
 
 
 class LocalEngine:
@@ -33,7 +36,7 @@ class LocalEngine:
     async def _stream(self, ids: list[int], sampling: Sampling, key: str) -> AsyncGenerator[Token]:
         room = self.context_length - len(ids)
         sampler = Sampler(replace(sampling, max_tokens=min(sampling.max_tokens, room)), self.vocab_size)
-        request = Request(ids, len(ids), key, sampler, asyncio.get_running_loop())
+        request = Request(ids, len(ids), key, sampler, asyncio.get_running_loop(), sampling.keep)
         self._scheduler.submit(request)
         try:
             while True:
@@ -52,7 +55,7 @@ class LocalEngine:
         ids = known_ids("prompt", prompt, self.vocab_size) + known_ids("continuation", continuation, self.vocab_size)
         if len(ids) > self.context_length:
             raise PromptTooLong(f"prompt and continuation have {len(ids)} tokens, the context {self.context_length}")
-        request = Request(ids, len(prompt), key, None, asyncio.get_running_loop())
+        request = Request(ids, len(prompt), key, None, asyncio.get_running_loop(), SCORED)
         self._scheduler.submit(request)
         try:
             outcome = await request.inbox.get()
@@ -63,6 +66,13 @@ class LocalEngine:
         if isinstance(outcome, Token):
             raise TypeError("the scheduler sent a token to a request for scores")
         return outcome
+
+    def forget(self, key: str | None = None) -> None:
+        """Erase all KV under `key`, or under any, also of what waits and runs, as it ends. Blocks for a step at most.
+
+        A conversation that goes on afterwards is prefilled anew, and so brings back what its prompt holds.
+        """
+        self._scheduler.forget(key)
 
     def usage(self) -> Usage:
         return self._scheduler.usage()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from app.engine.types import Finish, InvalidSampling, RequestFailed, Sampling
 
+KEEP = 60.0  # the most seconds that one request may hold on to its KV
 FEW = 256  # how many candidates top-p tries before it sorts the whole vocabulary
 
 
@@ -28,6 +29,7 @@ def check(sampling: Sampling, vocab_size: int) -> None:
         (0 < sampling.top_p <= 1, f"top_p must be above 0 and at most 1, not {sampling.top_p}"),
         (sampling.top_k >= 0, f"top_k must be at least 0 (0 is off), not {sampling.top_k}"),
         (0 <= sampling.min_p <= 1, f"min_p must be between 0 and 1, not {sampling.min_p}"),
+        (0 <= sampling.keep <= KEEP, f"keep must be between 0 and {KEEP} seconds, not {sampling.keep}"),
         (
             0 <= sampling.top_logprobs <= vocab_size,
             f"top_logprobs must be between 0 and {vocab_size}, not {sampling.top_logprobs}",

@@ -1,8 +1,9 @@
-"""One thread owns the model. Each step runs every decoding sequence by one token and some prompts by one chunk.
+"""One thread owns the model. Each step runs every answer by one token, and the prompts by as much as there is time for.
 
 A request's way: submit (any thread) → waiting, bounded → admitted to a slot that knows the longest beginning of its
-prompt → prefilled in chunks → one token a step, with those that its mask then forces → finished, its slot kept as
+prompt → prefilled in pieces → one token a step, with those that its mask then forces → finished, its slot kept as
 cache. Whatever happens, each request gets one terminal outcome: a Token with `finish`, its scores, or an EngineError.
+Who is admitted next is decided in admission.py, what a step runs in plan.py, what is remembered in cache.py.
 """
 
 import asyncio
@@ -11,72 +12,24 @@ import math
 import threading
 import time
 import traceback
-from collections import defaultdict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from app.engine.admission import Waiting
 from app.engine.attention import Segment
-from app.engine.cache import Slot, Slots
+from app.engine.cache import Slots
+from app.engine.meter import Meter, Usage
 from app.engine.model import Decoder
+from app.engine.plan import Part, Planner
+from app.engine.request import Outcome, Request
 from app.engine.sampler import Sampler
 from app.engine.types import EngineBusy, EngineClosed, EngineError, RequestFailed, Scored, Token
 
 logger = logging.getLogger(__name__)
-
-Outcome = Token | Scored | EngineError
-
-
-@dataclass(eq=False, slots=True)
-class Request:
-    """`sampler` None asks for scores of ids[prompt:]; otherwise `ids` grows by what is drawn and what a mask forces.
-
-    The first `told` ids are the prompt and what the client has been told of; the others wait to be run.
-    """
-
-    ids: list[int]
-    prompt: int
-    key: str
-    sampler: Sampler | None
-    loop: asyncio.AbstractEventLoop
-    inbox: asyncio.Queue[Outcome] = field(default_factory=asyncio.Queue)
-    slot: Slot | None = None
-    cached: int = 0
-    told: int = 0
-    scores: list[float] = field(default_factory=list)
-    cancelled: bool = False
-    admitted: float = 0.0
-
-    @property
-    def end(self) -> int:
-        """How many of `ids` are to be run: not the last one when nothing follows it."""
-        return len(self.ids) - (self.sampler is None or self.sampler.finish is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the engine is doing and has done, for metrics. Token counts are totals since the start."""
-
-    running: int
-    waiting: int
-    free_slots: int
-    slots: int
-    prompt_tokens: int
-    cached_tokens: int
-    generated_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One request's share of a step: ids[start : start + count], logits for the last `wanted` of them."""
-
-    request: Request
-    slot: Slot
-    start: int
-    count: int
-    wanted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,24 +43,34 @@ class _Rows:
 
 
 class Scheduler:
-    """`chunk` is the most prompt tokens in one step; a request's chunks are the same whoever else is there."""
+    """At most `max_sequences` requests run and `queue` wait. `threads` sets torch's; `clock` tells seconds."""
 
     def __init__(
-        self, decoder: Decoder, slots: Slots, max_sequences: int, queue: int, chunk: int, threads: int | None
+        self,
+        decoder: Decoder,
+        slots: Slots,
+        planner: Planner,
+        max_sequences: int,
+        queue: int,
+        threads: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.decoder = decoder
         self.slots = slots
         self.context = slots.cache.context
-        self._max_sequences, self._queue, self._chunk, self._threads = max_sequences, queue, chunk, threads
-        self._waiting: deque[Request] = deque()
+        self._planner, self._clock = planner, clock
+        self._max_sequences, self._queue, self._threads = max_sequences, queue, threads
+        self._meter = Meter()
+        self._waiting = Waiting()
         self._running: list[Request] = []
         self._posts: list[tuple[Request, Outcome]] = []
+        self._forgets: list[tuple[str | None, threading.Event]] = []
         self._changed = threading.Condition()
         self._closing = False
         self._aborting = False
+        self._stopped = False
         self._why_closed = "the engine is shutting down"
         self._seconds = 1.0  # how long a request runs, a moving average
-        self._prompt_tokens = self._cached_tokens = self._generated_tokens = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -118,18 +81,30 @@ class Scheduler:
         with self._changed:
             if self._closing:
                 raise EngineClosed(self._why_closed)
-            if len(self._waiting) >= self._queue:
-                wait = max(0.5, self._seconds * len(self._waiting) / self._max_sequences)
-                raise EngineBusy(f"{len(self._waiting)} requests are waiting already; try again later", wait)
-            self._waiting.append(request)
+            if (count := len(self._waiting)) >= self._queue:
+                self._meter.refused()
+                wait = max(0.5, self._seconds * count / self._max_sequences)
+                raise EngineBusy(f"{count} requests are waiting already; try again later", wait)
+            request.submitted = self._clock()
+            self._waiting.add(request)
             self._changed.notify()
 
     def cancel(self, request: Request) -> None:
         """The request's slot is free within one step. Nothing happens to one that is done."""
         with self._changed:
             request.cancelled = True
-            if request in self._waiting:
-                self._waiting.remove(request)
+            if self._waiting.remove(request):
+                self._meter.cancelled()
+
+    def forget(self, key: str | None) -> None:
+        """Erase what is cached under `key`, or under any. Blocks for one step at most."""
+        done = threading.Event()
+        with self._changed:
+            if self._stopped:
+                return  # with the thread its cache is out of use
+            self._forgets.append((key, done))
+            self._changed.notify()
+        done.wait()
 
     def close(self, grace: float) -> None:
         """Refuse new requests, give those accepted `grace` seconds, fail the rest, and wait for the thread's end."""
@@ -143,14 +118,14 @@ class Scheduler:
         self._thread.join()
 
     def usage(self) -> Usage:
-        return Usage(
-            running=len(self._running),
-            waiting=len(self._waiting),
-            free_slots=self.slots.free,
+        with self._changed:
+            running, waiting = len(self._running), len(self._waiting)
+        return self._meter.usage(
+            running=running,
+            waiting=waiting,
             slots=len(self.slots.slots),
-            prompt_tokens=self._prompt_tokens,
-            cached_tokens=self._cached_tokens,
-            generated_tokens=self._generated_tokens,
+            free_slots=self.slots.free,
+            kept_slots=self.slots.kept,
         )
 
     # The engine's thread
@@ -161,7 +136,7 @@ class Scheduler:
                 torch.set_num_threads(self._threads)
             with torch.inference_mode():
                 while self._ready():
-                    self._advance(self._plan())
+                    self._advance(self._planner.plan(self._running))
                     self._deliver()
         except BaseException as exc:
             # Not for a request's faults, they are caught below: this is our own bug, or the end of memory.
@@ -169,94 +144,107 @@ class Scheduler:
             self._why_closed = f"the engine's thread has died: {exc!r}"
         finally:
             with self._changed:
-                self._closing = True
+                self._closing = self._stopped = True
                 left = [*self._running, *self._waiting]
-                self._waiting.clear()
+                self._waiting = Waiting()
+                for _, done in self._forgets:
+                    done.set()
             for request in left:
+                request.slot = None  # its cache is out of use, and may be what has failed
                 self._finish(request, EngineClosed(self._why_closed))
             self._deliver()
 
     def _ready(self) -> bool:
         """Wait for work and admit what fits. False when there is none and none will come."""
         for request in [request for request in self._running if request.cancelled]:
+            self._meter.cancelled()
             self._release(request)
         with self._changed:
-            while not (self._running or self._waiting or self._closing):
+            while not (self._running or self._waiting or self._closing or self._forgets):
                 self._changed.wait()
-            if self._aborting or not (self._running or self._waiting):
+            if self._aborting or not (self._running or self._waiting or self._forgets):
                 return False
-            room = self._max_sequences - len(self._running)
-            admitted = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
-            self._running += admitted  # inside the lock: a request is always waiting, running or done
-        for request in admitted:
+            forgets, self._forgets = self._forgets, []
+        for key, done in forgets:
             try:
-                self._admit(request)
-            except Exception as exc:
-                self._fail(request, exc)
+                self._forget(key)
+            finally:
+                done.set()
+        for _ in range(self._max_sequences - len(self._running)):
+            if request := self._next():
+                try:
+                    self._admit(request)
+                except Exception as exc:
+                    self._fail(request, exc)
         return True
 
+    def _forget(self, key: str | None) -> None:
+        with self._changed:
+            for request in self._waiting:
+                request.doomed |= key in (None, request.key)
+        self.slots.forget(key)
+
+    def _next(self) -> Request | None:
+        with self._changed:  # a request is always waiting, running or done
+            if not self._waiting:
+                return None
+            request = self._waiting.pop(self._continues)
+            self._running.append(request)
+            return request
+
+    def _continues(self, request: Request) -> bool:
+        return self.slots.knows(request.ids, request.key, request.prompt // 2 + 1)
+
     def _admit(self, request: Request) -> None:
-        request.admitted = time.monotonic()
         # The last prompt token is always run again: its logits are what the first new token is drawn from.
         slot = self.slots.take(request.ids, request.key, request.prompt - 1)
+        slot.doomed = request.doomed
         request.slot, request.cached, request.told = slot, len(slot.ids), request.prompt
-        self._prompt_tokens += request.prompt
-        self._cached_tokens += request.cached
+        request.admitted = self._clock()
+        self._meter.admitted(request)
         if request.sampler:
             request.ids += request.sampler.forced()
 
-    def _plan(self) -> list[_Part]:
-        parts = []
-        budget = self._chunk
-        for request in self._running:
-            slot = request.slot
-            if slot is None:
-                continue
-            start = len(slot.ids)
-            count = min(request.end - start, self._chunk)
-            # What is forced in the middle of an answer is short, and does not wait for others' prompts.
-            if request.sampler is None or start + 1 < request.prompt:
-                if count > budget:
+    def _advance(self, parts: Sequence[Part]) -> None:
+        """Run the parts as one batch; one that raises is halved and run again, so that only the culprits fail."""
+        left = [parts] if parts else []
+        while left:
+            batch = left.pop()
+            started = self._clock()
+            try:
+                rows = self._forward(batch)
+            except Exception as exc:
+                # Its frames hold the failed step's tensors, and memory may be what was missing.
+                traceback.clear_frames(exc.__traceback__)
+                if len(batch) == 1:
+                    self._fail(batch[0].request, exc, poisoned=True)
                     continue
-                budget -= count
-            wanted = min(count, max(0, start + count + 1 - request.told))
-            parts.append(_Part(request, slot, start, count, wanted))
-        return parts
+                logger.warning("a step of %d sequences failed (%r); running it in halves", len(batch), exc)
+                self._meter.split()
+                middle = len(batch) // 2
+                left += [batch[middle:], batch[:middle]]
+                continue
+            self._planner.pace.took(self._clock() - started, batch)
+            for part in batch:
+                part.slot.ids += part.request.ids[part.start : part.start + part.count]
+            self._meter.prefilled(sum(part.prompt for part in batch))
+            self._read(batch, rows)
 
-    def _advance(self, parts: Sequence[_Part]) -> None:
-        """Run the parts as one batch; when that raises, one by one, so that only the culprit fails."""
-        if not parts:
-            return
-        try:
-            rows = self._forward(parts)
-        except Exception as exc:
-            # Its frames hold the failed step's tensors, and memory may be what was missing.
-            traceback.clear_frames(exc.__traceback__)
-            if len(parts) == 1:
-                self._fail(parts[0].request, exc, poisoned=True)
-                return
-            logger.warning("a step of %d sequences failed (%r); running them alone", len(parts), exc)
-            for part in parts:
-                self._advance([part])
-            return
-        for part in parts:
-            part.slot.ids += part.request.ids[part.start : part.start + part.count]
-        self._read(parts, rows)
-
-    def _forward(self, parts: Sequence[_Part]) -> _Rows:
+    def _forward(self, parts: Sequence[Part]) -> _Rows:
         ids: list[int] = []
         segments: list[Segment] = []
         wanted: list[int] = []
         for part in parts:
             ids += part.request.ids[part.start : part.start + part.count]
-            segments.append(Segment(part.slot.index, part.start, part.count))
+            segments += part.segments(self._planner.quantum)
+            part.slot.written = max(part.slot.written, part.start + part.count)
             wanted += range(len(ids) - part.wanted, len(ids))
         logits = self.decoder.forward(ids, segments, self.slots.cache, wanted)
         best_scores, best_ids = logits.max(-1)
         bests = list(zip(best_ids.tolist(), best_scores.tolist(), strict=True))
         return _Rows(logits, logits.logsumexp(-1).tolist(), bests)
 
-    def _read(self, parts: Sequence[_Part], step: _Rows) -> None:
+    def _read(self, parts: Sequence[Part], step: _Rows) -> None:
         logits, totals, bests = step.logits, step.totals, step.bests
         row = 0
         for part in parts:
@@ -301,7 +289,7 @@ class Scheduler:
             if last:
                 self._finish(request, Scored(tuple(request.scores), request.cached))
             return
-        self._generated_tokens += 1
+        self._meter.told(request, self._clock())
         top: tuple[tuple[int, float], ...] = ()
         if count := request.sampler.sampling.top_logprobs:
             scores, ids = logits.topk(count)
@@ -323,23 +311,28 @@ class Scheduler:
         self._finish(request, error, poisoned=poisoned)
 
     def _finish(self, request: Request, outcome: Outcome, *, poisoned: bool = False) -> None:
+        """The request's end. One that has had its end keeps that one."""
+        if request.done:
+            return
+        request.done = True
+        self._meter.ended(request, outcome, self._clock())
         self._release(request, poisoned=poisoned)
         self._posts.append((request, outcome))
 
     def _release(self, request: Request, *, poisoned: bool = False) -> None:
         if request.slot is not None:
-            self.slots.give_back(request.slot, poisoned=poisoned)
+            self.slots.give_back(request.slot, keep=request.keep, poisoned=poisoned)
             request.slot = None
-            self._seconds += 0.1 * (time.monotonic() - request.admitted - self._seconds)
+            self._seconds += 0.1 * (self._clock() - request.admitted - self._seconds)
         if request in self._running:
             self._running.remove(request)
 
     def _deliver(self) -> None:
         """Hand the step's outcomes over, one wake-up per event loop."""
         loops: defaultdict[asyncio.AbstractEventLoop, list[tuple[Request, Outcome]]] = defaultdict(list)
-        for request, outcome in self._posts:
+        posted, self._posts = self._posts, []
+        for request, outcome in posted:
             loops[request.loop].append((request, outcome))
-        self._posts = []
         for loop, posts in loops.items():
             try:
                 loop.call_soon_threadsafe(_hand_over, posts)

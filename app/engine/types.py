@@ -56,7 +56,10 @@ class EngineUnavailable(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How one request is sampled. temperature 0 is greedy; top_k 0 and top_p 1 are off."""
+    """How one request is sampled. temperature 0 is greedy; top_k 0 and top_p 1 are off.
+
+    `keep` changes no token: for that many seconds after the end its KV is given away last, for a round that follows.
+    """
 
     max_tokens: int = 512
     temperature: float = 0.0
@@ -69,6 +72,7 @@ class Sampling:
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     top_logprobs: int = 0
+    keep: float = 0.0
     mask: Mask | None = field(default=None, compare=False)
 
 
@@ -108,6 +112,10 @@ class Engine(Protocol):
 
     async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
         """Log-probability of each continuation id given all before it. Leaves the prompt's KV ready for reuse."""
+        ...
+
+    def forget(self, key: str | None = None) -> None:
+        """Reuse no KV of what came before under `key`, or under any; where it is ours, erase it. Blocks for a step."""
         ...
 
     async def close(self) -> None:

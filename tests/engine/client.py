@@ -4,11 +4,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from transformers import PreTrainedModel
 
 from app.engine.local import LocalEngine
+from app.engine.request import Request
+from app.engine.sampler import Sampler
 from app.engine.types import Sampling, Token
 from tests.engine.checkpoints import VOCAB
 
@@ -46,6 +49,22 @@ async def until_idle(engine: LocalEngine) -> None:
     await asyncio.to_thread(watch)
     assert (engine.usage().running, engine.usage().waiting) == (0, 0)
     assert engine.usage().free_slots == engine.usage().slots
+
+
+def request(prompt: Sequence[int], key: str = "", max_tokens: int = 9) -> Request:
+    """One to look at outside an engine: nobody waits for what it says."""
+    nobody = cast(asyncio.AbstractEventLoop, None)
+    return Request(list(prompt), len(prompt), key, Sampler(Sampling(max_tokens=max_tokens), VOCAB), nobody)
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Gate:

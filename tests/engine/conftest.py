@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,9 +40,9 @@ def start(checkpoint: Callable[[str], Checkpoint]) -> Iterator[Callable[..., Loc
     """Start an engine over the Qwen3 checkpoint (or another folder) with a test's own settings; closed afterwards."""
     started: list[LocalEngine] = []
 
-    def make(folder: Path | None = None, **settings: int) -> LocalEngine:
-        given = {"max_sequences": 4, "threads": 1, "prefill_chunk": 16, **settings}
-        started.append(load_engine(folder or checkpoint("qwen3")[0], **given))  # type: ignore[arg-type]
+    def make(folder: Path | None = None, **settings: Any) -> LocalEngine:
+        given: dict[str, Any] = {"max_sequences": 4, "threads": 1, "prefill_chunk": 16, **settings}
+        started.append(load_engine(folder or checkpoint("qwen3")[0], **given))
         return started[-1]
 
     yield make

@@ -208,6 +208,18 @@ async def test_the_least_busy_is_asked(
         assert before.asked == asked + 1
 
 
+async def test_after_forgetting_a_server_finds_nothing(parts: Parts, server: str) -> None:
+    gained = []
+    async with remote(server) as engine:
+        for forgets in (False, False, True, False):
+            if forgets:
+                engine.forget()
+            before = parts.core.engine.usage().cached_tokens  # type: ignore[attr-defined]
+            await collect(engine, Sampling(max_tokens=1))
+            gained.append(parts.core.engine.usage().cached_tokens - before)  # type: ignore[attr-defined]
+    assert gained[1:] == [len(PROMPT) - 1, 0, len(PROMPT) - 1]
+
+
 async def test_silence_is_an_error_that_names_the_server(server: str, between: Between) -> None:
     async with remote(server, silence=8) as engine:
         between.silent, asked = True, between.asked
