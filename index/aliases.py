@@ -10,7 +10,7 @@ from index.types import Alias
 
 
 class Aliases:
-    """The aliases of one memory. A move is one commit: who looks a name up sees the store before it or the one after."""
+    """The aliases of one memory. A move is one commit: who looks a name up sees the store before or the one after."""
 
     def __init__(self, catalog: Catalog, shelf: Shelf) -> None:
         self._catalog, self._shelf = catalog, shelf

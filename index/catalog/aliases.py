@@ -47,7 +47,9 @@ def roll_back(tx: Transaction, name: str, now: int) -> None:
         .limit(1)
     ).one_or_none()
     if before is None:
-        raise InvalidRequest("alias", f"the alias {name!r} pointed to no other store before; set it to the one you mean")
+        raise InvalidRequest(
+            "alias", f"the alias {name!r} pointed to no other store before; set it to the one you mean"
+        )
     tx.execute(delete(targets_before).where(ours, targets_before.c.n >= before.n))
     tx.execute(update(aliases).where(aliases.c.n == known.n).values(store=before.store, moved_at=now))
 

@@ -65,7 +65,11 @@ def test_an_old_catalog_opens_with_all_its_documents(open_memory: Open, tmp_path
     Originals(tmp_path / "data" / "originals").put(WAITING)
     memory = open_memory(embedder=HashedWords(32))
     guides = memory.store("guides")
-    assert (guides.metadata, guides.description, guides.expires_after_days) == ({"team": "a"}, "how things are done", 30)
+    assert (guides.metadata, guides.description, guides.expires_after_days) == (
+        {"team": "a"},
+        "how things are done",
+        30,
+    )
     assert guides.counts == {"completed": 3, "failed": 1, "in_progress": 0, "cancelled": 0}
     assert memory.note("guides", "calibration") == "kept"
     assert memory.aliases.all() == [Alias("default", "vs_7a0326fedd17ee5d698239c4", 1795297480)]
