@@ -1,5 +1,7 @@
 """Names that point to stores, and where they pointed before."""
 
+from typing import Any
+
 from sqlalchemy import Row, delete, insert, select, update
 
 from index.catalog import Transaction
@@ -69,14 +71,14 @@ def check_free(tx: Transaction, store: int) -> None:
         )
 
 
-def _row(tx: Transaction, name: str) -> Row[int, str, int, int]:
+def _row(tx: Transaction, name: str) -> Row[*tuple[Any, ...]]:
     found = tx.execute(select(*aliases.c).where(aliases.c.name == name)).one_or_none()
     if found is None:
         raise AliasNotFound(f"there is no alias {name!r}; list the aliases to see their names")
     return found
 
 
-def _alias(tx: Transaction, row: Row[int, str, int, int]) -> Alias:
+def _alias(tx: Transaction, row: Row[*tuple[Any, ...]]) -> Alias:
     wanted = (
         select(stores.c.id)
         .join(targets_before, targets_before.c.store == stores.c.n)

@@ -173,7 +173,7 @@ def test_swaps_under_load_fail_nobody_and_mix_nothing(open_memory: Open) -> None
         try:
             while not stop.is_set():
                 answers.append(memory.search("live", ["ducks", "winter summer"], 8))
-                time.sleep(0.01)  # lets the one that moves have its turn
+                time.sleep(0.05)  # lets the one that moves have its turn
         except BaseException as fault:
             faults.append(fault)
 

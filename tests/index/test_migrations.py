@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
@@ -96,8 +97,8 @@ def test_old_and_new_catalogs_have_one_schema_and_it_is_the_declared_one(tmp_pat
 
 def test_the_first_revision_is_what_old_programs_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that what later revisions do to the one they do to the other."""
-    upgrade = migrations.command.upgrade
-    monkeypatch.setattr(migrations.command, "upgrade", lambda config, _: upgrade(config, "1"))
+    upgrade = command.upgrade
+    monkeypatch.setattr(command, "upgrade", lambda config, _: upgrade(config, "1"))
     with opened(tmp_path / "new.sqlite"):
         made = [row for row in layout(tmp_path / "new.sqlite") if row[1] != "alembic_version"]
     assert made == layout(old(tmp_path / "old.sqlite"))
@@ -204,12 +205,12 @@ Catalog(Path(sys.argv[1])).close()
 @pytest.mark.parametrize("new", [True, False])
 def test_processes_open_one_catalog_at_once(tmp_path: Path, new: bool) -> None:
     path = tmp_path / "catalog.sqlite" if new else old(tmp_path / "catalog.sqlite")
-    command = [sys.executable, "-c", AT_ONCE, str(path)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    others = [subprocess.Popen(command, cwd=ROOT, text=True, **pipes) for _ in range(2)]  # type: ignore[call-overload]
+    program, pipe = [sys.executable, "-c", AT_ONCE, str(path)], subprocess.PIPE
+    others = [subprocess.Popen(program, cwd=ROOT, text=True, stdin=pipe, stdout=pipe, stderr=pipe) for _ in range(2)]
     for other in others:
-        assert other.stdout.readline() == "ready\n"
+        assert other.stdout is not None and other.stdout.readline() == "ready\n"
     for other in others:
+        assert other.stdin is not None
         other.stdin.write("\n")
         other.stdin.flush()
     for other in others:
@@ -227,7 +228,8 @@ CONTENTS = """SELECT f.filename, d.status, c.text FROM documents d JOIN files f 
 def test_whoever_dies_leaves_the_old_schema_or_the_new_one(tmp_path: Path, new: bool) -> None:
     """After each statement, and just before the commit, the files are what the next process would find."""
     path = tmp_path / "catalog.sqlite" if new else old(tmp_path / "catalog.sqlite")
-    before, held = ([], []) if new else (layout(path), rows(path, CONTENTS))
+    before = [] if new else layout(path)
+    held = [] if new else rows(path, CONTENTS)
     moments: list[Path] = []
 
     def leave(*_: object) -> None:
