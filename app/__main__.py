@@ -78,10 +78,25 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--forget", action="store_true", help="drop the store's calibration and threshold instead")
     calibrate.set_defaults(run=_calibrate)
 
-    for command in (serve, ingest, ask):
+    alias = commands.add_parser(
+        "alias",
+        help="names that point to stores, and can be pointed elsewhere while the server answers",
+        description="The model `cogcore/NAME`, and `cogcore ask --store NAME`, ask the store that NAME points to.",
+    )
+    aliases = alias.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listed = aliases.add_parser("list", help="every alias, its store, and the stores before")
+    pointed = aliases.add_parser("set", help="point an alias to a store; a new name makes one")
+    rolled = aliases.add_parser("rollback", help="point it to the store before")
+    removed = aliases.add_parser("remove", help="forget the alias; the store stays")
+    for action in (pointed, rolled, removed):
+        action.add_argument("name", metavar="NAME")
+    pointed.add_argument("store", metavar="STORE", help="the store's name or id")
+    alias.set_defaults(run=_alias)
+
+    for command in (serve, ingest, ask, listed, pointed, rolled, removed):
         command.add_argument("--host", help="instead of COGCORE_HOST")
         command.add_argument("--port", type=int, help="instead of COGCORE_PORT")
-    for command in (serve, ingest, ask, calibrate):
+    for command in (serve, ingest, ask, calibrate, listed, pointed, rolled, removed):
         command.add_argument("--data-dir", type=Path, help="instead of COGCORE_DATA_DIR")
     for name, what in (("eval", "measure the answers"), ("bench", "measure the speed"), ("train", "make the core")):
         commands.add_parser(name, help=what, add_help=False)
@@ -128,6 +143,14 @@ def _ask(arguments: argparse.Namespace) -> int:
     from app.cli.ask import ask
 
     return ask(settings, " ".join(arguments.question), arguments.store)
+
+
+def _alias(arguments: argparse.Namespace) -> int:
+    settings = read(**_given(arguments))
+    from app.cli.alias import alias
+
+    given = {name: getattr(arguments, name) for name in ("name", "store") if hasattr(arguments, name)}
+    return alias(settings, arguments.action, **given)
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:

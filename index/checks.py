@@ -1,13 +1,16 @@
 """What a caller may say: every limit of the memory's arguments, with the field and the remedy in the refusal."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from index.errors import EmbedderMismatch, InvalidRequest
 from index.types import Attachment, Chunking, Scalar
 
-DEFAULT_STORE = "default"  # always there
+DEFAULT_STORE = "default"  # an alias, always there
+FIRST_STORE = "documents"  # the name of the store that it points to at first
+ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LONGEST_NAME = 512
 SMALLEST_CHUNK, LARGEST_CHUNK = 32, 4096
 MOST_PAIRS, LONGEST_KEY, LONGEST_VALUE = 16, 64, 512
@@ -33,18 +36,16 @@ def check_filename(filename: str) -> str:
 
 
 def check_store_name(name: str) -> str:
-    if name == DEFAULT_STORE:
-        raise InvalidRequest("name", f"the store {DEFAULT_STORE!r} exists already; choose another name")
     if len(name) > LONGEST_NAME or (name and not name.isprintable()):
         raise InvalidRequest("name", f"a store's name has at most {LONGEST_NAME} printable characters")
     return name
 
 
-def check_not_default(name: str, what: str) -> None:
-    if name == DEFAULT_STORE:
-        raise InvalidRequest(
-            "vector_store_id", f"the store {DEFAULT_STORE!r} cannot be {what}; detach its files instead"
-        )
+def check_alias(name: str) -> str:
+    """It stands in addresses and in the names of models."""
+    if not ALIAS.fullmatch(name):
+        raise InvalidRequest("alias", "an alias has 1 to 64 letters, digits, '.', '_' and '-', a letter or digit first")
+    return name
 
 
 def check_chunking(chunking: Chunking) -> Chunking:

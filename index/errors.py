@@ -2,7 +2,7 @@
 
 MemoryFault
 ├── NotFound
-│   ├── FileNotFound · StoreNotFound · ChunkNotFound
+│   ├── FileNotFound · StoreNotFound · AliasNotFound · ChunkNotFound
 ├── AmbiguousName        two stores share the name
 ├── InvalidRequest       the caller's argument is wrong; `field` names it
 ├── FolderFault          the data folder is in use, damaged, or from a newer version
@@ -29,6 +29,10 @@ class FileNotFound(NotFound):
 
 class StoreNotFound(NotFound):
     """No store of this id or name."""
+
+
+class AliasNotFound(NotFound):
+    """No alias of this name."""
 
 
 class ChunkNotFound(NotFound):

@@ -7,8 +7,9 @@
     hits = memory.search("default", "Which river is the longest?")
 
 Synchronous and thread-safe. One process at a time owns a data folder. What a method returned is on disk. Stores go by
-id or by name. A search that starts after a document became `completed` sees it; one that starts after a removal does
-not. Deleted text leaves the disk at once, originals as soon as no other file has the same bytes.
+id, by name, or by an alias (`memory.aliases`). A search that starts after a document became `completed` sees it; one
+that starts after a removal does not. Deleted text leaves the disk at once, originals as soon as no other file has the
+same bytes.
 """
 
 import secrets
@@ -18,17 +19,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
-from index.catalog import Catalog, chunks, documents, files, stores
+from index.aliases import Aliases
+from index.catalog import Catalog, Transaction, aliases, chunks, documents, files, stores
 from index.catalog.paging import Cut
 from index.checks import (
     DEFAULT_STORE,
+    FIRST_STORE,
     check_attachment,
     check_attributes,
     check_days,
     check_embedder,
     check_filename,
     check_metadata,
-    check_not_default,
     check_store_name,
 )
 from index.errors import InvalidRequest
@@ -48,7 +50,7 @@ from index.types import (
     Embedder,
     File,
     FileStatus,
-    Hit,
+    Hits,
     Page,
     PassageReader,
     Scalar,
@@ -91,6 +93,7 @@ class Memory:
             self._shelf.get(self._recover())
             self._removal = Removal(self._catalog, self._originals, self._shelf)
             self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
+            self.aliases = Aliases(self._catalog, self._shelf)
             self._used: dict[int, int] = {}
             self._watchers: list[Callable[[float], None]] = []
             self._opened = opened.pop_all()
@@ -164,6 +167,7 @@ class Memory:
         check_store_name(name)
         info = _new_store(name, check_metadata(metadata or {}), description, check_days(expires_after_days))
         with self._catalog.write() as tx:
+            _check_unaliased(tx, name)
             stores.add(tx, info)
             return stores.get(tx, info.id)
 
@@ -198,16 +202,14 @@ class Memory:
         with self._catalog.write() as tx:
             info = stores.get(tx, store)
             if name is not None and name != info.name:
-                check_not_default(info.name, "renamed")
+                _check_unaliased(tx, name)
                 values["name"] = check_store_name(name)
             stores.change(tx, stores.number(tx, info.id), values)
             return stores.get(tx, info.id)
 
     def delete_store(self, store: str) -> None:
-        """The store and its documents; the files stay."""
-        info = self.store(store)
-        check_not_default(info.name, "deleted")
-        self._removal.store(info.id)
+        """The store and its documents; the files stay. Not while an alias points to it."""
+        self._removal.store(store)
 
     def note(self, store: str, key: str) -> str | None:
         """What an application keeps with a store under this key. It goes when the store goes."""
@@ -229,15 +231,15 @@ class Memory:
         chunking: Chunking | None = None,
     ) -> StoreFile:
         """Queue a file to become searchable. Again for the same file: sets attributes, retries what failed."""
-        self._attach(store, [Attachment(file_id, attributes, chunking)], None)
-        return self.store_file(store, file_id)
+        return self._document(self._attach(store, [Attachment(file_id, attributes, chunking)], None), file_id)
 
     def attach_batch(self, store: str, attachments: Sequence[Attachment]) -> Batch:
         if not 1 <= len(attachments) <= LARGEST_BATCH:
             raise InvalidRequest("file_ids", f"a batch has 1 to {LARGEST_BATCH} files, not {len(attachments)}")
         batch_id = _new_id("vsfb_")
-        self._attach(store, attachments, batch_id)
-        return self.batch(store, batch_id)
+        number = self._attach(store, attachments, batch_id)
+        with self._catalog.read() as tx:
+            return stores.batch(tx, number, batch_id)
 
     def batch(self, store: str, batch_id: str) -> Batch:
         with self._catalog.read() as tx:
@@ -280,12 +282,15 @@ class Memory:
                 number = stores.number(tx, store)
                 document = documents.number(tx, number, file_id)
                 documents.retag(tx, document, checked)
+                changed = documents.get(tx, number, file_id)
             self._shelf.retag(number, document, checked)
-        return self.store_file(store, file_id)
+        return changed
 
     def wait(self, store: str, file_id: str, timeout: float | None = None) -> StoreFile:
         """The document when it is completed or failed; after the timeout (seconds) as it then is."""
-        return self._ingest.wait(lambda: self.store_file(store, file_id), timeout)
+        with self._catalog.read() as tx:
+            number = stores.number(tx, store)
+        return self._ingest.wait(lambda: self._document(number, file_id), timeout)
 
     # Search
 
@@ -298,16 +303,16 @@ class Memory:
         rerank: bool = True,
         threshold: float = 0.0,
         dense_weight: float = DENSE_WEIGHT,
-    ) -> list[Hit]:
+    ) -> Hits:
         """The k best chunks, best first, scores in [0, 1]. With a reader (and `rerank`) the best carry marks."""
         with self._catalog.read() as tx:
-            number = stores.usable(tx, store, _now())
+            number, store_id = stores.usable(tx, store, _now())
         self._used[number] = _now()
         began = time.perf_counter()
-        hits = self._searcher.search(number, queries, k, filters, rerank, threshold, dense_weight)
+        hits, version = self._searcher.search(number, queries, k, filters, rerank, threshold, dense_weight)
         for told in self._watchers:
             told(time.perf_counter() - began)
-        return hits
+        return Hits(hits, store_id, version)
 
     def watch(self, told: Callable[[float], None]) -> None:
         """From now on `told` hears after each search, in its thread, how many seconds it took."""
@@ -332,18 +337,25 @@ class Memory:
     def _recover(self) -> int:
         """End what a crash interrupted between two steps. The number of the default store, made if need be."""
         with self._catalog.write() as tx:
-            if not stores.named(tx, DEFAULT_STORE):
-                stores.add(tx, _new_store(DEFAULT_STORE))
+            if not aliases.is_one(tx, DEFAULT_STORE):
+                first = _new_store(FIRST_STORE)
+                stores.add(tx, first)
+                aliases.point(tx, DEFAULT_STORE, stores.number(tx, first.id), first.created_at)
             self._originals.sweep(files.hashes(tx))
             default = stores.number(tx, DEFAULT_STORE)
         self._catalog.forget()
         return default
 
-    def _attach(self, store: str, attachments: Sequence[Attachment], batch_id: str | None) -> None:
+    def _document(self, store: int, file_id: str) -> StoreFile:
+        with self._catalog.read() as tx:
+            return documents.get(tx, store, file_id)
+
+    def _attach(self, store: str, attachments: Sequence[Attachment], batch_id: str | None) -> int:
+        """The number of the store."""
         checked = [check_attachment(attachment) for attachment in attachments]
         with self._catalog.writing:
             with self._catalog.write() as tx:
-                number = stores.usable(tx, store, _now())
+                number, _ = stores.usable(tx, store, _now())
                 batch = stores.add_batch(tx, number, batch_id, _now()) if batch_id else None
                 changes = [documents.attach(tx, number, one, batch, _now()) for one in checked]
             for change in filter(None, changes):
@@ -352,6 +364,12 @@ class Memory:
                 else:
                     self._shelf.retag(number, change.document, change.attributes)
         self._ingest.wake()
+        return number
+
+
+def _check_unaliased(tx: Transaction, name: str) -> None:
+    if aliases.is_one(tx, name):
+        raise InvalidRequest("name", f"{name!r} is an alias; choose another name for the store")
 
 
 def _now() -> int:

@@ -25,38 +25,39 @@ class Searcher:
         rerank: bool,
         threshold: float,
         dense_weight: float,
-    ) -> list[Hit]:
-        """A chunk that several questions found keeps its best score. Raises InvalidRequest."""
+    ) -> tuple[list[Hit], int]:
+        """The hits, and the version of the store that they were found in.
+
+        A chunk that several questions found keeps its best score. Raises InvalidRequest and StoreNotFound.
+        """
         asked = check_queries(queries)
         check_hits(k)
         check_share("ranking_options.score_threshold", threshold)
         check_share("ranking_options.hybrid_search.embedding_weight", dense_weight)
         accepts = None if filters is None else compile_filter(filters)
+        reader = self._reader if rerank else None
+        all_found, version = self._each(store, asked, accepts, dense_weight)
         best: dict[str, Hit] = {}
-        for hit in self._each(store, asked, k, accepts, self._reader if rerank else None, dense_weight):
-            known = best.get(hit.chunk.id)
-            if hit.score >= threshold and (known is None or hit.score > known.score):
-                best[hit.chunk.id] = hit
-        return sorted(best.values(), key=lambda hit: -hit.score)[:k]
+        for question, fused in zip(asked, all_found, strict=False):  # nothing was asked of an empty store
+            found = self._chunks(fused, max(k, READ) if reader else k)
+            for hit in _read(reader, question, found) if reader else [Hit(chunk, score) for chunk, score in found]:
+                known = best.get(hit.chunk.id)
+                if hit.score >= threshold and (known is None or hit.score > known.score):
+                    best[hit.chunk.id] = hit
+        return sorted(best.values(), key=lambda hit: -hit.score)[:k], version
 
     def _each(
-        self,
-        store: int,
-        asked: Sequence[str],
-        k: int,
-        accepts: Predicate | None,
-        reader: PassageReader | None,
-        weight: float,
-    ) -> list[Hit]:
+        self, store: int, asked: Sequence[str], accepts: Predicate | None, weight: float
+    ) -> tuple[list[dict[int, float]], int]:
+        """What each question finds, all in one version of the store."""
         opened = self._shelf.get(store)
-        if not len(opened):
-            return []
-        hits: list[Hit] = []
-        for question, vector in zip(asked, self._embedder.encode_queries(asked), strict=True):
-            fused = opened.search(question, vector, accepts, weight)
-            found = self._chunks(fused, max(k, READ) if reader else k)
-            hits += _read(reader, question, found) if reader else [Hit(chunk, score) for chunk, score in found]
-        return hits
+        with opened.gate.read():
+            if not len(opened):
+                return [], opened.version
+        vectors = self._embedder.encode_queries(asked)
+        with opened.gate.read():
+            found = [opened.search(q, vector, accepts, weight) for q, vector in zip(asked, vectors, strict=True)]
+            return found, opened.version
 
     def _chunks(self, fused: Mapping[int, float], count: int) -> list[tuple[Chunk, float]]:
         """The best that still exist: a document may have been removed since its chunks were found."""

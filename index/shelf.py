@@ -6,7 +6,7 @@ The order of locks is always: the catalog's writing lock, then a store's gate. S
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
-from index.catalog import Catalog, chunks
+from index.catalog import Catalog, chunks, stores
 from index.store import Store
 from index.types import Scalar
 
@@ -20,14 +20,17 @@ class Shelf:
         self._stores: dict[int, Store] = {}
 
     def get(self, store: int) -> Store:
-        """The store, read into RAM if it is not there: about 8 s of one core and 250 MB per 100,000 chunks."""
+        """The store, read into RAM if it is not there: about 8 s of one core and 250 MB per 100,000 chunks.
+
+        Raises StoreNotFound.
+        """
         opened = self._stores.get(store)
         if opened is not None:
             return opened
         with self._catalog.writing:  # nothing may be published between the reading and the opening
             if store not in self._stores:
-                fresh = Store(self._dimension)
                 with self._catalog.read() as tx:
+                    fresh = Store(self._dimension, stores.version(tx, store))
                     fresh.add(chunks.of_store(tx, store))
                 self._stores[store] = fresh
             return self._stores[store]
@@ -40,6 +43,9 @@ class Shelf:
             try:
                 with opened.gate.write() if opened else nullcontext():
                     yield opened
+                    if opened is not None:
+                        with self._catalog.read() as tx:
+                            opened.version = stores.version(tx, store)
             except BaseException:
                 self.close(store)  # it may disagree with the catalog now; the next search builds it again
                 raise

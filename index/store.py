@@ -79,10 +79,14 @@ class Document:
 
 
 class Store:
-    """An open store. Thread-safe; chunks and documents go by their numbers in the catalog."""
+    """An open store. Chunks and documents go by their numbers in the catalog.
 
-    def __init__(self, dimension: int) -> None:
+    Changes are made, and `version` is set, by who holds the gate for writing or is the only one to know this store.
+    """
+
+    def __init__(self, dimension: int, version: int = 1) -> None:
         self.gate = Gate()
+        self.version = version
         self._dense = Dense(dimension)
         self._lexical = Lexical()
         self._documents: dict[int, Document] = {}
@@ -91,18 +95,17 @@ class Store:
         return len(self._dense)
 
     def add(self, parts: Iterable[Indexed]) -> None:
-        """Make documents searchable. The caller holds the gate for writing, or is the only one to know this store."""
+        """Make documents searchable."""
         self._lexical.add(self._take(parts))
 
     def remove(self, document: int) -> None:
-        """Forget a document, if it is here. The caller holds the gate for writing."""
+        """Forget a document, if it is here."""
         known = self._documents.pop(document, None)
         if known is not None:
             self._dense.remove(known.chunks)
             self._lexical.remove(document)
 
     def retag(self, document: int, attributes: Mapping[str, Scalar]) -> None:
-        """The caller holds the gate for writing."""
         known = self._documents.get(document)
         if known is not None:
             self._documents[document] = replace(known, attributes=attributes)
@@ -110,14 +113,13 @@ class Store:
     def search(
         self, question: str, vector: Vectors, accepts: Predicate | None = None, weight: float = DENSE_WEIGHT
     ) -> dict[int, float]:
-        """Chunks with their fused scores, best first."""
-        with self.gate.read():
-            documents = chunks = None
-            if accepts is not None:
-                documents = [n for n, document in self._documents.items() if accepts(document.filterable)]
-                chunks = [chunk for n in documents for chunk in self._documents[n].chunks]
-            dense = self._dense.search(vector, DEPTH, chunks)
-            lexical = self._lexical.search(question, DEPTH, documents)
+        """Chunks with their fused scores, best first. The caller holds the gate for reading."""
+        documents = chunks = None
+        if accepts is not None:
+            documents = [n for n, document in self._documents.items() if accepts(document.filterable)]
+            chunks = [chunk for n in documents for chunk in self._documents[n].chunks]
+        dense = self._dense.search(vector, DEPTH, chunks)
+        lexical = self._lexical.search(question, DEPTH, documents)
         return fuse(dense, lexical, weight)
 
     def _take(self, parts: Iterable[Indexed]) -> Iterator[tuple[int, int, str]]:

@@ -1,6 +1,6 @@
 """The values that cross the memory's door. Frozen; offsets are characters, times are Unix seconds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -39,10 +39,22 @@ class StoreInfo:
     usage_bytes: int
     description: str = ""
     expires_after_days: int | None = None  # without use
+    version: int = 1  # raised by each change of what can be found in it
+    aliases: tuple[str, ...] = ()  # that point to it
 
     @property
     def expires_at(self) -> int | None:
         return None if self.expires_after_days is None else self.last_active_at + self.expires_after_days * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name that points to a store. `before` are the stores it pointed to before, the last one first."""
+
+    name: str
+    store_id: str
+    moved_at: int
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,14 @@ class Hit:
     chunk: Chunk
     score: float
     mark: Mark | None = None
+
+
+class Hits(list[Hit]):
+    """What one search found, best first: in the store of this id, as that was at this version."""
+
+    def __init__(self, hits: Iterable[Hit], store: str, version: int) -> None:
+        super().__init__(hits)
+        self.store, self.version = store, version
 
 
 @dataclass(frozen=True, slots=True)

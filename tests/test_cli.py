@@ -109,6 +109,31 @@ def test_a_store_may_have_any_name(server: str, docs: Path, name: str, capsys: p
     assert f"2 stores are named '{name}'" in capsys.readouterr().err
 
 
+def test_an_alias_is_set_listed_rolled_back_and_removed(server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (httpx.post(f"{server}/v1/vector_stores", json={"name": n}).json()["id"] for n in ("may", "june"))
+    assert main(["alias", "set", "month", "may"]) == 0
+    assert capsys.readouterr().out == f"month -> may ({first})\n"
+    assert main(["alias", "set", "month", second]) == 0
+    assert capsys.readouterr().out == f"month -> june ({second}); before: may ({first})\n"
+    assert main(["alias", "list"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert listed[0].startswith("default -> documents (vs_") and listed[1].startswith("month -> june")
+    assert main(["alias", "rollback", "month"]) == 0
+    assert capsys.readouterr().out == f"month -> may ({first})\n"
+    assert main(["alias", "rollback", "month"]) == 1
+    assert "pointed to no other store before" in capsys.readouterr().err
+    assert main(["alias", "remove", "month"]) == 0
+    assert main(["alias", "remove", "a/b"]) == 1
+
+
+def test_ingest_goes_where_an_alias_points(server: str, docs: Path) -> None:
+    (docs / "bad.pdf").unlink()
+    store = httpx.post(f"{server}/v1/vector_stores", json={"name": "target"}).json()["id"]
+    assert main(["alias", "set", "incoming", "target"]) == 0
+    assert main(["ingest", str(docs), "--store", "incoming"]) == 0
+    assert httpx.get(f"{server}/v1/vector_stores/{store}").json()["file_counts"]["completed"] == 1
+
+
 def test_ingest_ends_what_an_interrupted_one_began(server: str, docs: Path) -> None:
     (docs / "bad.pdf").unlink()
     assert main(["ingest", str(docs), "--store", "broken"]) == 0

@@ -49,7 +49,8 @@ class Known(BaseHTTPRequestHandler):
         if path == "/v1/vector_stores":
             # Two pages, so that paging is seen to work.
             first = "after" not in self.path
-            data = [{"id": "vs_0", "name": "default"}] if first else [{"id": "vs_1", "name": "leave"}]
+            other, asked = {"id": "vs_0", "name": "documents", "aliases": ["default"]}, {"id": "vs_1", "name": "leave"}
+            data = [other] if first else [{**asked, "aliases": []}]
             self._json({"data": data, "has_more": first, "last_id": data[-1]["id"]})
         elif path == "/v1/vector_stores/vs_1":
             type(self).polls += 1

@@ -33,11 +33,12 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """A search of the memory and what came back, best first."""
+    """A search of the memory and what came back, best first, from this version of the store."""
 
     query: str
     store: str
     hits: Sequence[Hit]
+    version: int
 
 
 @dataclass(frozen=True, slots=True)

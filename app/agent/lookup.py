@@ -8,7 +8,7 @@ from anyio import to_thread
 from app.agent.events import Searched
 from app.agent.turn import Turn
 from index.memory import Memory
-from index.types import Hit
+from index.types import Hit, Hits
 
 _BETWEEN = re.compile(r"\W+")
 
@@ -40,10 +40,10 @@ class Lookups:
             # A turn that is given up does not wait for its search.
             hits = await to_thread.run_sync(self._one, store, query, abandon_on_cancel=True)
             found.extend(hits)
-            yield Searched(query, store, hits)
+            yield Searched(query, hits.store, hits, hits.version)
         self.hits = sorted(found, key=lambda hit: -hit.score)[: policy.hits]
 
-    def _one(self, store: str, query: str) -> list[Hit]:
+    def _one(self, store: str, query: str) -> Hits:
         policy = self._turn.policy
         return self._memory.search(store, query, k=policy.hits, filters=policy.filters)
 

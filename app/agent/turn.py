@@ -46,7 +46,7 @@ class Turn:
     functions in OpenAI's form; `stores` ids (none: nothing can be looked up). `sampling.max_tokens` counts everything
     the core writes in the turn, thoughts and calls included; its mask, stop ids and logit bias for calls are the
     turn's own. `stop` ends the visible reply. Turns share cached KV only with turns of the same `key`. `calibrations`
-    are those of the stores, all of them or none.
+    are those of the stores, all of them or none. `versions` are those that the stores had when the turn was asked.
     """
 
     messages: Sequence[Message]
@@ -57,6 +57,7 @@ class Turn:
     stop: Sequence[str] = ()
     key: str = ""
     calibrations: Sequence[Calibration] = ()
+    versions: Mapping[str, int] = field(default_factory=dict)
 
     def calibrated(self, confidence: float) -> float:
         """The confidence in an answer from the stores: by the most cautious of their calibrations, if they have any."""

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app.api import (
+    aliases,
     chat,
     completions,
     embeddings,
@@ -43,7 +44,7 @@ def create_app(parts: Parts) -> FastAPI:
     errors.install(app)
     for part in (
         *(chat, completions, embeddings, rerank, models),
-        *(files, stores, store_files, passages, reviews, health),
+        *(files, stores, store_files, aliases, passages, reviews, health),
     ):
         app.include_router(part.routes(parts))
     app.include_router(mcp.routes(sessions))

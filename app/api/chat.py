@@ -30,7 +30,7 @@ def routes(parts: Parts) -> APIRouter:
         `answered`, `abstained`, or `needs_review`: then `review` is the id under which /v1/cogcore/reviews lists it.
         """
         turn = await turn_of(wanted, parts)
-        head = Head(wanted.model, settings.public_url or str(request.base_url).rstrip("/"), key)
+        head = Head(wanted.model, settings.public_url or str(request.base_url).rstrip("/"), key, turn.versions)
         mark = autonomy(wanted, parts).mark
         events = parts.metrics.turn(answer(turn, parts.core, parts.memory))
         try:

@@ -5,7 +5,7 @@ The extension `cogcore` tells what OpenAI's shape has no place for: the decision
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +20,15 @@ STOPS = (". ", "! ", "? ", "\n")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What every chunk of a reply repeats, where its citations link to, and what signs these links."""
+    """What every chunk of a reply repeats, where its citations link to, and what signs these links.
+
+    `versions` are those of the stores that may be searched, by their ids, when the turn was asked.
+    """
 
     model: str
     base_url: str
     signing_key: bytes | None = None
+    versions: Mapping[str, int] = field(default_factory=dict)
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -122,8 +126,10 @@ class Ledger:
             "need": self.need,
             "confidence": self.end.confidence,
             "abstained": self.end.abstained,
+            "stores": [{"id": store, "version": version} for store, version in self.head.versions.items()],
             "searches": [
-                {"query": s.query, "store": s.store, "hits": [hit_wire(hit) for hit in s.hits]} for s in self.searches
+                {"query": s.query, "store": s.store, "version": s.version, "hits": [hit_wire(hit) for hit in s.hits]}
+                for s in self.searches
             ],
             "calculations": [{"expression": c.expression, "result": c.result, "ok": c.ok} for c in self.calculations],
             "citations": [_citation(self.head, cited) for cited in self.cited],

@@ -1,4 +1,4 @@
-"""Model names: `cogcore` answers from the store `default`, `cogcore/<store>` from that store.
+"""Model names: `cogcore` answers from the store of the alias `default`, `cogcore/<store or alias>` from that one.
 
 Beside them, not for chats: the memory's embedder by its own name, and its reader.
 """
@@ -31,7 +31,7 @@ def store_of(memory: Memory, model: str) -> StoreInfo:
     known = list(models_of(memory))
     wrong = "answers no chats" if model in beside(memory) else "does not exist"
     raise ApiError(
-        f"The model '{model}' {wrong}.{closest(model, known)} GET /v1/models lists all; each store is one.",
+        f"The model '{model}' {wrong}.{closest(model, known)} GET /v1/models lists all: stores and aliases.",
         param="model",
         code="model_not_found",
         status=404,
@@ -39,11 +39,14 @@ def store_of(memory: Memory, model: str) -> StoreInfo:
 
 
 def models_of(memory: Memory) -> dict[str, int]:
-    """Every model name, and when its store was made: by the store's name where that is its alone, else by its id."""
-    stores = everything(memory)
-    held = Counter(store.name for store in stores)
+    """Every model name, and when its store was made. Each alias is one, and each store: by its name, or by its id where
+    that name is not its alone. An alias is in the list whatever moves meanwhile.
+    """
+    aliases, stores = memory.aliases.all(), everything(memory)
+    held, made = Counter(store.name for store in stores), {store.id: store.created_at for store in stores}
+    aliased = {f"{MODEL}/{alias.name}": made.get(alias.store_id, alias.moved_at) for alias in aliases}
     named = {f"{MODEL}/{s.name if s.name and held[s.name] == 1 else s.id}": s.created_at for s in stores}
-    return {MODEL: memory.store(DEFAULT_STORE).created_at, **named}
+    return {MODEL: aliased[f"{MODEL}/{DEFAULT_STORE}"], **aliased, **named}
 
 
 def beside(memory: Memory) -> dict[str, int | None]:

@@ -79,6 +79,9 @@ def store_object(store: StoreInfo) -> Wire:
         "expires_at": store.expires_at,
         "last_active_at": store.last_active_at,
         "metadata": dict(store.metadata),
+        # Beside OpenAI's fields.
+        "version": store.version,
+        "aliases": list(store.aliases),
     }
 
 
@@ -166,6 +169,9 @@ def routes(parts: Parts) -> APIRouter:
             "data": [result(hit) for hit in hits],
             "has_more": False,
             "next_page": None,
+            # Beside OpenAI's fields: what an alias meant.
+            "vector_store_id": hits.store,
+            "version": hits.version,
         }
 
     return router

@@ -14,6 +14,7 @@ from app.engine.types import Sampling
 from index.errors import AmbiguousName, StoreNotFound
 from index.filters import compile_filter
 from index.memory import Memory
+from index.types import StoreInfo
 
 DEFAULTS = Sampling()
 
@@ -25,7 +26,8 @@ async def turn_of(wanted: ChatRequest, parts: Parts) -> Turn:
     if given.filters is not None:
         # Now, while it can still be a 400: the search comes in the middle of the answer.
         compile_filter(given.filters, "cogcore.filters")
-    stores = await asyncio.to_thread(_stores, parts.memory, wanted.model, given.stores)
+    found = await asyncio.to_thread(_stores, parts.memory, wanted.model, given.stores)
+    stores = [store.id for store in found]
     calibrations = await asyncio.to_thread(_calibrations, parts, stores)
     policy = _policy(wanted, given, parts, calibrations)
     check_tools(wanted.tools or (), policy.function)
@@ -37,6 +39,7 @@ async def turn_of(wanted: ChatRequest, parts: Parts) -> Turn:
         sampling=wanted.sampling(_most(wanted), parts.core.profile),
         stop=wanted.stop or (),
         calibrations=calibrations,
+        versions={store.id: store.version for store in found},
     )
 
 
@@ -67,16 +70,20 @@ def _most(wanted: ChatRequest) -> int:
     return most or DEFAULTS.max_tokens
 
 
-def _stores(memory: Memory, model: str, named: list[str] | None) -> list[str]:
-    """Ids of the stores to search: those of the extension, else the one of the model's name."""
-    own = store_of(memory, model).id
+def _stores(memory: Memory, model: str, named: list[str] | None) -> list[StoreInfo]:
+    """The stores to search: those of the extension, else the one of the model's name.
+
+    Looked up here and never again: an alias that moves meanwhile does not move this turn.
+    """
+    own = store_of(memory, model)
     if named is None:
         return [own]
-    found: dict[str, None] = {}
+    found: dict[str, StoreInfo] = {}
     for n, name in enumerate(named):
         try:
-            found[memory.store(name).id] = None
+            store = memory.store(name)
+            found[store.id] = store
         except (AmbiguousName, StoreNotFound) as error:
             status = 404 if isinstance(error, StoreNotFound) else 400
             raise ApiError(f"{error}.", param=f"cogcore.stores[{n}]", status=status) from error
-    return list(found)
+    return list(found.values())

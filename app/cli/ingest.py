@@ -97,9 +97,10 @@ def _readable(folder: Path, summary: Summary) -> list[Path]:
 
 
 async def _store(client: httpx.AsyncClient, name: str) -> str:
-    """The id of the store of this name or id; a new store when there is none."""
+    """The id of the store of this name, alias or id; a new store when there is none."""
     # Looked for in the list: a name may hold what a path cannot.
-    found = [s["id"] for s in await everything(client, "/v1/vector_stores") if name in (s["id"], s["name"])]
+    stores = await everything(client, "/v1/vector_stores")
+    found = [s["id"] for s in stores if name in (s["id"], s["name"], *s["aliases"])]
     if len(found) > 1:
         raise ServerError(f"{len(found)} stores are named '{name}': name one by its id, {' or '.join(found)}.")
     return str(found[0] if found else (await call(client, "POST", "/v1/vector_stores", json={"name": name}))["id"])

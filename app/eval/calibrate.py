@@ -105,7 +105,7 @@ def usable(asked: Sequence[Question], memory: Memory, store: str) -> list[Questi
     """Of somebody's own questions those that must be looked up in this store: all of them are, in the whole of it."""
     info = memory.store(store)
     names = {document.filename for document in cloze.documents(memory, info.id)}
-    here = (None, info.id, info.name)
+    here = (None, info.id, info.name, *info.aliases)
     kept = [q for q in asked if (q.documented or q.kind == "unanswerable") and q.store in here]
     if not kept:
         raise EvalError(

@@ -34,7 +34,7 @@ class Library:
         self._wait(store["id"])
 
     def _find(self, name: str) -> dict[str, Any] | None:
-        return next((s for s in self._all("/v1/vector_stores") if name in (s["name"], s["id"])), None)
+        return next((s for s in self._all("/v1/vector_stores") if name in (s["name"], s["id"], *s["aliases"])), None)
 
     def _add(self, store_id: str, documents: Path) -> None:
         if not documents.is_dir():

@@ -1,11 +1,11 @@
 """Passages with their places and vectors: all that is needed to build the dense and the lexical index again."""
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import ColumnElement, insert, select
-from sqlalchemy.sql.expression import literal
 
 from index.catalog import Transaction
 from index.catalog.schema import chunks, documents, files
@@ -13,7 +13,6 @@ from index.errors import ChunkNotFound
 from index.types import Chunk, Scalar, Vectors
 
 ROWS = 4096  # per fetch: 4,096 chunks with their vectors are about 10 MB
-PREFIX = "chunk_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,7 @@ def add(tx: Transaction, document: int, drafts: Sequence[Draft], vectors: Vector
             insert(chunks),
             [
                 {
+                    "id": _new_id(),
                     "document": document,
                     "text": draft.text,
                     "start": draft.start,
@@ -71,9 +71,10 @@ def add(tx: Transaction, document: int, drafts: Sequence[Draft], vectors: Vector
 
 
 def copy(tx: Transaction, source: int, target: int) -> None:
-    fields = ["text", "start", "end", "page", "headings", "vector"]
-    taken = select(literal(target), *(chunks.c[name] for name in fields)).where(chunks.c.document == source)
-    tx.execute(insert(chunks).from_select(["document", *fields], taken.order_by(chunks.c.n)))
+    fields = (chunks.c[name] for name in ("text", "start", "end", "page", "headings", "vector"))
+    taken = tx.execute(select(*fields).where(chunks.c.document == source).order_by(chunks.c.n)).mappings().all()
+    if taken:
+        tx.execute(insert(chunks), [{**row, "id": _new_id(), "document": target} for row in taken])
 
 
 def of_document(tx: Transaction, document: int) -> list[Indexed]:
@@ -89,6 +90,7 @@ def get(tx: Transaction, numbers: Sequence[int]) -> dict[int, Chunk]:
     rows = tx.execute(
         select(
             chunks.c.n,
+            chunks.c.id.label("chunk_id"),
             chunks.c.text,
             chunks.c.start,
             chunks.c.end,
@@ -104,7 +106,7 @@ def get(tx: Transaction, numbers: Sequence[int]) -> dict[int, Chunk]:
     ).all()
     return {
         row.n: Chunk(
-            id=f"{PREFIX}{row.n}",
+            id=row.chunk_id,
             file_id=row.id,
             filename=row.filename,
             text=row.text,
@@ -119,11 +121,15 @@ def get(tx: Transaction, numbers: Sequence[int]) -> dict[int, Chunk]:
 
 
 def by_id(tx: Transaction, chunk_id: str) -> Chunk:
-    digits = chunk_id.removeprefix(PREFIX)
-    if chunk_id.startswith(PREFIX) and digits.isascii() and digits.isdecimal() and len(digits) < 19:
-        for chunk in get(tx, [int(digits)]).values():
-            return chunk
-    raise ChunkNotFound(f"there is no chunk {chunk_id!r}; its document may have been removed")
+    found = tx.execute(select(chunks.c.n).where(chunks.c.id == chunk_id)).scalar_one_or_none()
+    if found is None:
+        raise ChunkNotFound(f"there is no chunk {chunk_id!r}; its document may have been removed")
+    return get(tx, [found])[found]
+
+
+def _new_id() -> str:
+    """Whoever was not told it cannot guess it, nor tell from it how much there is."""
+    return f"chunk_{secrets.token_hex(12)}"
 
 
 def _indexed(tx: Transaction, condition: ColumnElement[bool]) -> Iterator[Indexed]:

@@ -97,10 +97,12 @@ def page(tx: Transaction, store: int, limits: Cut, status: FileStatus | None, ba
 
 def retag(tx: Transaction, document: int, attributes: Mapping[str, Scalar]) -> None:
     tx.execute(update(documents).where(documents.c.n == document).values(attributes=dict(attributes)))
+    _count_change(tx, document)
 
 
 def remove(tx: Transaction, document: int) -> None:
     """The row and its chunks; the file stays."""
+    _count_change(tx, document)
     tx.execute(delete(documents).where(documents.c.n == document))
 
 
@@ -181,7 +183,10 @@ def complete(tx: Transaction, document: int, usage_bytes: int) -> bool:
         .where(documents.c.n == document, documents.c.status == "in_progress")
         .values(status="completed", usage_bytes=usage_bytes)
     )
-    return done.rowcount == 1
+    if done.rowcount != 1:
+        return False
+    _count_change(tx, document)
+    return True
 
 
 def fail(tx: Transaction, document: int, failure: Failure) -> None:
@@ -217,6 +222,12 @@ def _add(tx: Transaction, store: int, file_n: int, wanted: Attachment, batch: in
             created_at=now,
         )
     )
+
+
+def _count_change(tx: Transaction, document: int) -> None:
+    """Raise the version of the document's store, if the document can be found there."""
+    searchable = select(documents.c.store).where(documents.c.n == document, documents.c.status == "completed")
+    tx.execute(update(stores).where(stores.c.n.in_(searchable)).values(version=stores.c.version + 1))
 
 
 def _places(tx: Transaction, condition: ColumnElement[bool]) -> list[Place]:

@@ -1,4 +1,4 @@
-"""The catalog's tables, and how its database is opened.
+"""The catalog's tables as they are now, and how its database is opened. A change here needs a revision in migrations/.
 
 SQLite in WAL mode with synchronous=FULL: an upload that was answered must survive a power cut, and the one fsync per
 commit (a few ms) vanishes beside parsing and embedding. secure_delete overwrites what is removed, so that a deleted
@@ -24,16 +24,14 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
-    insert,
-    inspect,
     select,
 )
 from sqlalchemy.exc import DatabaseError
 
+from index.catalog import migrations
 from index.errors import FolderFault
 
-VERSION = 1
-PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "busy_timeout=30000")
+PRAGMAS = ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
 
 schema = MetaData()
 
@@ -73,6 +71,24 @@ stores = Table(
     Column("created_at", Integer, nullable=False),
     Column("last_active_at", Integer, nullable=False),
     Column("expires_after_days", Integer),
+    Column("version", Integer, nullable=False, server_default="1"),  # raised by whatever changes what can be found
+    sqlite_autoincrement=True,
+)
+aliases = Table(
+    "aliases",
+    schema,
+    Column("n", Integer, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("store", ForeignKey("stores.n"), nullable=False, index=True),
+    Column("moved_at", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+targets_before = Table(
+    "targets_before",  # where an alias pointed, the last one last
+    schema,
+    Column("n", Integer, primary_key=True),
+    Column("alias", ForeignKey("aliases.n", ondelete="CASCADE"), nullable=False, index=True),
+    Column("store", ForeignKey("stores.n", ondelete="CASCADE"), nullable=False, index=True),
     sqlite_autoincrement=True,
 )
 batches = Table(
@@ -121,6 +137,7 @@ chunks = Table(
     Column("page", Integer),
     Column("headings", JSON, nullable=False),
     Column("vector", LargeBinary, nullable=False),  # little-endian float16
+    Column("id", String, unique=True, index=True),
     sqlite_autoincrement=True,
 )
 
@@ -131,11 +148,7 @@ def open_database(path: Path) -> Engine:
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     try:
-        with engine.connect().execution_options(immediate=True) as connection, connection.begin():
-            _check_version(connection, path)
-            schema.create_all(connection)
-            if read_fact(connection, "version") is None:
-                connection.execute(insert(facts).values(key="version", value=str(VERSION)))
+        migrations.upgrade(engine, path)
     except DatabaseError as error:
         engine.dispose()
         raise FolderFault(f"cannot open the catalog {path} ({error.orig}); restore it from a backup") from error
@@ -147,17 +160,6 @@ def open_database(path: Path) -> Engine:
 
 def read_fact(connection: Connection, key: str) -> str | None:
     return connection.execute(select(facts.c.value).where(facts.c.key == key)).scalar_one_or_none()
-
-
-def _check_version(connection: Connection, path: Path) -> None:
-    if not inspect(connection).has_table("facts"):
-        return
-    found = int(read_fact(connection, "version") or VERSION)
-    if found > VERSION:
-        raise FolderFault(
-            f"the catalog {path} has schema version {found}, this program knows up to {VERSION}: "
-            "upgrade the program, or choose another data folder"
-        )
 
 
 def _configure(connection: Any, _record: object) -> None:

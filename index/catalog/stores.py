@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, select, update
+from sqlalchemy import Row, Select, delete, func, insert, or_, select, update
 
 from index.catalog import Transaction
 from index.catalog.paging import Cut, cut
-from index.catalog.schema import batches, documents, notes, stores
+from index.catalog.schema import aliases, batches, documents, notes, stores
 from index.errors import AmbiguousName, InvalidRequest, StoreNotFound
 from index.types import Batch, FileStatus, Page, StoreInfo
 
@@ -29,10 +29,14 @@ def add(tx: Transaction, info: StoreInfo) -> None:
 
 
 def number(tx: Transaction, id_or_name: str) -> int:
-    """An id wins over a name."""
-    found = tx.execute(select(stores.c.n).where(stores.c.id == id_or_name)).scalar_one_or_none()
-    if found is not None:
-        return int(found)
+    """Of an id, an alias or a name, in this order."""
+    for exact in (
+        select(stores.c.n).where(stores.c.id == id_or_name),
+        select(aliases.c.store).where(aliases.c.name == id_or_name),
+    ):
+        found = tx.execute(exact).scalar_one_or_none()
+        if found is not None:
+            return int(found)
     named = tx.execute(select(stores.c.n).where(stores.c.name == id_or_name)).scalars().all()
     if not named:
         raise StoreNotFound(f"there is no store {id_or_name!r}; list the stores to see their ids and names")
@@ -42,11 +46,20 @@ def number(tx: Transaction, id_or_name: str) -> int:
 
 
 def named(tx: Transaction, name: str) -> bool:
-    return tx.execute(select(stores.c.n).where(stores.c.name == name).limit(1)).first() is not None
+    """Whether a store goes by this name or id."""
+    ours = or_(stores.c.name == name, stores.c.id == name)
+    return tx.execute(select(stores.c.n).where(ours).limit(1)).first() is not None
 
 
-def usable(tx: Transaction, id_or_name: str, now: int) -> int:
-    """The number of a store that has not expired."""
+def version(tx: Transaction, store: int) -> int:
+    found = tx.execute(select(stores.c.version).where(stores.c.n == store)).scalar_one_or_none()
+    if found is None:
+        raise StoreNotFound("the store was just deleted")
+    return int(found)
+
+
+def usable(tx: Transaction, id_or_name: str, now: int) -> tuple[int, str]:
+    """The number and the id of a store that has not expired."""
     n = number(tx, id_or_name)
     row = tx.execute(select(stores).where(stores.c.n == n)).one()
     if row.expires_after_days is not None and row.last_active_at + row.expires_after_days * 86_400 <= now:
@@ -54,7 +67,7 @@ def usable(tx: Transaction, id_or_name: str, now: int) -> int:
             "vector_store_id",
             f"the store {id_or_name!r} expired after {row.expires_after_days} days without use; create a new one",
         )
-    return n
+    return n, row.id
 
 
 def get(tx: Transaction, id_or_name: str) -> StoreInfo:
@@ -73,7 +86,7 @@ def change(tx: Transaction, store: int, values: Mapping[str, object]) -> None:
 
 
 def remove(tx: Transaction, store: int) -> None:
-    """The row, its documents and their chunks; the files stay."""
+    """The row, its documents and their chunks; the files stay. No alias may point to it."""
     tx.execute(delete(stores).where(stores.c.n == store))
 
 
@@ -137,6 +150,10 @@ def _fill(tx: Transaction, rows: Iterable[Row[*tuple[Any, ...]]]) -> list[StoreI
     for store, status, count, size in counted:
         counts.setdefault(store, {})[status] = count
         usage[store] = usage.get(store, 0) + size
+    pointing = select(aliases.c.store, aliases.c.name).where(aliases.c.store.in_([row.n for row in kept]))
+    called: dict[int, tuple[str, ...]] = {}
+    for store, name in tx.execute(pointing.order_by(aliases.c.name)):
+        called[store] = (*called.get(store, ()), name)
     return [
         StoreInfo(
             id=row.id,
@@ -148,6 +165,8 @@ def _fill(tx: Transaction, rows: Iterable[Row[*tuple[Any, ...]]]) -> list[StoreI
             usage_bytes=usage.get(row.n, 0),
             description=row.description,
             expires_after_days=row.expires_after_days,
+            version=row.version,
+            aliases=called.get(row.n, ()),
         )
         for row in kept
     ]

@@ -16,13 +16,13 @@ TEXT = "Sorne\n\nThe Sorne is long. It is 312 km long. It ends in Lake Arven."
 CHUNK = Chunk("ch/1", "file-1", "rivers.md", TEXT, 100, 100 + len(TEXT), 2, ("Rivers",))
 AT = TEXT.index("312")
 HIT = Hit(CHUNK, 0.9, Mark(AT, AT + 6, 0.8))
-HEAD = Head("cogcore", "http://here", id="chatcmpl-1", created=7)
+HEAD = Head("cogcore", "http://here", versions={"vs_1": 6}, id="chatcmpl-1", created=7)
 DONE = Done("stop", "312 km", 0.8, False, 3, (Round(10, 0, 5), Round(40, 15, 6)))
 SEARCHED: Sequence[Event] = (
     Thinking("I must "),
     Thinking("look."),
     Decided(0.93, True),
-    Searched("long Sorne", "default", (HIT,)),
+    Searched("long Sorne", "vs_1", (HIT,), 7),
     Text("The answer "),
     Text("is 312 km."),
     Cited(HIT, "312 km", 100 + AT, 106 + AT, 14, 20),
@@ -73,8 +73,9 @@ async def test_extension_tells_decision_search_and_quote() -> None:
         {"prompt": 10, "cached": 0, "generated": 5},
         {"prompt": 40, "cached": 15, "generated": 6},
     ]
+    assert told["stores"] == [{"id": "vs_1", "version": 6}]
     (search,) = told["searches"]
-    assert (search["query"], search["store"]) == ("long Sorne", "default")
+    assert (search["query"], search["store"], search["version"]) == ("long Sorne", "vs_1", 7)
     (hit,) = search["hits"]
     assert (hit["file_id"], hit["filename"], hit["chunk_id"], hit["page"]) == ("file-1", "rivers.md", "ch/1", 2)
     assert hit["quote"] == "It is 312 km long." == TEXT[hit["start"] - 100 : hit["end"] - 100]

@@ -14,7 +14,7 @@ def test_stores_are_models(client: OpenAI) -> None:
     one = client.vector_stores.create(name="atlas")
     twins = [client.vector_stores.create(name="twin").id for _ in range(2)]
     names = [model.id for model in client.models.list()]
-    stores = ["cogcore/default", "cogcore/atlas", *(f"cogcore/{id_}" for id_ in twins)]
+    stores = ["cogcore/default", "cogcore/documents", "cogcore/atlas", *(f"cogcore/{id_}" for id_ in twins)]
     assert names == ["cogcore", *stores, "all-MiniLM-L6-v2", "cogcore-reader"]
     for name in (*names, f"cogcore/{one.id}"):
         model = client.models.retrieve(name)

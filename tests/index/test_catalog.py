@@ -20,7 +20,7 @@ def test_a_newer_catalog_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "catalog.sqlite"
     Catalog(path).close()
     with sqlite3.connect(path) as database:
-        database.execute("UPDATE facts SET value = '999' WHERE key = 'version'")
+        database.execute("UPDATE alembic_version SET version_num = '999'")
     database.close()
     before = path.read_bytes()
     with pytest.raises(FolderFault, match=r"schema version 999.*upgrade"):

@@ -227,7 +227,7 @@ def test_stores_go_by_id_or_by_a_name_that_is_theirs_alone(open_memory: Open) ->
     assert memory.update_store(two.id, never_expires=True).expires_at is None
     with pytest.raises(StoreNotFound, match="list the stores"):
         memory.store("nothing")
-    assert [info.name for info in memory.stores(order="asc").data] == ["default", "manuals", "guides"]
+    assert [info.name for info in memory.stores(order="asc").data] == ["documents", "manuals", "guides"]
 
 
 def test_the_default_store_is_always_there_and_only_once(open_memory: Open) -> None:
@@ -236,13 +236,15 @@ def test_the_default_store_is_always_there_and_only_once(open_memory: Open) -> N
     attempts: list[Callable[[], object]] = [
         lambda: memory.create_store("default"),
         lambda: memory.delete_store("default"),
-        lambda: memory.update_store(default.id, name="other"),
-        lambda: memory.update_store(memory.create_store("x").id, name="default"),
+        lambda: memory.delete_store(default.id),
+        lambda: memory.update_store(default.id, name="default"),
     ]
     for refused in attempts:
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(InvalidRequest, match="alias"):
             refused()
-    assert memory.update_store("default", name="default", description="mine").description == "mine"
+    assert memory.update_store("default", name="mine").id == memory.store("mine").id == default.id
+    memory.close()
+    assert open_memory().store("default").name == "mine"
 
 
 def test_arguments_out_of_range_are_refused_by_field(open_memory: Open) -> None:

@@ -1,0 +1,61 @@
+"""Names that point to stores, and can be pointed elsewhere while others ask."""
+
+import time
+
+from index.catalog import Catalog, aliases, stores
+from index.checks import DEFAULT_STORE, check_alias
+from index.errors import InvalidRequest
+from index.shelf import Shelf
+from index.types import Alias
+
+
+class Aliases:
+    """The aliases of one memory. A move is one commit: who looks a name up sees the store before or the one after."""
+
+    def __init__(self, catalog: Catalog, shelf: Shelf) -> None:
+        self._catalog, self._shelf = catalog, shelf
+
+    def all(self) -> list[Alias]:
+        with self._catalog.read() as tx:
+            return aliases.page(tx)
+
+    def get(self, name: str) -> Alias:
+        with self._catalog.read() as tx:
+            return aliases.get(tx, name)
+
+    def set(self, name: str, store: str) -> Alias:
+        """Point a name to a store: one that is there moves, a new one is made."""
+        check_alias(name)
+        self._open(store)
+        with self._catalog.write() as tx:
+            if stores.named(tx, name):
+                raise InvalidRequest("alias", f"a store is named {name!r}; rename it, or choose another alias")
+            number, _ = stores.usable(tx, store, _now())
+            aliases.point(tx, name, number, _now())
+            return aliases.get(tx, name)
+
+    def roll_back(self, name: str) -> Alias:
+        """Point it to the store before, of those that are still there; said again, to the one before that."""
+        for store in self.get(name).before[:1]:
+            self._open(store)
+        with self._catalog.write() as tx:
+            aliases.roll_back(tx, name, _now())
+            rolled = aliases.get(tx, name)
+            stores.usable(tx, rolled.store_id, _now())
+            return rolled
+
+    def remove(self, name: str) -> None:
+        if name == DEFAULT_STORE:
+            raise InvalidRequest("alias", f"the alias {DEFAULT_STORE!r} is always there; point it to another store")
+        with self._catalog.write() as tx:
+            aliases.remove(tx, name)
+
+    def _open(self, store: str) -> None:
+        """Read a store into RAM before anybody is sent there, so that no question waits for it."""
+        with self._catalog.read() as tx:
+            number, _ = stores.usable(tx, store, _now())
+        self._shelf.get(number)
+
+
+def _now() -> int:
+    return int(time.time())

@@ -1,0 +1,92 @@
+"""Names that point to stores, and where they pointed before."""
+
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select, update
+
+from index.catalog import Transaction
+from index.catalog.schema import aliases, stores, targets_before
+from index.errors import AliasNotFound, InvalidRequest
+from index.types import Alias
+
+KEPT = 100  # earlier targets of one alias
+
+
+def is_one(tx: Transaction, name: str) -> bool:
+    return tx.execute(select(aliases.c.n).where(aliases.c.name == name)).first() is not None
+
+
+def get(tx: Transaction, name: str) -> Alias:
+    return _alias(tx, _row(tx, name))
+
+
+def page(tx: Transaction) -> list[Alias]:
+    """All of them, by name."""
+    return [_alias(tx, row) for row in tx.execute(select(aliases).order_by(aliases.c.name)).all()]
+
+
+def point(tx: Transaction, name: str, store: int, now: int) -> None:
+    """To this store from now on. A new name makes an alias."""
+    known = tx.execute(select(aliases).where(aliases.c.name == name)).one_or_none()
+    if known is None:
+        tx.execute(insert(aliases).values(name=name, store=store, moved_at=now))
+    elif known.store != store:
+        tx.execute(insert(targets_before).values(alias=known.n, store=known.store))
+        tx.execute(update(aliases).where(aliases.c.n == known.n).values(store=store, moved_at=now))
+        ours = targets_before.c.alias == known.n
+        oldest = select(targets_before.c.n).where(ours).order_by(targets_before.c.n.desc()).offset(KEPT).limit(1)
+        tx.execute(delete(targets_before).where(ours, targets_before.c.n <= oldest.scalar_subquery()))
+
+
+def roll_back(tx: Transaction, name: str, now: int) -> None:
+    """To the target before, of those that are still there; the one it leaves is not remembered."""
+    known = _row(tx, name)
+    ours = targets_before.c.alias == known.n
+    before = tx.execute(
+        select(targets_before.c.n, targets_before.c.store)
+        .where(ours, targets_before.c.store != known.store)
+        .order_by(targets_before.c.n.desc())
+        .limit(1)
+    ).one_or_none()
+    if before is None:
+        raise InvalidRequest(
+            "alias", f"the alias {name!r} pointed to no other store before; set it to the one you mean"
+        )
+    tx.execute(delete(targets_before).where(ours, targets_before.c.n >= before.n))
+    tx.execute(update(aliases).where(aliases.c.n == known.n).values(store=before.store, moved_at=now))
+
+
+def remove(tx: Transaction, name: str) -> None:
+    tx.execute(delete(aliases).where(aliases.c.n == _row(tx, name).n))
+
+
+def check_free(tx: Transaction, store: int) -> None:
+    """Raises InvalidRequest where an alias points to the store."""
+    names = tx.execute(select(aliases.c.name).where(aliases.c.store == store).order_by(aliases.c.name)).scalars().all()
+    if names:
+        raise InvalidRequest(
+            "vector_store_id",
+            f"a store that an alias points to cannot be deleted, and {', '.join(map(repr, names))} does; "
+            "point it to another store first",
+        )
+
+
+def _row(tx: Transaction, name: str) -> Row[*tuple[Any, ...]]:
+    found = tx.execute(select(*aliases.c).where(aliases.c.name == name)).one_or_none()
+    if found is None:
+        raise AliasNotFound(f"there is no alias {name!r}; list the aliases to see their names")
+    return found
+
+
+def _alias(tx: Transaction, row: Row[*tuple[Any, ...]]) -> Alias:
+    wanted = (
+        select(stores.c.id)
+        .join(targets_before, targets_before.c.store == stores.c.n)
+        .where(targets_before.c.alias == row.n)
+        .order_by(targets_before.c.n.desc())
+    )
+    ids = tx.execute(wanted).scalars().all()
+    now = tx.execute(select(stores.c.id).where(stores.c.n == row.store)).scalar_one()
+    # Where a store between two moves was deleted, its neighbours may be the same.
+    before = tuple(one for one, later in zip(ids, (now, *ids), strict=False) if one != later)
+    return Alias(row.name, now, row.moved_at, before)
