@@ -63,6 +63,9 @@ class Settings(BaseSettings):
         1.0, ge=0, le=1, description="Mark answers `needs_review` below a confidence of 1 minus this. 1: none; 0: all."
     )
     max_searches: int = Field(2, ge=0, le=8, description="Searches of the memory in one turn.")
+    keep_alive: float = Field(
+        10.0, gt=0, description="Seconds of silence after which a stream says that it lives, for proxies."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
 
     @field_validator("api_key", "core_key")
