@@ -1,8 +1,9 @@
-"""What a chat streams while it happens, several answers at once, log-probabilities and calls: by OpenAI's own client."""
+"""What a chat streams while it happens, several answers at once, log-probabilities, calls: by OpenAI's client."""
 
 import asyncio
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,16 @@ def told(chunk: ChatCompletionChunk) -> dict[str, Any]:
     return event
 
 
+def kind(chunk: ChatCompletionChunk) -> str:
+    """What one chunk of a single answer brings."""
+    if not chunk.choices:
+        return "usage"
+    (choice,) = chunk.choices
+    delta = choice.delta.model_dump(exclude_none=True)
+    named = next((name for name in ("role", "reasoning", "content", "annotations") if name in delta), "")
+    return told(chunk).get("type") or named or ("end" if choice.finish_reason else "")
+
+
 def ids(*texts: str) -> list[int]:
     """A script: the texts, and the end token."""
     tokenizer = load_tokenizer(TINY_FOLDER)
@@ -59,23 +70,15 @@ class TestAsItHappens:
         asked = {**SEARCH, "extra_body": {"cogcore": {"abstain_below": 0.0}}}
         whole, final, chunks = both(client, **asked)
         assert final.choices[0].message.content == whole.choices[0].message.content
-        kinds = []
-        for chunk in chunks:
-            deltas = [
-                next(iter(choice.delta.model_fields_set | set(choice.delta.model_extra or {})), "")
-                for choice in chunk.choices
-            ]
-            kinds.append(told(chunk).get("type") or (deltas or ["usage"])[0])
+        kinds = [kind(chunk) for chunk in chunks]
         seen = {kind: (kinds.index(kind), len(kinds) - 1 - kinds[::-1].index(kind)) for kind in kinds}
-        assert kinds[0] in ("role", "content", "refusal")
-        for earlier, later in (("decided", "searching"), ("searching", "searched"), ("searched", "cited")):
-            assert seen[earlier][1] < seen[later][0]
-        # API.md: annotations after all content, then the reason, then the usage.
-        assert kinds[-3:] == ["annotations", "", "usage"]
-        assert (
-            seen["searched"][1]
-            < [n for n, chunk in enumerate(chunks) if chunk.choices and chunk.choices[0].delta.content][0]
-        )
+        looked_up = ["decided", "searching", "searched", "content", "annotations", "end", "usage"]
+        for earlier, later in pairwise(looked_up):
+            assert seen[earlier][1] < seen[later][0], f"{earlier} before {later}"
+        assert kinds[0] == "role"
+        assert seen["role"] == (0, 0)
+        assert seen["reasoning"][1] < seen["content"][0]
+        assert seen["searched"][1] < seen["cited"][0] < seen["annotations"][0]
 
     def test_what_is_told_is_in_the_extension_too(self, client: OpenAI) -> None:
         _, _, chunks = both(client, **SEARCH, extra_body={"cogcore": {"abstain_below": 0.0}})
