@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     request_timeout: float = Field(
         600.0, ge=0, description="Seconds until an answer must have begun; a stream may then go on. 0: no limit."
     )
+    keep_alive: float = Field(
+        10.0, gt=0, description="Seconds of silence after which a stream says that it lives, for proxies."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: Literal["text", "json"] = Field("text", description="`json`: one object a line, for log collectors.")
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from app.engine.types import Token
 from index.types import Hit
 
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -18,9 +19,10 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A piece of the visible reply."""
+    """A piece of the visible reply, and the tokens that the core wrote for it: none where the server says it."""
 
     text: str
+    tokens: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,14 @@ class Decided:
 
     need: float
     searches: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Searching:
+    """A search of these stores begins; one Searched for each follows."""
+
+    query: str
+    stores: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +110,4 @@ class Done:
     rounds: Sequence[Round]
 
 
-Event = Thinking | Text | Decided | Searched | Calculated | ToolCall | Cited | Done
+Event = Thinking | Text | Decided | Searching | Searched | Calculated | ToolCall | Cited | Done

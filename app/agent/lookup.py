@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 from anyio import to_thread
 
-from app.agent.events import Searched
+from app.agent.events import Searched, Searching
 from app.agent.turn import Turn
 from index.memory import Memory
 from index.types import Hit, Hits
@@ -31,10 +31,11 @@ class Lookups:
         """Whether the query was made in this turn, but for case and punctuation."""
         return _same(query) in self._asked
 
-    async def search(self, query: str) -> AsyncGenerator[Searched]:
-        """Search all stores of the turn; one event for each."""
+    async def search(self, query: str) -> AsyncGenerator[Searching | Searched]:
+        """Search all stores of the turn: that it begins, and then one event for each."""
         self._asked.add(_same(query))
         self.count += 1
+        yield Searching(query, self._turn.stores)
         policy, found = self._turn.policy, list[Hit]()
         for store in self._turn.stores:
             # A turn that is given up does not wait for its search.

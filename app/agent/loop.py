@@ -80,14 +80,16 @@ class ToolTurn:
             if theirs:
                 for piece in rounds.close():
                     yield piece
-                for call in theirs:
+            async with aclosing(self._run([call for call in calls if call not in theirs])) as events:
+                async for event in events:
+                    yield event
+            if theirs:
+                for call in theirs if self.turn.policy.parallel else theirs[:1]:
                     arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
                     yield ToolCall(f"call_{uuid.uuid4().hex[:24]}", call.name, arguments)
                 yield rounds.done(confidence=confidence.worded(rounds.logprobs), finish_reason="tool_calls")
                 return
-            async with aclosing(self._run(calls)) as events:
-                async for event in events:
-                    yield event
+            rounds.begin(self._prompt())
         async with aclosing(self._end()) as events:
             async for event in events:
                 yield event
@@ -132,7 +134,7 @@ class ToolTurn:
         raise TurnRefused("tool_choice", "nothing can be searched: allow a search and name a store, or choose auto")
 
     async def _run(self, calls: Sequence[Call | Malformed]) -> AsyncGenerator[Event]:
-        """Run the hosted tools that were called, and show the core what they say."""
+        """Run the hosted tools that were called; what they say goes into the conversation."""
         self.messages.append(self.rounds.message())
         for call in calls:
             if isinstance(call, Malformed):
@@ -147,7 +149,6 @@ class ToolTurn:
                 async with aclosing(self._search(text)) as events:
                     async for event in events:
                         yield event
-        self.rounds.begin(self._prompt())
 
     def _tell(self, name: str, text: str) -> None:
         self.messages.append({"role": "tool", "name": name, "content": text})

@@ -47,7 +47,11 @@ class Detokenizer:
         self._silent = silent
 
     def feed(self, number: int) -> str:
-        return "" if number in self._silent else self._stream.step(self._backend, number) or ""
+        return "" if self.silences(number) else self._stream.step(self._backend, number) or ""
+
+    def silences(self, number: int) -> bool:
+        """Whether the id is never shown."""
+        return number in self._silent
 
 
 class Trimmed:
@@ -112,19 +116,27 @@ class ReplyParser:
         self._text, self._thought = Trimmed(), Trimmed()
         self._broken = False
         self._raw_thought = ""
+        self._content = True
         self.thinking = False
+        self.held = False  # whether the id that was fed last may still come out as text
         self.calls: list[Call | Malformed] = []
         self._take(self._parser.initial_events, silent=True)
 
     def feed(self, number: int) -> list[Piece]:
         """What one more id adds to the thoughts and the text."""
         text = self._ids.feed(number)
+        self.held = self._content and not self._ids.silences(number)
         if self._broken or not text:
             return []
         try:
-            return self._take(self._parser.feed(text))
+            events = list(self._parser.feed(text))
         except ValueError as error:
             return self._break(error)
+        pieces = self._take(events)
+        # What stands between the parts of a reply is no text, nor are the spaces before its first word.
+        plain = all(event["type"] == "region_chunk" for event in events)
+        self.held = self._content and plain and (self._text.begun or not events)
+        return pieces
 
     def finish(self) -> list[Piece]:
         """What the end settles. All calls are known after it."""
@@ -143,6 +155,7 @@ class ReplyParser:
         for event in events:
             field, kind = event["field"], event["type"]
             self.thinking = field in THOUGHTS and kind != "region_close"
+            self._content = field == "content" or kind == "region_close"
             if kind == "region_close" and field == CALLS:
                 values = event["value"] if isinstance(event["value"], list) else [event["value"]]
                 self.calls.extend(map(read_call, values))

@@ -36,6 +36,8 @@ class Rounds:
         self._stops = Stops(turn.stop)
         self._gap = ""
         self._cached: int | None = None  # of the round's prompt, if it was scored before it was continued
+        self._unread: list[Token] = []  # may come out of the parser as text
+        self._unshown: list[Token] = []  # of text that has not been shown
         self._parser: ReplyParser | None = None
         self._said: list[Piece] = []
 
@@ -79,7 +81,7 @@ class Rounds:
         """Show the core a prompt; what it writes next is parsed from there."""
         self.ids = list(prompt)
         self.prompt_length = len(self.ids)
-        self.tokens, self._said, self._cached = [], [], None
+        self.tokens, self._said, self._unread, self._cached = [], [], [], None
         prefix = str(self.core.tokenizer.decode(self.ids, skip_special_tokens=False))
         self._parser = ReplyParser(self.core.tokenizer, self.core.profile, prefix)
         self._gap = "\n\n" if self.reply else ""
@@ -149,8 +151,11 @@ class Rounds:
         was_thinking = self.parser.thinking
         pieces = self.parser.feed(token.id)
         self.reasoning += was_thinking or self.parser.thinking
+        self._unread.append(token)
         if any(isinstance(piece, Text) for piece in pieces):
             self.logprobs.append(token.logprob)
+        elif not self.parser.held:
+            self._unread.clear()
         return [shown for piece in pieces for shown in self._show(piece)]
 
     def finish(self) -> list[Piece]:
@@ -181,9 +186,7 @@ class Rounds:
 
     def close(self) -> list[Piece]:
         """Show what was held back for a stop string that did not come."""
-        held = self._stops.finish()
-        self.reply += held
-        return [Text(held)] if held else []
+        return self._text(self._stops.finish())
 
     def done(
         self,
@@ -202,9 +205,16 @@ class Rounds:
         if isinstance(piece, Thinking):
             return [piece]
         text, self._gap = self._gap + piece.text, ""
+        self._unshown += self._unread
+        self._unread.clear()
         return self._visible(text)
 
     def _visible(self, text: str) -> list[Piece]:
-        shown = self._stops.feed(text)
+        return self._text(self._stops.feed(text))
+
+    def _text(self, shown: str) -> list[Piece]:
+        if not shown:
+            return []
         self.reply += shown
-        return [Text(shown)] if shown else []
+        tokens, self._unshown = tuple(self._unshown), []
+        return [Text(shown, tokens)]

@@ -7,7 +7,6 @@ Without support there is no claim: a turn that must look up and may not, or that
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anyio import to_thread
@@ -16,36 +15,20 @@ from app.agent import confidence
 from app.agent.citations import MARKER, Support, sentence_at, shown, verify
 from app.agent.events import Calculated, Decided, Event
 from app.agent.lookup import Lookups
-from app.agent.mask import WORD, GrammarMask, Path, vocabulary_of
+from app.agent.mask import WORD, GrammarMask, vocabulary_of
 from app.agent.parser import Call, Piece
 from app.agent.prompt import Excerpt, show
 from app.agent.rounds import Rounds
 from app.agent.tools import CALCULATE, SEARCH, CalculationError, calculate
 from app.agent.turn import Message, Turn, TurnRefused
+from app.agent.verdict import PassageChosen, Place, Verdict, led_by, nearest
 from app.cores import grammar
 from app.cores.grammar import Grammar
 from app.cores.load import Core
 from index.memory import Memory
 
 Plan = Literal["search", "calculate", "talk", "either", "abstain"]
-Place = tuple[Excerpt, int, int]
-"""Words of an excerpt: characters from the first number to the second."""
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What judging came to. `answer` is None when the core abstained or was cut.
-
-    `via` are the places that led from search to search, `led` the probability that they do, and `query` what is to be
-    searched for next.
-    """
-
-    confidence: float = 0.0
-    abstained: bool = False
-    answer: Place | None = None
-    query: str = ""
-    via: list[Place] = field(default_factory=list)
-    led: float = 1.0
+ANSWER_ROOM = 96  # tokens kept free for the answer when passages are shown
 
 
 class TrainedTurn:
@@ -245,7 +228,7 @@ class TrainedTurn:
         async with aclosing(self._attempt(mask, passage, sure, verdict)) as pieces:
             async for piece in pieces:
                 yield piece
-        verdict.answer = _nearest(mask.paths(self.rounds.generated), excerpts)
+        verdict.answer = nearest(mask.paths(self.rounds.generated), excerpts)
 
     async def _lead(self, excerpts: Sequence[Excerpt], leads: float, verdict: Verdict) -> AsyncGenerator[Piece]:
         """Search on, with words of a passage; not for what was searched for before."""
@@ -264,13 +247,13 @@ class TrainedTurn:
         match [] if self.rounds.over else self.rounds.calls:
             case [Call("search_memory", {"query": str(query)})] if not self.lookups.repeats(query):
                 path = mask.paths(self.rounds.generated)[0]
-                verdict.via.append(_led_by(path, excerpts[passage.number - excerpts[0].number]))
+                verdict.via.append(led_by(path, excerpts[passage.number - excerpts[0].number]))
                 verdict.query = query
             case _:
                 verdict.confidence = 0.0  # it was sure of the lead, and nothing came of that
 
     async def _attempt(
-        self, mask: GrammarMask, passage: "PassageChosen", sure: Callable[[float], float], verdict: Verdict
+        self, mask: GrammarMask, passage: PassageChosen, sure: Callable[[float], float], verdict: Verdict
     ) -> AsyncGenerator[Piece]:
         """Write a verdict that names its passage, if that is sure enough. Until this is known, it is held back."""
         rounds, held = self.rounds, list[Piece]()
@@ -319,52 +302,5 @@ class TrainedTurn:
         yield self.rounds.done(answer=answer, confidence=verdict.confidence, abstained=verdict.abstained)
 
 
-class PassageChosen:
-    """Reads off the tokens of a verdict which passage it takes, and with what probability."""
-
-    def __init__(self, verdict: str) -> None:
-        self._before = len(verdict.partition("{0}")[0].encode())
-        self._written = b""
-        self._tokens: list[tuple[int, int, float]] = []
-        self.probability: float | None = None
-        self.number = 0
-
-    def feed(self, token: bytes, logprob: float) -> float | None:
-        """The probability of the passage's number, once it is written in full."""
-        if self.probability is None:
-            at = len(self._written)
-            self._written += token
-            self._tokens.append((at, len(self._written), logprob))
-            end = self._written.find(b"]", self._before)
-            if end >= 0:
-                number = [p for start, stop, p in self._tokens if start < end and stop > self._before]
-                self.probability = confidence.probability(number)
-                self.number = int(self._written[self._before : end])
-        return self.probability
-
-
-ANSWER_ROOM = 96
-"""Tokens kept free for the answer when passages are shown."""
-
-
 def _result(name: str, text: str) -> dict[str, Any]:
     return {"role": "tool", "name": name, "content": text}
-
-
-def _nearest(paths: Sequence[Path], excerpts: Sequence[Excerpt]) -> Place | None:
-    """Where the same words stand more than once, those nearest to the reader's mark are meant."""
-
-    def distance(place: Place) -> int:
-        excerpt, start, _ = place
-        mark = excerpt.hit.mark
-        return abs(excerpt.starts[start] - mark.start) if mark else 0
-
-    places = [(excerpts[path.alternative], path.spans[0].start, path.spans[0].end) for path in paths]
-    return min(places, key=distance, default=None)
-
-
-def _led_by(path: Path, excerpt: Excerpt) -> Place:
-    """The words of the excerpt in a further query, where its text stands escaped."""
-    text, span = grammar.escaped(excerpt.text), path.spans[1]
-    start = len(grammar.unescaped(text[: span.start]))
-    return excerpt, start, start + len(grammar.unescaped(text[span.start : span.end]))

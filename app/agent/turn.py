@@ -25,11 +25,13 @@ class Policy:
 
     `auto`: the core decides, by its need against `need_threshold`. `required`: it must search (with no store: call some
     tool). `none`: no tool is called. `function` names the one tool that must be called: a client's, or a hosted one.
+    Unless `parallel`, the client gets one call at most.
     Below `abstain_below` confidence a core with a trained loop says that it does not know.
     """
 
     choice: Choice = "auto"
     function: str | None = None
+    parallel: bool = True
     max_searches: int = 2
     max_rounds: int = 4
     hits: int = 5

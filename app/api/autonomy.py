@@ -10,7 +10,8 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from app.api.encode import Ledger, Wire, hit_wire, unmarked
+from app.api.encode import unmarked
+from app.api.ledger import Ledger, Wire, hit_wire
 from app.reviews import Place, Review, Reviews
 
 log = logging.getLogger("cogcore.http")

@@ -45,14 +45,19 @@ class ChatRequest(Sampled):
 
     tools: list[Tool] | None = Field(default=None, max_length=128)
     tool_choice: Annotated[str | None, BeforeValidator(_choice)] = None
-    parallel_tool_calls: bool | None = None  # a permission: the core makes one call at a time
+    parallel_tool_calls: bool | None = None
 
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
 
+    n: int | None = Field(default=None, ge=1, le=8, description="With a `seed`, each of the answers is repeatable.")
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    prompt_cache_key: str | None = Field(
+        default=None, description="Only requests of equal key, and of the same client, share cached prompts."
+    )
+
     # Not offered: only what asks for nothing passes.
-    logprobs: Annotated[Any, only(False, remedy="'logprobs' is not offered; leave it out")] = None
-    top_logprobs: Annotated[Any, only(0, remedy="'top_logprobs' is not offered; leave it out")] = None
     response_format: Annotated[
         Any, only({"type": "text"}, remedy="'response_format' must be text; ask for JSON with a tool's parameters")
     ] = None
@@ -71,7 +76,6 @@ class ChatRequest(Sampled):
     metadata: dict[str, Any] | None = None
     store: bool | None = None
     safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     prediction: dict[str, Any] | None = None

@@ -29,12 +29,15 @@ class CompletionRequest(Sampled):
     stop_token_ids: list[Annotated[int, Field(ge=0)]] = Field(
         default=[], description="Tokens that end the completion, beside the core's own ends."
     )
-    cache_salt: str = Field(default="", description="Only requests of equal salt share cached prompts.")
+    cache_salt: str = Field(
+        default="", description="Only requests of equal salt, and of the same client, share cached prompts."
+    )
     add_special_tokens: bool = Field(default=True, description="Whether a prompt of text begins as the core's do.")
     return_token_ids: bool = False
     return_tokens_as_token_ids: bool = Field(default=False, description="Name tokens `token_id:N` in `logprobs`.")
 
     # Not offered: only what asks for nothing passes.
+    n: Annotated[Any, only(1, remedy="'n' must be 1; send the request again for another answer")] = None
     best_of: Annotated[Any, only(1, remedy="'best_of' must be 1")] = None
     suffix: Annotated[Any, only(remedy="'suffix' is not offered; leave it out")] = None
     repetition_penalty: Annotated[float | None, AfterValidator(_alone)] = None

@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.agent.parser import Detokenizer, Stops
+from app.api.caller import cache_key
 from app.api.completion_request import CompletionRequest
 from app.api.errors import TABLE, ApiError
 from app.api.hangup import ClientGone, EventStream, after, unless_gone
@@ -50,7 +51,10 @@ def routes(parts: Parts) -> APIRouter:
             said = f"The model '{wanted.model}' completes no prompts: '{MODEL}' does, and no store is read."
             raise ApiError(said, param="model", code="model_not_found", status=404)
         prompt = prompt_of(wanted, parts.core)
-        reply, made = Reply(wanted, prompt, parts.core), steps(wanted, prompt, parts.core)
+        reply, made = (
+            Reply(wanted, prompt, parts.core),
+            steps(wanted, prompt, parts.core, cache_key(request, parts.secret, wanted.cache_salt)),
+        )
         try:
             if wanted.stream:
                 # Refusals come with the first step, while a status can still be chosen.
@@ -74,13 +78,13 @@ def prompt_of(wanted: CompletionRequest, core: Core) -> list[int]:
     return wanted.prompt
 
 
-async def steps(wanted: CompletionRequest, prompt: list[int], core: Core) -> AsyncGenerator[Step]:
+async def steps(wanted: CompletionRequest, prompt: list[int], core: Core, key: str) -> AsyncGenerator[Step]:
     """The prompt's tokens, if they are to be echoed, then the core's. The last one has `finish`."""
     special = frozenset(n for n, token in core.tokenizer.added_tokens_decoder.items() if token.special)
     words, stops = Detokenizer(core.tokenizer, special), Stops(wanted.stop or ())
     if wanted.echo:
         last = len(prompt) - 1 if not wanted.max_tokens else None
-        for place, (id_, logprob) in enumerate(await _echoed(wanted, prompt, core)):
+        for place, (id_, logprob) in enumerate(await _echoed(wanted, prompt, core, key)):
             yield Step(id_, logprob, words.feed(id_), finish="length" if place == last else None, echoed=True)
         if not wanted.max_tokens:
             return
@@ -89,7 +93,7 @@ async def steps(wanted: CompletionRequest, prompt: list[int], core: Core) -> Asy
         stop_ids=core.ends | frozenset(wanted.stop_token_ids),
         top_logprobs=wanted.logprobs or 0,
     )
-    async with aclosing(core.engine.generate(prompt, sampling, key=wanted.cache_salt)) as tokens:
+    async with aclosing(core.engine.generate(prompt, sampling, key=key)) as tokens:
         async for token in tokens:
             text = "" if token.finish == "stop" else stops.feed(words.feed(token.id))
             finish = "stop" if stops.hit else token.finish
@@ -99,11 +103,11 @@ async def steps(wanted: CompletionRequest, prompt: list[int], core: Core) -> Asy
                 return
 
 
-async def _echoed(wanted: CompletionRequest, prompt: list[int], core: Core) -> list[tuple[int, float | None]]:
+async def _echoed(wanted: CompletionRequest, prompt: list[int], core: Core, key: str) -> list[tuple[int, float | None]]:
     known_ids("prompt", prompt, core.engine.vocab_size)
     scores: list[float | None] = [None] * len(prompt)
     if wanted.logprobs is not None and len(prompt) > 1:
-        scores[1:] = (await core.engine.score(prompt[:1], prompt[1:], key=wanted.cache_salt)).logprobs
+        scores[1:] = (await core.engine.score(prompt[:1], prompt[1:], key=key)).logprobs
     return list(zip(prompt, scores, strict=True))
 
 

@@ -1,7 +1,8 @@
 """What the HTTP door is handed: made by app.main.build, or by a test."""
 
 import asyncio
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from app.api.metrics import Metrics
@@ -21,6 +22,8 @@ class Parts:
     core: Core
     memory: Memory
     settings: Settings
+    # What the names of cached prompts' owners are made with: nobody outside this process can make one.
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     @cached_property
     def calibrations(self) -> Calibrations:

@@ -50,7 +50,6 @@ class Sampled(Strict):
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     logit_bias: Annotated[dict[str, float] | None, BeforeValidator(_biases)] = None
-    n: Annotated[Any, only(1, remedy="'n' must be 1; send the request again for another answer")] = None
     user: str | None = None  # without effect
 
     @property

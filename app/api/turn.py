@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.agent.turn import Choice, Policy, Turn
 from app.api.chat_request import NAMED, ChatRequest, Extension
@@ -19,8 +20,8 @@ from index.types import StoreInfo
 DEFAULTS = Sampling()
 
 
-async def turn_of(wanted: ChatRequest, parts: Parts) -> Turn:
-    """Raises ApiError and InvalidRequest, naming the field."""
+async def turn_of(wanted: ChatRequest, parts: Parts, key: str) -> Turn:
+    """The turn; cached prompts it shares with those of the same `key`. Raises ApiError and InvalidRequest."""
     check_order(wanted.messages)
     given = wanted.cogcore or Extension()
     if given.filters is not None:
@@ -36,11 +37,19 @@ async def turn_of(wanted: ChatRequest, parts: Parts) -> Turn:
         tools=[tool.model_dump(exclude_none=True) for tool in wanted.tools or ()],
         stores=stores,
         policy=policy,
-        sampling=wanted.sampling(_most(wanted), parts.core.profile),
+        sampling=replace(wanted.sampling(_most(wanted), parts.core.profile), top_logprobs=_likeliest(wanted)),
         stop=wanted.stop or (),
+        key=key,
         calibrations=calibrations,
         versions={store.id: store.version for store in found},
     )
+
+
+def abreast_of(turn: Turn, n: int) -> list[Turn]:
+    """`n` turns that differ in their seeds only: the first answers as it would alone."""
+    seed = turn.sampling.seed
+    seeds = [None] * n if seed is None else [seed ^ number for number in range(n)]
+    return [replace(turn, sampling=replace(turn.sampling, seed=one)) for one in seeds]
 
 
 def _calibrations(parts: Parts, stores: Sequence[str]) -> tuple[Calibration, ...]:
@@ -56,6 +65,7 @@ def _policy(wanted: ChatRequest, given: Extension, parts: Parts, calibrations: S
     return Policy(
         choice=mode,
         function=choice.removeprefix(NAMED) if choice.startswith(NAMED) else None,
+        parallel=wanted.parallel_tool_calls is not False,
         max_searches=settings.max_searches if given.max_searches is None else given.max_searches,
         filters=given.filters,
         need_threshold=settings.need_threshold if given.need_threshold is None else given.need_threshold,
@@ -68,6 +78,12 @@ def _most(wanted: ChatRequest) -> int:
     if wanted.max_tokens and most != wanted.max_tokens:
         raise ApiError("max_tokens and max_completion_tokens differ. Send one of them.", param="max_tokens")
     return most or DEFAULTS.max_tokens
+
+
+def _likeliest(wanted: ChatRequest) -> int:
+    if wanted.top_logprobs and not wanted.logprobs:
+        raise ApiError("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
+    return wanted.top_logprobs or 0
 
 
 def _stores(memory: Memory, model: str, named: list[str] | None) -> list[StoreInfo]:

@@ -15,11 +15,14 @@ LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}  # so
 
 
 async def frames(chunks: AsyncGenerator[Any], reply: str) -> AsyncGenerator[str]:
-    """The chunks as server-sent events. A failure becomes a last frame with OpenAI's error body, and no [DONE]."""
+    """The chunks as server-sent events, None as a comment that keeps the connection open.
+
+    A failure becomes a last frame with OpenAI's error body, and no [DONE].
+    """
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
-                yield f"data: {_dump(chunk)}\n\n"
+                yield ": keep-alive\n\n" if chunk is None else f"data: {_dump(chunk)}\n\n"
         yield "data: [DONE]\n\n"
     except Exception as error:
         message, row, _ = describe(error)

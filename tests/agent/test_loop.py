@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.agent.events import Calculated, Cited, Decided, Searched, Thinking, ToolCall
+from app.agent.events import Calculated, Cited, Decided, Done, Searched, Searching, Text, Thinking, ToolCall
 from app.agent.turn import TurnRefused
 from app.cores.profiles import PROFILES
 from app.engine.types import Sampling
@@ -112,6 +112,73 @@ async def test_a_clients_tool_ends_the_turn(generic: Stage) -> None:
     assert made.id.startswith("call_")
     assert done(events).finish_reason == "tool_calls"
     assert reply(events) == "Sure."
+
+
+async def test_hosted_calls_beside_a_clients_are_run(generic: Stage) -> None:
+    turn = replace(asked("Weather at the bridge?"), tools=[WEATHER])
+    calls = [call("weather", city="Köln"), call("search_memory", query="bridge"), call("calculate", expression="2^10")]
+    engine = ScriptedEngine([generic.ids("Sure.\n" + "\n".join(calls))], [UNSURE])
+    events = await generic.play(turn, engine)
+    kinds = [type(event) for event in events if not isinstance(event, Text)]
+    assert kinds == [Decided, Searching, Searched, Calculated, ToolCall, Done]
+    assert only(events, Searched)[0].hits[0].chunk.filename == "bridge.md"
+    assert only(events, Calculated)[0].result == "1024"
+    assert only(events, ToolCall)[0].name == "weather"
+    assert done(events).finish_reason == "tool_calls"
+    # The client answers first: nothing more is written.
+    assert len(engine.prompts) == 1
+
+
+async def test_one_call_at_a_time_if_the_client_wants_it_so(generic: Stage) -> None:
+    written = "\n".join(
+        [call("weather", city="Köln"), call("weather", city="Rome"), call("calculate", expression="1+1")]
+    )
+    for parallel, cities in ((True, ["Köln", "Rome"]), (False, ["Köln"])):
+        turn = replace(asked("Weather?", parallel=parallel), tools=[WEATHER])
+        events = await generic.play(turn, ScriptedEngine([generic.ids(written)], [UNSURE]))
+        assert [json.loads(made.arguments)["city"] for made in only(events, ToolCall)] == cities
+        assert [c.result for c in only(events, Calculated)] == ["2"]
+
+
+async def test_a_search_is_told_before_it_is_made(generic: Stage) -> None:
+    stores = [generic.memory.store(name).id for name in ("empty", "default")]
+    engine = ScriptedEngine([generic.ids('bridge"}}\n</tool_call>'), generic.ids("In 1969 [1].")], [SURE])
+    events = await generic.play(replace(asked("When?"), stores=stores), engine)
+    (searching,) = only(events, Searching)
+    assert (searching.query, searching.stores) == ("bridge", stores)
+    at = events.index(searching)
+    assert [event.store for event in events[at + 1 : at + 3] if isinstance(event, Searched)] == stores
+
+
+@pytest.mark.parametrize(
+    ("written", "stop"),
+    [
+        ("Hé 🐘 a < b  <thin [1].", []),
+        ("🐘!", []),
+        ("<b> is bold.", []),
+        ("\n\nSo it is. \n", []),
+        ("<think>\nHm, é.\n</think>\n\nIt is.", []),
+        ("One two three", ["two th!"]),
+        ("One two three", ["e", "zz"]),
+        ("Sure\n" + call("weather", city="Köln"), ["Sure!"]),
+    ],
+)
+async def test_text_carries_the_tokens_it_was_written_in(generic: Stage, written: str, stop: list[str]) -> None:
+    turn = replace(asked("Weather?"), tools=[WEATHER], stop=stop)
+    events = await generic.play(turn, ScriptedEngine([generic.ids(written)], [UNSURE]))
+    for text in only(events, Text):
+        assert text.tokens
+    spelled = str(generic.tokenizer.decode([token.id for text in only(events, Text) for token in text.tokens]))
+    assert spelled.startswith(reply(events)) if stop else spelled == reply(events)
+
+
+async def test_the_servers_own_words_carry_no_tokens(generic: Stage) -> None:
+    script = [generic.ids('bridge opened"}}\n</tool_call>'), generic.ids("The bridge opened in 1969 [1].")]
+    events = await generic.play(asked("When?"), ScriptedEngine(script, [SURE]))
+    *written, quote = only(events, Text)
+    assert quote == Text("\n\n> The bridge opened in 1969.\n— bridge.md")
+    ids = [token.id for text in written for token in text.tokens]
+    assert generic.tokenizer.decode(ids) == "The bridge opened in 1969 [1]."
 
 
 async def test_what_a_stop_string_held_back_comes_before_a_clients_tool(generic: Stage) -> None:

@@ -5,11 +5,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from app.api import Parts, create_app
+from app.cores.load import TINY_FOLDER, Core, load_tokenizer
+from app.cores.profiles import PROFILES
+from app.settings import read
+from index.memory import Memory
+from tests.fakes import HashedWords, ScriptedEngine
 
 
 @contextmanager
@@ -29,3 +36,11 @@ def live(parts: Parts, around: Callable[[ASGIApp], ASGIApp] = lambda app: app) -
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+@contextmanager
+def scripted(engine: ScriptedEngine, folder: Path, profile: str = "tiny", **given: Any) -> Iterator[str]:
+    """The base URL of a server whose core writes what the engine is told, over an empty memory."""
+    core = Core("scripted", load_tokenizer(TINY_FOLDER), PROFILES[profile], engine)
+    with live(Parts(core, Memory(folder, HashedWords()), read(data_dir=folder, **given))) as base_url:
+        yield base_url

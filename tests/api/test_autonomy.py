@@ -19,7 +19,7 @@ from index.errors import FolderFault
 from tests.api.test_encode import CALLED, DONE, HEAD, SEARCHED, replay
 
 CALCULATED: Sequence[Event] = (Calculated("3 + 4", "7"), Text("7"), replace(DONE, answer="7", confidence=1.0))
-ABSTAINED: Sequence[Event] = (*SEARCHED[:4], replace(DONE, answer=None, abstained=True))
+ABSTAINED: Sequence[Event] = (*SEARCHED[:5], replace(DONE, answer=None, abstained=True))
 
 
 @pytest.fixture
@@ -33,7 +33,8 @@ async def told(events: Sequence[Event], level: float, reviews: Reviews) -> dict[
     """The extension, which is the same streamed, but for the id of its review."""
     mark = Autonomy(level, "How long?", reviews).mark
     body: dict[str, Any] = (await whole(replay(events), HEAD, mark))["cogcore"]
-    streamed = [chunk async for chunk in chunks(replay(events), HEAD, mark, include_usage=False)][-1]["cogcore"]
+    made = [chunk async for chunk in chunks(replay(events), HEAD, mark, include_usage=False) if chunk]
+    streamed = made[-1]["cogcore"]
     assert {**streamed, "review": None} == {**body, "review": None}
     return body
 
@@ -51,7 +52,7 @@ async def told(events: Sequence[Event], level: float, reviews: Reviews) -> dict[
         (ABSTAINED, 0.0, "abstained"),
         ((Text("Hello!"), DONE), 0.0, "answered"),
         (CALLED, 0.0, "answered"),
-        ((*SEARCHED[:4], *CALLED[1:]), 0.0, "answered"),
+        ((*SEARCHED[:5], *CALLED[1:]), 0.0, "answered"),
     ],
 )
 async def test_what_is_marked(events: Sequence[Event], level: float, status: str, reviews: Reviews) -> None:

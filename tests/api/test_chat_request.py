@@ -29,10 +29,13 @@ def test_every_field_of_openais_is_known() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("n", 2),
+        ("n", 0),
+        ("n", 9),
         ("n", True),
-        ("logprobs", True),
-        ("top_logprobs", 3),
+        ("logprobs", 3),
+        ("top_logprobs", 3),  # without logprobs
+        ("top_logprobs", 21),
+        ("parallel_tool_calls", "no"),
         ("response_format", {"type": "json_object"}),
         ("modalities", ["text", "audio"]),
         ("audio", {"voice": "x", "format": "wav"}),

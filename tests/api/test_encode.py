@@ -1,6 +1,7 @@
 """Streamed and whole are two folds of the same events: what a client puts together must be equal."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,8 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from app.agent.events import Calculated, Cited, Decided, Done, Event, Round, Searched, Text, Thinking, ToolCall
-from app.api.encode import Head, chunks, hit_wire, sentence, whole
+from app.agent.events import (
+    Calculated,
+    Cited,
+    Decided,
+    Done,
+    Event,
+    Round,
+    Searched,
+    Searching,
+    Text,
+    Thinking,
+    ToolCall,
+)
+from app.api.encode import chunks, whole
+from app.api.ledger import Head, hit_wire, sentence
+from app.engine.types import Token
 from index.types import Chunk, Hit, Mark
 
 TEXT = "Sorne\n\nThe Sorne is long. It is 312 km long. It ends in Lake Arven."
@@ -22,6 +37,7 @@ SEARCHED: Sequence[Event] = (
     Thinking("I must "),
     Thinking("look."),
     Decided(0.93, True),
+    Searching("long Sorne", ["vs_1"]),
     Searched("long Sorne", "vs_1", (HIT,), 7),
     Text("The answer "),
     Text("is 312 km."),
@@ -36,13 +52,14 @@ CALLED: Sequence[Event] = (
 )
 
 
-async def replay(events: Sequence[Event]) -> AsyncIterator[Event]:
+async def replay(events: Sequence[Event | None]) -> AsyncIterator[tuple[int, Event] | None]:
+    """One turn's events; None is a silence."""
     for event in events:
-        yield event
+        yield None if event is None else (0, event)
 
 
 async def streamed(events: Sequence[Event], *, include_usage: bool = False) -> list[dict[str, Any]]:
-    return [chunk async for chunk in chunks(replay(events), HEAD, include_usage=include_usage)]
+    return [chunk async for chunk in chunks(replay(events), HEAD, include_usage=include_usage) if chunk]
 
 
 async def test_whole_answer_has_openais_shape() -> None:
@@ -87,16 +104,86 @@ async def test_stream_goes_in_openais_order() -> None:
     made = await streamed(SEARCHED)
     for chunk in made:
         ChatCompletionChunk.model_validate(chunk, strict=True)
-    kinds = [next(iter(chunk["choices"][0]["delta"]), "end") for chunk in made]
-    assert kinds == ["role", "reasoning", "reasoning", "content", "content", "annotations", "end"]
-    assert [chunk["choices"][0]["finish_reason"] for chunk in made] == [None] * 6 + ["stop"]
+    kinds = [next(iter(chunk["choices"][0]["delta"]), "") for chunk in made]
+    happened = [
+        chunk.get("cogcore_event", {}).get("type", kind or "end") for chunk, kind in zip(made, kinds, strict=True)
+    ]
+    thoughts, words = ["reasoning"] * 2, ["content"] * 2
+    looked = ["decided", "searching", "searched"]
+    assert happened == ["role", *thoughts, *looked, *words, "cited", "annotations", "end"]
+    assert [chunk["choices"][0]["finish_reason"] for chunk in made] == [None] * 10 + ["stop"]
     assert {chunk["id"] for chunk in made} == {"chatcmpl-1"}
-    assert ["cogcore" in chunk for chunk in made] == [False] * 6 + [True]
+    assert ["cogcore" in chunk for chunk in made] == [False] * 10 + [True]
     assert not any("usage" in chunk for chunk in made)
 
 
+async def test_what_happens_is_told_as_the_extension_tells_it() -> None:
+    made = await streamed(SEARCHED)
+    told = made[-1]["cogcore"]
+    decided, searching, searched, cited = (chunk["cogcore_event"] for chunk in made if "cogcore_event" in chunk)
+    assert decided == {"type": "decided", "need": told["need"], "searches": True}
+    assert searching == {"type": "searching", "query": "long Sorne", "stores": ["default"]}
+    assert searched == {"type": "searched", **told["searches"][0]}
+    assert cited == {"type": "cited", **told["citations"][0]}
+
+
+async def test_silence_passes_through() -> None:
+    events = [None, *SEARCHED[:4], None, *SEARCHED[4:]]
+    with_silence = [chunk async for chunk in chunks(replay(events), HEAD, include_usage=False)]
+    assert [n for n, chunk in enumerate(with_silence) if chunk is None] == [1, 6]
+    assert [chunk for chunk in with_silence if chunk] == await streamed(SEARCHED)
+    assert await whole(replay(events), HEAD) == await whole(replay(SEARCHED), HEAD)
+
+
+async def test_the_turns_of_one_request_keep_apart() -> None:
+    async def mixed() -> AsyncIterator[tuple[int, Event] | None]:
+        for n in range(max(len(SEARCHED), len(CALLED))):
+            for index, events in enumerate((SEARCHED, CALLED, SEARCHED)):
+                if n < len(events):
+                    yield index, events[n]
+
+    body = await whole(mixed(), HEAD, n=3)
+    alone = [await whole(replay(events), HEAD) for events in (SEARCHED, CALLED, SEARCHED)]
+    ChatCompletion.model_validate(body, strict=True)
+    assert body["choices"] == [{**one["choices"][0], "index": n} for n, one in enumerate(alone)]
+    assert body["cogcore"] == {"choices": [one["cogcore"] for one in alone]}
+    for kind in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert body["usage"][kind] == sum(one["usage"][kind] for one in alone)
+
+    for include_usage in (False, True):
+        made = [chunk async for chunk in chunks(mixed(), HEAD, n=3, include_usage=include_usage) if chunk]
+        assert [chunk["choices"][0]["delta"].get("role") for chunk in made[:3]] == ["assistant"] * 3
+        for index, events in enumerate((SEARCHED, CALLED, SEARCHED)):
+            mine = [c for chunk in made for c in chunk["choices"] if c["index"] == index]
+            assert mine == [{**chunk["choices"][0], "index": index} for chunk in await streamed(events)]
+        assert ["cogcore" in chunk for chunk in made].index(True) == len(made) - 1
+        assert made[-1]["cogcore"] == body["cogcore"]
+        assert made[-1].get("usage") == (body["usage"] if include_usage else None)
+
+
+async def test_logprobs_are_of_the_cores_words_only() -> None:
+    def spelling(tokens: Sequence[Token]) -> list[dict[str, Any]]:
+        return [{"token": f"t{t.id}", "logprob": t.logprob, "bytes": None, "top_logprobs": []} for t in tokens]
+
+    head = replace(HEAD, spelling=spelling)
+    events = (Text("Hé", (Token(1, -0.1), Token(2, -0.2))), Text("!", (Token(3, -0.3),)), Text("\n\n> quoted"), DONE)
+    completion = ChatCompletion.model_validate(await whole(replay(events), head), strict=True)
+    assert completion.choices[0].logprobs is not None
+    assert [entry.token for entry in completion.choices[0].logprobs.content or []] == ["t1", "t2", "t3"]
+    made = [chunk async for chunk in chunks(replay(events), head, include_usage=False) if chunk]
+    told = [ChatCompletionChunk.model_validate(chunk, strict=True).choices[0].logprobs for chunk in made]
+    assert [[entry.token for entry in one.content or []] if one else None for one in told] == [
+        None,
+        ["t1", "t2"],
+        ["t3"],
+        None,
+        None,
+    ]
+    assert (await whole(replay(events), HEAD))["choices"][0]["logprobs"] is None
+
+
 async def test_the_thoughts_of_two_rounds_are_two_paragraphs() -> None:
-    events = [SEARCHED[0], SEARCHED[1], SEARCHED[3], Thinking("[1] answers "), Thinking("this."), DONE]
+    events = [SEARCHED[0], SEARCHED[1], SEARCHED[4], Thinking("[1] answers "), Thinking("this."), DONE]
     reasoning = (await whole(replay(events), HEAD))["choices"][0]["message"]["reasoning"]
     assert reasoning == "I must look.\n[1] answers this."
     told = [chunk["choices"][0]["delta"].get("reasoning", "") for chunk in await streamed(events)]
@@ -114,7 +201,7 @@ async def test_usage_comes_last_when_asked_for() -> None:
 
 async def test_tool_calls_come_as_deltas() -> None:
     made = await streamed(CALLED)
-    deltas = [chunk["choices"][0]["delta"]["tool_calls"][0] for chunk in made[1:-1]]
+    deltas = [chunk["choices"][0]["delta"]["tool_calls"][0] for chunk in made[2:-1]]
     assert deltas == [
         {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}},
         {"index": 0, "function": {"arguments": '{"city": "Arven"}'}},
@@ -133,7 +220,8 @@ EVENTS = st.one_of(
     st.builds(Decided, st.floats(0, 1), st.booleans()),
     st.builds(Calculated, st.text(max_size=5), st.text(max_size=5), st.booleans()),
     st.just(SEARCHED[3]),
-    st.just(SEARCHED[6]),
+    st.just(SEARCHED[4]),
+    st.just(SEARCHED[7]),
     st.just(CALLED[1]),
 )
 

@@ -4,8 +4,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
@@ -13,14 +13,10 @@ import openai
 import pytest
 from openai import OpenAI
 
-from app.api import Parts
-from app.cores.load import TINY_FOLDER, Core, load_tokenizer
-from app.cores.profiles import PROFILES
+from app.cores.load import TINY_FOLDER, load_tokenizer
 from app.engine.types import EngineBusy, RequestFailed, Sampling, Scored, Token
-from app.settings import read
-from index.memory import Memory
-from tests.api.live import live
-from tests.fakes import HashedWords, ScriptedEngine
+from tests.api.live import scripted
+from tests.fakes import ScriptedEngine
 
 Serving = Callable[[ScriptedEngine], AbstractContextManager[str]]
 UNSURE = -20.0
@@ -34,13 +30,7 @@ def endless(turns: int) -> ScriptedEngine:
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Serving:
-    @contextmanager
-    def start(engine: ScriptedEngine) -> Iterator[str]:
-        core = Core("scripted", load_tokenizer(TINY_FOLDER), PROFILES["tiny"], engine)
-        with live(Parts(core, Memory(tmp_path, HashedWords()), read(data_dir=tmp_path))) as base_url:
-            yield base_url
-
-    return start
+    return lambda engine: scripted(engine, tmp_path)
 
 
 def until(true: Callable[[], bool], seconds: float = 5) -> bool:
@@ -50,6 +40,20 @@ def until(true: Callable[[], bool], seconds: float = 5) -> bool:
             return True
         time.sleep(0.005)
     return False
+
+
+def test_several_answers_that_are_left(serving: Serving) -> None:
+    engine = endless(4)
+    with serving(engine) as base_url:
+        ask = {**ASK, "n": 4, "stream": True}
+        with httpx.stream("POST", f"{base_url}/v1/chat/completions", json=ask, timeout=30) as leaving:
+            chunks = (json.loads(line[6:]) for line in leaving.iter_lines() if line)
+            # Side by side: all of them have words before any is done.
+            begun = set[int]()
+            while len(begun) < 4:
+                begun |= {choice["index"] for choice in next(chunks)["choices"] if choice["delta"].get("content")}
+            assert engine.running == 4
+        assert until(lambda: engine.running == 0), "the engine writes on for nobody"
 
 
 def test_a_stream_that_is_left(serving: Serving) -> None:
@@ -71,15 +75,16 @@ def test_a_stream_that_is_left(serving: Serving) -> None:
         assert client.get("/health").status_code == 200
 
 
-def test_a_whole_answer_that_is_left(serving: Serving) -> None:
-    engine = endless(1)
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_whole_answer_that_is_left(serving: Serving, n: int) -> None:
+    engine = endless(n)
     with serving(engine) as base_url:
         host, port = httpx.URL(base_url).host, httpx.URL(base_url).port
-        body = json.dumps(ASK).encode()
+        body = json.dumps({**ASK, "n": n}).encode()
         with socket.create_connection((host, port)) as caller:
             head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             caller.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-            assert until(lambda: engine.running == 1)
+            assert until(lambda: engine.running == n)
         assert until(lambda: engine.running == 0), "the engine writes on for nobody"
 
 
@@ -141,6 +146,18 @@ def test_a_failure_midway(serving: Serving) -> None:
             )
         with pytest.raises(openai.InternalServerError, match="no numbers"):
             client.chat.completions.create(model="cogcore", messages=[{"role": "user", "content": "Hi"}])
+
+
+def test_a_failure_of_one_answer_ends_them_all(serving: Serving) -> None:
+    # The first of them ends by itself, before any fails.
+    engine = Failing([[300] * 5 + [load_tokenizer(TINY_FOLDER).eos_token_id], *[[300] * 1000] * 2], [UNSURE] * 3)
+    with serving(engine) as base_url:
+        ask = {**ASK, "n": 3, "stream": True}
+        with httpx.stream("POST", f"{base_url}/v1/chat/completions", json=ask) as answer:
+            lines = [line for line in answer.iter_lines() if line]
+        assert "error" in json.loads(lines[-1].removeprefix("data: "))
+        assert any(json.loads(line[6:])["choices"][0]["finish_reason"] == "stop" for line in lines[:-1])
+        assert until(lambda: engine.running == 0)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -1,0 +1,71 @@
+"""What judging comes to, read off what a core that learned the loop writes about passages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.agent import confidence
+from app.agent.mask import Path
+from app.agent.prompt import Excerpt
+from app.cores import grammar
+
+Place = tuple[Excerpt, int, int]
+"""Words of an excerpt: characters from the first number to the second."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What judging came to. `answer` is None when the core abstained or was cut.
+
+    `via` are the places that led from search to search, `led` the probability that they do, and `query` what is to be
+    searched for next.
+    """
+
+    confidence: float = 0.0
+    abstained: bool = False
+    answer: Place | None = None
+    query: str = ""
+    via: list[Place] = field(default_factory=list)
+    led: float = 1.0
+
+
+class PassageChosen:
+    """Reads off the tokens of a verdict which passage it takes, and with what probability."""
+
+    def __init__(self, verdict: str) -> None:
+        self._before = len(verdict.partition("{0}")[0].encode())
+        self._written = b""
+        self._tokens: list[tuple[int, int, float]] = []
+        self.probability: float | None = None
+        self.number = 0
+
+    def feed(self, token: bytes, logprob: float) -> float | None:
+        """The probability of the passage's number, once it is written in full."""
+        if self.probability is None:
+            at = len(self._written)
+            self._written += token
+            self._tokens.append((at, len(self._written), logprob))
+            end = self._written.find(b"]", self._before)
+            if end >= 0:
+                number = [p for start, stop, p in self._tokens if start < end and stop > self._before]
+                self.probability = confidence.probability(number)
+                self.number = int(self._written[self._before : end])
+        return self.probability
+
+
+def nearest(paths: Sequence[Path], excerpts: Sequence[Excerpt]) -> Place | None:
+    """Where the same words stand more than once, those nearest to the reader's mark are meant."""
+
+    def distance(place: Place) -> int:
+        excerpt, start, _ = place
+        mark = excerpt.hit.mark
+        return abs(excerpt.starts[start] - mark.start) if mark else 0
+
+    places = [(excerpts[path.alternative], path.spans[0].start, path.spans[0].end) for path in paths]
+    return min(places, key=distance, default=None)
+
+
+def led_by(path: Path, excerpt: Excerpt) -> Place:
+    """The words of the excerpt in a further query, where its text stands escaped."""
+    text, span = grammar.escaped(excerpt.text), path.spans[1]
+    start = len(grammar.unescaped(text[: span.start]))
+    return excerpt, start, start + len(grammar.unescaped(text[span.start : span.end]))
