@@ -54,12 +54,13 @@ class Renderer:
     def _text(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
         """Raises TurnRefused where the template takes no such conversation, as Llama's no two calls at once."""
         shown = [dict(tool) for tool in tools] or None
+        variables: dict[str, Any] = {"tools": shown, self.profile.tools_argument: shown, **self.profile.template}
         try:
             text = self.tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
                 tokenize=False,
                 add_generation_prompt=True,
-                **{"tools": shown, self.profile.tools_argument: shown, **self.profile.template},
+                **variables,
             )
         except TemplateError as error:
             raise TurnRefused("messages", f"the core's chat template refuses them: {error}") from error
@@ -72,7 +73,7 @@ class Renderer:
         its attention span is small, and what it said is in the memory anyway.
         """
         if not self.profile.trained_loop:
-            return self._instructed([*map(self._harmless, messages)])
+            return self._instructed(list(map(self._harmless, messages)))
         shown = [self._harmless(m) for m in messages if m["role"] != "system"]
         return [*self.past(messages), *shown[_current(shown) :]]
 

@@ -126,11 +126,13 @@ def sampled(profile: Profile, given: Mapping[str, Any]) -> Profile:
     """
     if profile.trained_loop or given.get("do_sample") is None:
         return profile
-    if not given["do_sample"]:
-        return replace(profile, temperature=0.0, top_p=1.0, top_k=0)
-    numbers = {"temperature": given.get("temperature"), "top_p": given.get("top_p"), "top_k": given.get("top_k")}
-    off = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
-    return replace(profile, **{**off, **{name: number for name, number in numbers.items() if number is not None}})
+    named = {name: number for name, number in given.items() if number is not None} if given["do_sample"] else {}
+    return replace(
+        profile,
+        temperature=named.get("temperature", 1.0 if named else 0.0),
+        top_p=named.get("top_p", 1.0),
+        top_k=named.get("top_k", 0),
+    )
 
 
 def core_folder(name: str) -> Path:

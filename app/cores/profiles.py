@@ -143,6 +143,8 @@ def profile_for(config: Mapping[str, Any], chat_template: str) -> Profile | None
     """The profile of a checkpoint, or None when its template speaks no protocol we know."""
     if named := config.get("cogcore_profile"):
         return PROFILES.get(named)
+    if "<|query_start|>" in chat_template:
+        return None  # OCC-RAG answers from the documents it is given, and calls nothing.
     family = config.get("model_type")
     if "<tool_call>" not in chat_template:
         return LLAMA3 if family == "llama" and '"parameters"' in chat_template else None

@@ -18,8 +18,12 @@ CONTEXT = 1536
 CHATML = """\
 {%- macro turn(role, text) %}{{- '<|im_start|>' + role + '\\n' + text + '<|im_end|>\\n' }}{%- endmacro %}
 """
-QWEN35 = CHATML + """\
-{%- if tools %}{{- turn('system', '# Tools' + (tools | tojson) + '<tool_call>\\n<function=name>\\n</function>') }}{%- endif %}
+QWEN35 = (
+    CHATML
+    + """\
+{%- if tools %}
+{{- turn('system', '# Tools' + (tools | tojson) + '<tool_call>\\n<function=name>\\n</function>') }}
+{%- endif %}
 {%- for message in messages %}
 {%- if message.role == 'system' %}
 {%- if not loop.first %}{{- raise_exception('System message must be at the beginning.') }}{%- endif %}
@@ -44,8 +48,11 @@ QWEN35 = CHATML + """\
 {{- '<|im_start|>assistant\\n<think>\\n' + ('' if enable_thinking else '\\n</think>\\n\\n') }}
 {%- endif %}
 """
+)
 # As SmolLM3's own: tools under a name of its own, no calls, results like the user's words, one system message.
-SMOLLM3 = CHATML + """\
+SMOLLM3 = (
+    CHATML
+    + """\
 {%- set system = messages[0].content if messages[0].role == 'system' else '' %}
 {%- set quiet = '' if enable_thinking else '<think>\\n\\n</think>\\n' %}
 {{- turn('system', system + ('<tools>' + (xml_tools | string) + '</tools> <tool_call>' if xml_tools else '')) }}
@@ -56,11 +63,14 @@ SMOLLM3 = CHATML + """\
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' + quiet }}{%- endif %}
 """
+)
 GRANITE = """\
 {%- macro turn(role, text) %}
 {{- '<|start_of_role|>' + role + '<|end_of_role|>' + text + '<|end_of_text|>\\n' }}
 {%- endmacro %}
-{%- if tools %}{{- turn('system', (tools | tojson) + ' <tool_call>\\n{"name": ..., "arguments": ...}\\n</tool_call>') }}{%- endif %}
+{%- if tools %}
+{{- turn('system', (tools | tojson) + ' <tool_call>\\n{"name": ..., "arguments": ...}\\n</tool_call>') }}
+{%- endif %}
 {%- for message in messages %}
 {%- if message.role == 'tool' %}
 {{- turn('user', '\\n<tool_response>\\n' + message.content + '\\n</tool_response>') }}
@@ -78,8 +88,10 @@ LLAMA3 = """\
 {{- '<|start_header_id|>' + role + '<|end_header_id|>\\n\\n' + text + '<|eot_id|>' }}
 {%- endmacro %}
 {{- bos_token }}
-{%- if tools and tools_in_user_message | default(true) %}{{- raise_exception('The tools belong to the user.') }}{%- endif %}
-{%- if tools %}{{- turn('system', 'Call as {"name": name, "parameters": dictionary}. ' + (tools | tojson)) }}{%- endif %}
+{%- if tools %}
+{%- if tools_in_user_message | default(true) %}{{- raise_exception('The tools are among the words.') }}{%- endif %}
+{{- turn('system', 'Call as {"name": name, "parameters": dictionary}. ' + (tools | tojson)) }}
+{%- endif %}
 {%- for message in messages %}
 {%- if message.role == 'tool' %}{{- turn('ipython', message.content | tojson) }}
 {%- elif 'tool_calls' in message %}
@@ -134,7 +146,11 @@ class Dialect:
         tokenizer.save_pretrained(folder)
         if self.family == "qwen3_5":
             text = {"model_type": "qwen3_5_text", "max_position_embeddings": CONTEXT}
-            config = {"model_type": "qwen3_5", "architectures": ["Qwen3_5ForConditionalGeneration"], "text_config": text}
+            config = {
+                "model_type": "qwen3_5",
+                "architectures": ["Qwen3_5ForConditionalGeneration"],
+                "text_config": text,
+            }
             (folder / "config.json").write_text(json.dumps(config))
         else:
             checkpoints.write(self.family, folder, vocab_size=VOCAB, max_position_embeddings=CONTEXT)

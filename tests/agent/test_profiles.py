@@ -111,9 +111,7 @@ async def test_thoughts_come_before_the_decision(name: str, memory: Memory) -> N
     begun = "" if stage.profile.name == "qwen3.5-thinking" else "<think>\n"  # in the prompt already
     thoughts = f"{begun}Hm, the bridge.\n</think>" + stage.profile.decide_after.removeprefix("</think>")
     found = [stage.ids(rest(dialect, "bridge")), stage.ids(f"{begun}Found.\n</think>\n\nIn 1969 [1].")]
-    events = await stage.play(
-        asked("When?"), engine := scripted(stage.ids(thoughts, end=False), *found, score=SURE)
-    )
+    events = await stage.play(asked("When?"), engine := scripted(stage.ids(thoughts, end=False), *found, score=SURE))
     assert str(stage.tokenizer.decode(engine.scored[0][0])).endswith(stage.profile.decide_after)
     assert "".join(t.text for t in only(events, Thinking)) == "Hm, the bridge.Found."
     assert only(events, Searched)[0].query == "bridge"
@@ -207,6 +205,7 @@ def test_the_ways_in_which_qwen35_calls(body: str, call: Call | Malformed) -> No
         ("qwen3", "<tool_call> enable_thinking", "qwen3"),
         ("mistral", LLAMA3, None),
         ("llama", "{{ messages }}", None),
+        ("qwen3", "<tool_call> enable_thinking <|query_start|>", None),
     ],
 )
 def test_a_checkpoint_gets_the_profile_of_its_template(family: str, template: str, profile: str | None) -> None:
@@ -266,7 +265,7 @@ async def test_a_random_checkpoint_is_loaded_and_goes_through_the_loop(core: Cor
 async def test_qwen35_runs_on_another_server(tmp_path: Path, memory: Memory) -> None:
     (tmp_path / "here").mkdir()
     folder = DIALECTS["qwen3.5"].write(tmp_path / "here")
-    with pytest.raises(UnsupportedModel, match="qwen3_5.*COGCORE_CORE_URL"):
+    with pytest.raises(UnsupportedModel, match=r"qwen3_5.*COGCORE_CORE_URL"):
         load_core(str(folder))
     # Nothing here runs Qwen3.5: a core of the same vocabulary stands in for it there.
     stand_in = replace(DIALECTS["qwen3.5"], family="qwen3-tied").write(tmp_path / "there")
@@ -288,5 +287,5 @@ async def test_qwen35_runs_on_another_server(tmp_path: Path, memory: Memory) -> 
 
 def test_a_template_without_calls_is_refused(tmp_path: Path) -> None:
     folder = replace(DIALECTS["llama3"], template="{{ messages }}", tokens=HEADERS).write(tmp_path)
-    with pytest.raises(UnknownCore, match="knows no tool calls.*llama3"):
+    with pytest.raises(UnknownCore, match=r"knows no tool calls.*llama3"):
         load_core(str(folder))
