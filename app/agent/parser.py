@@ -117,7 +117,8 @@ class ReplyParser:
         template = tokenizer.response_template or dict(profile.response_template or {})
         shown = repr(template.get("fields")).replace("\\", "")
         special = {n for n, t in tokenizer.added_tokens_decoder.items() if t.special and t.content not in shown}
-        self._tokenizer, self._template, self._tools = tokenizer, template, [dict(tool) for tool in tools]
+        self._tokenizer, self._template = tokenizer, template
+        self._tools: list[Any] = [dict(tool) for tool in tools]
         self._ids = Detokenizer(tokenizer, frozenset(special))
         self._parser = tokenizer.get_response_parser(template, prefix=prefix, tools=self._tools)
         self._text, self._thought = Trimmed(), Trimmed()

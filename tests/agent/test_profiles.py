@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -16,7 +15,7 @@ from app.agent.loop import answer
 from app.agent.parser import Call, Malformed, ReplyParser
 from app.agent.prompt import Renderer
 from app.agent.tools import CALCULATOR, SEARCH_MEMORY
-from app.agent.turn import Policy, Turn, TurnRefused
+from app.agent.turn import Message, Policy, Turn, TurnRefused
 from app.api import Parts
 from app.cores.load import Core, UnknownCore, load_core, load_remote_core, sampled
 from app.cores.profiles import PROFILES, profile_for
@@ -137,17 +136,23 @@ def test_a_round_begins_with_the_ids_of_the_round_before() -> None:
         dialect = DIALECTS[name]
         tokenizer = dialect.tokenizer()
         renderer = Renderer(tokenizer, PROFILES[dialect.profile])
-        asked_: list[dict[str, Any]] = [{"role": "user", "content": "When?"}]
+        question = {"role": "user", "content": "When?"}
         written = dialect.call("search_memory", {"query": "bridge"}) + dialect.ends[0]
-        so_far = [*renderer.start(asked_), *tokenizer.encode(written, add_special_tokens=False)]
+        so_far = [*renderer.start([question]), *tokenizer.encode(written, add_special_tokens=False)]
         call = {"type": "function", "function": {"name": "search_memory", "arguments": {"query": "bridge"}}}
-        more = [{"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "content": "[1] 1969"}]
-        assert renderer.extend([*asked_, *more], (), so_far)[: len(so_far)] == so_far
+        said: list[Message] = [
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": "[1] 1969"},
+        ]
+        assert renderer.extend([question, *said], (), so_far)[: len(so_far)] == so_far
 
 
 def test_what_a_template_refuses_is_the_requests_fault() -> None:
     call = {"type": "function", "function": {"name": "add", "arguments": {"n": 5}}}
-    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": [call, call]}]
+    messages: list[Message] = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "", "tool_calls": [call, call]},
+    ]
     with pytest.raises(TurnRefused, match="template refuses them: One call at once!"):
         Renderer(DIALECTS["llama3"].tokenizer(), PROFILES["llama3"]).start(messages)
 
