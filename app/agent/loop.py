@@ -124,7 +124,7 @@ class ToolTurn:
         if policy.function is not None and policy.function != SEARCH:
             if policy.function not in self.tools:
                 raise TurnRefused("tool_choice", f"no tool is named {policy.function!r}")
-            return opening.replace(SEARCH, policy.function).partition('"arguments"')[0] + '"arguments":'
+            return opening.partition(SEARCH)[0] + policy.function + self.core.profile.arguments_follow
         if policy.function is None and policy.choice != "required":
             return ""
         if SEARCH in self.tools:

@@ -17,6 +17,8 @@ from app.cores.profile import Profile
 
 THOUGHTS = frozenset({"reasoning_content", "reasoning", "thinking"})
 CALLS = "tool_calls"
+UNREADABLE = (ValueError, KeyError, TypeError)
+"""What transformers' parser raises over a call that its template, or the schema of its tool, does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +106,28 @@ class Stops:
 
 
 class ReplyParser:
-    """Parses what a core writes in one round. `prefix` is the text of the prompt, which may have begun the reply."""
+    """Parses what a core writes in one round. `prefix` is the text of the prompt, which may have begun the reply.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, profile: Profile, prefix: str) -> None:
+    Arguments of `tools`, in OpenAI's form, that were written as text become what their schemas say.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        profile: Profile,
+        prefix: str,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         template = tokenizer.response_template or dict(profile.response_template or {})
         shown = repr(template.get("fields")).replace("\\", "")
         special = {n for n, t in tokenizer.added_tokens_decoder.items() if t.special and t.content not in shown}
         self._tokenizer, self._template = tokenizer, template
+        self._tools: list[Any] = [dict(tool) for tool in tools]
         self._ids = Detokenizer(tokenizer, frozenset(special))
-        self._parser = tokenizer.get_response_parser(template, prefix=prefix)
+        self._parser = tokenizer.get_response_parser(template, prefix=prefix, tools=self._tools)
         self._text, self._thought = Trimmed(), Trimmed()
         self._broken = False
-        self._raw_thought = ""
+        self._raw_thought = self._raw_call = ""
         self._content = True
         self.thinking = False
         self.held = False  # whether the id that was fed last may still come out as text
@@ -130,9 +142,9 @@ class ReplyParser:
             return []
         try:
             events = list(self._parser.feed(text))
-        except ValueError as error:
+            pieces = self._take(events)
+        except UNREADABLE as error:
             return self._break(error)
-        pieces = self._take(events)
         # What stands between the parts of a reply is no text, nor are the spaces before its first word.
         plain = all(event["type"] == "region_chunk" for event in events)
         self.held = self._content and plain and (self._text.begun or not events)
@@ -144,7 +156,7 @@ class ReplyParser:
         if not self._broken:
             try:
                 pieces = self._take(self._parser.finalize()[1])
-            except ValueError as error:
+            except UNREADABLE as error:
                 pieces = self._break(error)
         if not self.calls and not self._text.begun:
             self._call_among_thoughts()
@@ -158,10 +170,13 @@ class ReplyParser:
             self._content = field == "content" or kind == "region_close"
             if kind == "region_close" and field == CALLS:
                 values = event["value"] if isinstance(event["value"], list) else [event["value"]]
-                self.calls.extend(map(read_call, values))
+                self.calls.extend(read_call(value, self._raw_call.strip()) for value in values)
+                self._raw_call = ""
             if kind != "region_chunk" or silent:
                 continue
-            if field in THOUGHTS:
+            if field == CALLS:
+                self._raw_call += event["text"]
+            elif field in THOUGHTS:
                 self._raw_thought += event["text"]
                 if thought := self._thought.feed(event["text"]):
                     pieces.append(Thinking(thought))
@@ -169,32 +184,31 @@ class ReplyParser:
                 pieces.append(Text(text))
         return pieces
 
-    def _break(self, error: ValueError) -> list[Piece]:
+    def _break(self, error: Exception) -> list[Piece]:
         self._broken = True
-        self.calls.append(Malformed("", str(error).splitlines()[0]))
+        self.calls.append(Malformed(self._raw_call.strip(), (str(error) or repr(error)).splitlines()[0]))
         return []
 
     def _call_among_thoughts(self) -> None:
         """A core that ends its turn inside its thoughts, on a complete call, meant the call."""
-        parser = self._tokenizer.get_response_parser(self._template, prefix="")
+        parser = self._tokenizer.get_response_parser(self._template, prefix="", tools=self._tools)
         try:
             events = [*parser.feed(self._raw_thought), *parser.finalize()[1]]
-        except ValueError:
+        except UNREADABLE:
             return
         closed = [e["value"] for e in events if e["type"] == "region_close" and e["field"] == CALLS]
-        found = [read_call(value) for value in closed]
+        found = [read_call(value, "") for value in closed]
         self.calls.extend(call for call in found if isinstance(call, Call))
 
 
-def read_call(value: Any) -> Call | Malformed:
-    """A parsed call, or why it is none."""
+def read_call(value: Any, text: str) -> Call | Malformed:
+    """A parsed call, written as `text`, or why it is none. Llama's arguments are called parameters."""
     function = value.get("function") if isinstance(value, dict) else value
-    text = function if isinstance(function, str) else json.dumps(function, ensure_ascii=False)
     if not isinstance(function, dict):
         return Malformed(text, "the call is not JSON")
-    name, arguments = function.get("name"), function.get("arguments", {})
+    name, arguments = function.get("name"), function.get("arguments", function.get("parameters", {}))
     if not isinstance(name, str) or not name:
-        return Malformed(text, "the call names no tool: 'name' must be a text")
+        return Malformed(text, "the call names no tool")
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)

@@ -3,13 +3,16 @@
 A turn is append-only: the prompt of each round begins with every id of the round before, so its KV is reused.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from app.agent.turn import TurnRefused
 from app.cores.profile import Profile
 from index.types import Hit
 
@@ -25,6 +28,8 @@ class Renderer:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, profile: Profile) -> None:
         self.tokenizer = tokenizer
         self.profile = profile
+        # SmolLM3's own leaves calls out and shows results as if the user had said them.
+        self._spelled_out = "tool_calls" not in str(tokenizer.chat_template)
 
     def start(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """The ids of a conversation, up to where the core begins to write."""
@@ -47,13 +52,18 @@ class Renderer:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _text(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
-        text = self.tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            tools=[dict(tool) for tool in tools] or None,
-            tokenize=False,
-            add_generation_prompt=True,
-            **self.profile.template,
-        )
+        """Raises TurnRefused where the template takes no such conversation, as Llama's no two calls at once."""
+        shown = [dict(tool) for tool in tools] or None
+        variables: dict[str, Any] = {"tools": shown, self.profile.tools_argument: shown, **self.profile.template}
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                tokenize=False,
+                add_generation_prompt=True,
+                **variables,
+            )
+        except TemplateError as error:
+            raise TurnRefused("messages", f"the core's chat template refuses them: {error}") from error
         return str(text)
 
     def _fit(self, messages: Sequence[Message]) -> list[Message]:
@@ -63,8 +73,7 @@ class Renderer:
         its attention span is small, and what it said is in the memory anyway.
         """
         if not self.profile.trained_loop:
-            system = [{"role": "system", "content": self.profile.instructions}] if self.profile.instructions else []
-            return [*system, *map(self._harmless, messages)]
+            return self._instructed(list(map(self._harmless, messages)))
         shown = [self._harmless(m) for m in messages if m["role"] != "system"]
         return [*self.past(messages), *shown[_current(shown) :]]
 
@@ -75,6 +84,13 @@ class Renderer:
         kept = past[max(len(past) - 2 * (self.profile.history or 0), 0) :] if self.profile.history else []
         return [{**m, "content": disarmed(brief(m["content"]))} for m in kept]
 
+    def _instructed(self, messages: Sequence[Message]) -> list[Message]:
+        """All instructions in one message at the beginning: other places are refused or left out by some templates."""
+        given = [message["content"] for message in messages if message["role"] == "system"]
+        text = "\n\n".join(filter(None, [self.profile.instructions, *given]))
+        rest = [_spelled(m) if self._spelled_out else m for m in messages if m["role"] != "system"]
+        return [{"role": "system", "content": text}, *rest] if text else rest
+
     def _harmless(self, message: Message) -> Message:
         """The message with others' words disarmed. Marks that `show` has set stay, and what the core itself wrote."""
         ours = message["role"] == "assistant" or (message["role"] == "tool" and self.profile.marks)
@@ -84,6 +100,16 @@ class Renderer:
 def _current(messages: Sequence[Message]) -> int:
     """Where the current turn begins."""
     return max((n for n, m in enumerate(messages) if m["role"] == "user"), default=0)
+
+
+def _spelled(message: Message) -> Message:
+    """Calls and results as the text that a Hermes template would write."""
+    if message["role"] == "tool":
+        return {**message, "content": f"<tool_response>\n{message['content']}\n</tool_response>"}
+    called = [call["function"] for call in message.get("tool_calls") or ()]
+    calls = [json.dumps({"name": f["name"], "arguments": f["arguments"]}, ensure_ascii=False) for f in called]
+    parts = [message["content"], *(f"<tool_call>\n{call}\n</tool_call>" for call in calls)]
+    return {**message, "content": "\n".join(filter(None, parts))}
 
 
 def disarmed(text: str) -> str:

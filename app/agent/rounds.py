@@ -83,7 +83,7 @@ class Rounds:
         self.prompt_length = len(self.ids)
         self.tokens, self._said, self._unread, self._cached = [], [], [], None
         prefix = str(self.core.tokenizer.decode(self.ids, skip_special_tokens=False))
-        self._parser = ReplyParser(self.core.tokenizer, self.core.profile, prefix)
+        self._parser = ReplyParser(self.core.tokenizer, self.core.profile, prefix, self.turn.tools)
         self._gap = "\n\n" if self.reply else ""
 
     @property

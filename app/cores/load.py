@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,19 @@ class UnknownCore(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """The small model and what a turn must know of it."""
+    """The small model and what a turn must know of it. `more_ends`: ends that its tokenizer does not name."""
 
     name: str
     tokenizer: PreTrainedTokenizerBase
     profile: Profile
     engine: Engine
+    more_ends: frozenset[int] = frozenset()
 
     @property
     def ends(self) -> frozenset[int]:
         """The ids that end what the core writes. Qwen ends a turn with either of two; both are never part of one."""
         ends = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
-        return frozenset(int(number) for number in ends if number is not None)
+        return self.more_ends.union(int(number) for number in ends if number is not None)
 
 
 def load_core(
@@ -65,7 +66,7 @@ def load_core(
         queue=queue,
         threads=threads,
     )
-    return Core(name, tokenizer, chosen, engine)
+    return Core(name, tokenizer, chosen, engine, _ends(folder))
 
 
 def load_remote_core(
@@ -95,12 +96,12 @@ def load_remote_core(
         name,
         reading,
         key=key,
-        context_length=_config(folder).get("max_position_embeddings"),
+        context_length=_positions(_config(folder)),
         timeout=timeout,
         max_sequences=max_sequences,
         queue=queue,
     )
-    return Core(name, tokenizer, chosen, engine)
+    return Core(name, tokenizer, chosen, engine, _ends(folder))
 
 
 def _prompted(name: str, folder: Path, profile: str) -> tuple[PreTrainedTokenizerBase, Profile]:
@@ -112,10 +113,26 @@ def _prompted(name: str, folder: Path, profile: str) -> tuple[PreTrainedTokenize
     chosen = PROFILES[profile] if profile else profile_for(_config(folder), str(tokenizer.chat_template))
     if chosen is None:
         raise UnknownCore(
-            f"{name}: its chat template knows no Hermes tool calls (<tool_call>), so it could not search; "
-            f"take another core, or choose a profile among {', '.join(PROFILES)}"
+            f"{name}: its chat template knows no tool calls of a form that is read here (<tool_call>, or Llama 3's), "
+            f"so it could not search; take another core, or choose a profile among {', '.join(PROFILES)}"
         )
-    return tokenizer, chosen
+    return tokenizer, sampled(chosen, _json(folder / "generation_config.json"))
+
+
+def sampled(profile: Profile, given: Mapping[str, Any]) -> Profile:
+    """The profile with the checkpoint's own sampling, if its generation_config.json says how to sample.
+
+    What it does not name is off then. A core that learned the loop learned it to be read without chance.
+    """
+    if profile.trained_loop or given.get("do_sample") is None:
+        return profile
+    named = {name: number for name, number in given.items() if number is not None} if given["do_sample"] else {}
+    return replace(
+        profile,
+        temperature=named.get("temperature", 1.0 if named else 0.0),
+        top_p=named.get("top_p", 1.0),
+        top_k=named.get("top_k", 0),
+    )
 
 
 def core_folder(name: str) -> Path:
@@ -137,8 +154,24 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
-    file = folder / "config.json"
-    if not file.is_file():
+    if not (config := _json(folder / "config.json")):
         raise UnknownCore(f"{folder} has no config.json: it is no checkpoint in Hugging Face format")
-    config: Mapping[str, Any] = json.loads(file.read_text("utf-8"))
     return config
+
+
+def _positions(config: Mapping[str, Any]) -> int | None:
+    """The context's length. Models that also see, as Qwen3.5, keep what is about text apart."""
+    positions: int | None = (config.get("text_config") or config).get("max_position_embeddings")
+    return positions
+
+
+def _ends(folder: Path) -> frozenset[int]:
+    """Llama ends some calls with another token than its turns; only generation_config.json tells."""
+    ends = _json(folder / "generation_config.json").get("eos_token_id")
+    return frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
+
+
+def _json(file: Path) -> Mapping[str, Any]:
+    """What the file holds; nothing where there is none."""
+    given: Mapping[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return given

@@ -13,7 +13,10 @@ class Profile:
 
     `search_opening` is the text with which the core opens a search call at its first decision point, up to where the
     query begins: the probability of that text is the turn's `need`, and forcing it is how a search is required.
+    `arguments_follow` is what the core writes between a tool's name and its arguments.
     `decide_after` is the text after which the decision point comes ("</think>\n\n" for a core that thinks first).
+    `tools_argument` is the name under which its chat template takes the tools, beside the usual one.
+    Sampling is the profile's where the checkpoint's own generation_config.json does not say how to sample.
     `trained_loop` cores learned the loop and its grammar (app.cores.grammar): no instructions or tool schemas are
     rendered for the hosted tools and decoding is masked; the others get `instructions` and the schemas in their prompt.
     Such a core may search `hops` times in a turn, each time from a passage of the search before, and with words of
@@ -23,8 +26,10 @@ class Profile:
     name: str
     trained_loop: bool = False
     search_opening: str = '<tool_call>\n{"name": "search_memory", "arguments": {"query": "'
+    arguments_follow: str = '", "arguments":'
     decide_after: str = ""
     template: Mapping[str, Any] = field(default_factory=dict)
+    tools_argument: str = "tools"
     response_template: Mapping[str, Any] | None = None
     instructions: str = ""
     passages: int = 5

@@ -14,11 +14,12 @@ from transformers import AutoConfig
 
 from app.engine.types import UnsupportedModel
 
-FAMILIES = ("llama", "qwen2", "qwen3", "smollm3", "mistral", "granite")
+FAMILIES = ("llama", "qwen2", "qwen3", "smollm3", "mistral", "granite", "granitemoehybrid")
+GRANITE = ("granite", "granitemoehybrid")
 # The others' own code takes no notice of layer_types: Mistral's window is every layer's, Llama and Granite have none.
 BY_LAYER = ("qwen2", "qwen3", "smollm3")
 ROPE_KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
-OTHER = "take another checkpoint"
+OTHER = "take another checkpoint, or one that another server runs, named by COGCORE_CORE_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,13 @@ def from_mapping(raw: Mapping[str, Any]) -> DecoderConfig:
     family = raw.get("model_type")
     if family not in FAMILIES:
         raise UnsupportedModel(f"model_type {family!r} is not one of {', '.join(FAMILIES)}: {OTHER}")
+    if family == "granitemoehybrid":
+        raw = _plain_granite(raw)
     _refuse_what_we_do_not_compute(raw)
     rope = dict(raw["rope_parameters"])
     layers, heads = raw["num_hidden_layers"], raw["num_attention_heads"]
     head_dim = raw.get("head_dim") or raw["hidden_size"] // heads
-    scaled = raw if family == "granite" else {}
+    scaled = raw if family in GRANITE else {}
     bias = bool(raw.get("attention_bias", False))
     return DecoderConfig(
         family=family,
@@ -121,6 +124,14 @@ def _refuse_what_we_do_not_compute(raw: Mapping[str, Any]) -> None:
         raise UnsupportedModel(f"rope_type {rope.get('rope_type')!r} is not one of {kinds}: {OTHER}")
     if rope.get("partial_rotary_factor", 1.0) != 1.0:
         raise UnsupportedModel(f"partial_rotary_factor other than 1 is not computed: {OTHER}")
+
+
+def _plain_granite(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The small dense Granite 4.0 checkpoints say that they are hybrids of which only attention is left."""
+    kinds = set(raw.get("layer_types") or ["linear_attention"])
+    if kinds != {"full_attention"} or raw.get("num_local_experts") or raw.get("position_embedding_type") != "rope":
+        raise UnsupportedModel(f"granitemoehybrid with Mamba layers, experts, or no RoPE is not computed: {OTHER}")
+    return {**raw, "intermediate_size": raw["shared_intermediate_size"]}
 
 
 def _windows(raw: Mapping[str, Any], layers: int) -> tuple[int | None, ...]:

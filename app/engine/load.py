@@ -184,8 +184,10 @@ def _layer(files: _Checkpoint, config: DecoderConfig, at: str) -> Layer:
     hidden, inner, dim = config.hidden, config.intermediate, config.head_dim
     qkv = [f"{at}.self_attn.{letter}_proj" for letter in "qkv"]
     widths = [config.heads * dim, config.kv_heads * dim, config.kv_heads * dim]
-    gate_up = [f"{at}.mlp.gate_proj", f"{at}.mlp.up_proj"]
-    out, down = [f"{at}.self_attn.o_proj"], [f"{at}.mlp.down_proj"]
+    gate_up, halves, down = [f"{at}.mlp.gate_proj", f"{at}.mlp.up_proj"], [inner, inner], [f"{at}.mlp.down_proj"]
+    if config.family == "granitemoehybrid":
+        gate_up, halves, down = [f"{at}.shared_mlp.input_linear"], [2 * inner], [f"{at}.shared_mlp.output_linear"]
+    out = [f"{at}.self_attn.o_proj"]
     qk_norm = None
     if config.qk_norm:
         query, key = (files.get(f"{at}.self_attn.{letter}_norm.weight", dim) for letter in "qk")
@@ -198,8 +200,8 @@ def _layer(files: _Checkpoint, config: DecoderConfig, at: str) -> Layer:
         out=files.matrix(out, [hidden], config.heads * dim),
         out_bias=files.bias(out, [hidden], config.out_bias),
         post_norm=files.keep(files.get(f"{at}.post_attention_layernorm.weight", hidden)),
-        gate_up=files.matrix(gate_up, [inner, inner], hidden),
-        gate_up_bias=files.bias(gate_up, [inner, inner], config.mlp_bias),
+        gate_up=files.matrix(gate_up, halves, hidden),
+        gate_up_bias=files.bias(gate_up, halves, config.mlp_bias),
         down=files.matrix(down, [hidden], inner),
         down_bias=files.bias(down, [hidden], config.mlp_bias),
     )

@@ -8,6 +8,8 @@ from transformers import (
     AutoModelForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
+    GraniteMoeHybridConfig,
+    GraniteMoeHybridForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -51,6 +53,16 @@ GRANITE = {
     "attention_multiplier": 0.2,
     "residual_multiplier": 0.7,
     "logits_scaling": 6.0,
+}
+# Granite 4.0's 350m, 1b and micro: of the hybrid they are named after only attention is left.
+DENSE = {
+    "layer_types": ["full_attention"] * 3,
+    "num_local_experts": 0,
+    "num_experts_per_tok": 0,
+    "position_embedding_type": "rope",
+    "shared_intermediate_size": 40,
+    "tie_word_embeddings": True,
+    "mamba_n_heads": 4,
 }
 FAMILIES: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
     "llama": (LlamaConfig, LlamaForCausalLM, {}),
@@ -121,6 +133,8 @@ FAMILIES: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
         GraniteForCausalLM,
         {**GRANITE, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True},
     ),
+    "granite-4": (GraniteMoeHybridConfig, GraniteMoeHybridForCausalLM, {**GRANITE, **DENSE}),
+    "llama-tied": (LlamaConfig, LlamaForCausalLM, {"tie_word_embeddings": True}),
 }
 
 

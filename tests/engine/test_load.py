@@ -192,3 +192,19 @@ async def test_settings(start: Start, folder: Path) -> None:
     for wrong in wrongs:
         with pytest.raises(ValueError, match=next(iter(wrong))):
             load_engine(folder, **wrong)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layer_types": ["full_attention", "linear_attention", "full_attention"]},
+        {"num_local_experts": 4, "num_experts_per_tok": 2},
+        {"position_embedding_type": None},
+    ],
+)
+def test_only_plain_attention_of_granites_hybrids_is_computed(changes: dict[str, Any], tmp_path: Path) -> None:
+    checkpoints.write("granite-4", tmp_path)
+    edit(tmp_path, layer_types=["attention"] * 3)  # as the published ones call it
+    assert read_config(tmp_path).windows == (None, None, None)
+    with pytest.raises(UnsupportedModel, match=r"Mamba.*COGCORE_CORE_URL"):
+        read_config(edit(tmp_path, **changes))
