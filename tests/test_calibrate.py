@@ -78,7 +78,7 @@ async def parts(calibrated: Path, embedder: SentenceEmbedder, reader: Reader) ->
 
 async def asked(parts: Parts, **extension: object) -> Turn:
     body = {"model": "cogcore", "messages": [{"role": "user", "content": QUESTION}], "cogcore": extension}
-    return await turn_of(ChatRequest.model_validate(body), parts)
+    return await turn_of(ChatRequest.model_validate(body), parts, "")
 
 
 async def end(parts: Parts, turn: Turn) -> Done:

@@ -92,7 +92,8 @@ class Tools:
 
     async def call(self, context: Context, asked: wire.CallToolRequestParams) -> wire.CallToolResult:
         """What a tool says; what it cannot do is said to the model that called it."""
-        base_url = self._public_url or str(context.request.base_url).rstrip("/")
+        request: Any = context.request  # there is one: the transport is HTTP
+        base_url = self._public_url or str(request.base_url).rstrip("/")
         try:
             match asked.name:
                 case "search":

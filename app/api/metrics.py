@@ -6,6 +6,7 @@ No label comes from a client, a document or a store, so their number is bounded 
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from itertools import accumulate
 
 from fastapi import APIRouter, Response
 from prometheus_client import (
@@ -16,12 +17,13 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from app.agent.events import Done, Event, Searched
 from app.api.listing import everything
+from app.engine import meter
 from app.engine.local import LocalEngine
 from app.engine.types import Engine
 from index.memory import Memory
@@ -109,6 +111,14 @@ def of_engine(engine: Engine) -> Iterator[Metric]:
     yield _total("prompt_tokens", "Tokens of prompts.", usage.prompt_tokens)
     yield _total("prompt_tokens_cached", "Those of them whose KV was there already.", usage.cached_tokens)
     yield _total("generation_tokens", "Tokens that the core wrote.", usage.generated_tokens)
+    yield _seconds("request_queue_time", "Engine requests: from submission to a place.", usage.queue_seconds)
+    yield _seconds("time_to_first_token", "Engine requests: to their first token.", usage.first_token_seconds)
+    yield _seconds("inter_token_latency", "Engine requests: from each token to the next.", usage.token_seconds)
+    yield _gauge("kv_cache_slots", "Conversations that the cache has room for.", usage.slots)
+    yield _gauge("kv_cache_slots_kept", "Those of them that wait for their next round.", usage.kept_slots)
+    yield _total("engine_refused", "Requests that a full queue refused.", usage.refused)
+    yield _total("engine_failed", "Requests that failed in the engine.", usage.failed)
+    yield _total("engine_cancelled", "Requests that their clients gave up.", usage.cancelled)
 
 
 def of_memory(memory: Memory) -> Iterator[Metric]:
@@ -126,6 +136,13 @@ def of_memory(memory: Memory) -> Iterator[Metric]:
 
 def _gauge(name: str, about: str, value: float) -> Metric:
     return GaugeMetricFamily(f"cogcore_{name}", about, value)
+
+
+def _seconds(name: str, about: str, seconds: meter.Histogram) -> Metric:
+    made = HistogramMetricFamily(f"cogcore_{name}_seconds", about)
+    bounds = [*map(str, seconds.bounds), "+Inf"]
+    made.add_metric([], list(zip(bounds, accumulate(seconds.counts), strict=True)), seconds.sum)
+    return made
 
 
 def _total(name: str, about: str, value: float) -> Metric:

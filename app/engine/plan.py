@@ -72,7 +72,7 @@ class Planner:
         self._chunk = chunk
 
     def plan(self, running: Iterable[Request]) -> list[Part]:
-        parts, reading = [], []
+        parts, reading = list[Part](), list[Part]()
         for request in running:
             if request.slot is None:
                 continue

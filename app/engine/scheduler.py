@@ -171,11 +171,11 @@ class Scheduler:
             finally:
                 done.set()
         for _ in range(self._max_sequences - len(self._running)):
-            if request := self._next():
+            if admitted := self._next():
                 try:
-                    self._admit(request)
+                    self._admit(admitted)
                 except Exception as exc:
-                    self._fail(request, exc)
+                    self._fail(admitted, exc)
         return True
 
     def _forget(self, key: str | None) -> None:

@@ -14,6 +14,7 @@ NAMES = {
     *("num_requests_running", "num_requests_waiting", "prompt_tokens_total", "generation_tokens_total"),
     *("e2e_request_latency_seconds_count", "request_success_total", "retrieval_duration_seconds_count"),
     *("searches_total", "abstentions_total", "turns_total", "confidence_count", "documents", "chunks"),
+    *("time_to_first_token_seconds_count", "inter_token_latency_seconds_count", "request_queue_time_seconds_count"),
     *("http_requests_total", "http_request_duration_seconds_count"),
 }
 
@@ -50,6 +51,7 @@ def test_a_turn_is_counted_whole_and_streamed(raw: httpx.Client, client: OpenAI)
     assert grew("abstentions_total") == 1
     assert grew("searches_total") == grew("retrieval_duration_seconds_count") >= 3
     assert grew("generation_tokens_total") > 0 and grew("prompt_tokens_total") > 0
+    assert 0 < grew("time_to_first_token_seconds_count") < grew("inter_token_latency_seconds_count")
     route = {"method": "POST", "route": "/v1/chat/completions"}
     assert grew("http_requests_total", **route, status="200") == 2
     assert grew("http_request_duration_seconds_count", **route) == 2

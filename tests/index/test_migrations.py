@@ -250,10 +250,10 @@ def test_whoever_dies_leaves_the_old_schema_or_the_new_one(tmp_path: Path, new: 
     found = [layout(moment / path.name) for moment in moments]
     assert len(found) > 15 and all(one in (before, after) for one in found)
     assert found[0] == before != after
-    for moment in (moments[len(moments) // 2], moments[-1]):
-        Catalog(moment / path.name).close()
-        assert layout(moment / path.name) == after
-        assert new or rows(moment / path.name, CONTENTS) == held
+    for folder in (moments[len(moments) // 2], moments[-1]):
+        Catalog(folder / path.name).close()
+        assert layout(folder / path.name) == after
+        assert new or rows(folder / path.name, CONTENTS) == held
 
 
 KILLED = """
