@@ -53,7 +53,7 @@ class Sampler:
         self.generated: list[int] = []
         self._counts: Counter[int] = Counter()
         self._random = Random(sampling.seed)
-        self._allowed: tuple[int, list[int] | None] = (-1, None)  # what the mask said, and after how many ids
+        self._allowed: tuple[int, Tensor | None] = (-1, None)  # what the mask said, and after how many ids
         self._penalised = bool(sampling.frequency_penalty or sampling.presence_penalty)
         # Plain requests share one argmax over the batch and never come to `pick`.
         self.plain = not (sampling.temperature or sampling.logit_bias or sampling.mask or self._penalised)
@@ -74,31 +74,30 @@ class Sampler:
         """The ids that the mask leaves no choice about, up to the next choice or the end. They count as generated."""
         start = len(self.generated)
         while self.finish is None and (allowed := self.allowed()) is not None and len(allowed) == 1:
-            self.took(allowed[0])
+            self.took(int(allowed[0]))
         return self.generated[start:]
 
     def pick(self, logits: Tensor) -> int:
         """logits [vocabulary], left as they are. Raises RequestFailed when the mask allows nothing that exists."""
         allowed = self.allowed()
         if allowed is not None and len(allowed) == 1:
-            return allowed[0]
+            return int(allowed[0])
         scores = self._adjust(logits)
         if allowed is None:
             return self._choose(scores)
-        ids = torch.tensor(allowed, device=logits.device)
-        return allowed[self._choose(scores[ids])]
+        return int(allowed[self._choose(scores[allowed.to(logits.device)])])
 
-    def allowed(self) -> list[int] | None:
-        """What the mask allows next, asked once; None without one."""
+    def allowed(self) -> Tensor | None:
+        """The ids that the mask allows next, asked once; None without one."""
         if self.sampling.mask is not None and self._allowed[0] != len(self.generated):
             self._allowed = len(self.generated), self._existing(self.sampling.mask(self.generated))
         return self._allowed[1]
 
-    def _existing(self, allowed: Sequence[int] | None) -> list[int] | None:
+    def _existing(self, allowed: Sequence[int] | Tensor | None) -> Tensor | None:
         if allowed is None:
             return None
-        ids = sorted({int(token) for token in allowed})
-        if not ids:
+        ids = allowed if isinstance(allowed, Tensor) else torch.tensor(sorted(set(allowed)), dtype=torch.long)
+        if not len(ids):
             raise RequestFailed(f"the mask allows no token after {len(self.generated)} generated")
         if ids[0] < 0 or ids[-1] >= self.vocab_size:
             raise RequestFailed(f"the mask allows ids outside the vocabulary of {self.vocab_size}")
