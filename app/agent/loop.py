@@ -19,6 +19,7 @@ from app.agent.lookup import Lookups
 from app.agent.parser import Call, Malformed
 from app.agent.prompt import Excerpt, show
 from app.agent.rounds import Rounds
+from app.agent.schema import ANY_OBJECT, Calls, SchemaMask, SchemaRefused, Thought, compiled
 from app.agent.tools import ARGUMENT, CALCULATE, CALCULATOR, SEARCH, SEARCH_MEMORY, CalculationError, calculate
 from app.agent.trained import TrainedTurn
 from app.agent.turn import Message, Policy, Turn, TurnRefused
@@ -28,6 +29,7 @@ from index.memory import Memory
 __all__ = ["Policy", "Turn", "TurnRefused", "answer"]
 
 SHORT = 12  # words up to which a reply is its own short answer
+HERMES_CALL = '<tool_call>\n{"name": "'
 ANSWER_ROOM = 256  # tokens kept free for the answer when passages are shown
 REPEATED = "You have searched for this already. Answer from the passages above, or say that you do not know."
 SPENT = "No searches are left. Answer from the passages above, or say that you do not know."
@@ -68,7 +70,8 @@ class ToolTurn:
         for number in range(self.turn.policy.max_rounds):
             self.concluding |= number == self.turn.policy.max_rounds - 1 or not self.tools
             if not (rounds.over or rounds.ended):
-                async with aclosing(rounds.write(banned=self._call_id if self.concluding else ())) as pieces:
+                banned = self._call_id if self.concluding else ()
+                async with aclosing(rounds.write(await self._mask(), banned=banned)) as pieces:
                     async for piece in pieces:
                         yield piece
             for piece in rounds.finish():
@@ -93,6 +96,28 @@ class ToolTurn:
         async with aclosing(self._end()) as events:
             async for event in events:
                 yield event
+
+    async def _mask(self) -> SchemaMask | None:
+        """What holds a reply to its schema. Calls may come in its place until the turn must conclude."""
+        schema, tokenizer, profile = self.turn.reply_schema, self.core.tokenizer, self.core.profile
+        if schema is None:
+            return None
+        calls, thought = None, None
+        if not self.concluding:
+            if not self._call_id or not profile.search_opening.startswith(HERMES_CALL):
+                raise TurnRefused(
+                    "response_format", f"the core {self.core.name!r} writes no calls that JSON can replace"
+                )
+            tools = {name: _arguments(tool["function"]) for name, tool in self.tools.items()}
+            calls = Calls(tools, self._call_id[0], int(tokenizer.convert_tokens_to_ids("</tool_call>")))
+        if profile.decide_after:
+            opening, closing = (int(tokenizer.convert_tokens_to_ids(tag)) for tag in ("<think>", "</think>"))
+            thought = Thought(opening, closing, profile.decide_after.removeprefix("</think>"))
+        try:
+            grammar = await to_thread.run_sync(compiled, tokenizer, schema, calls, thought)
+        except SchemaRefused as error:
+            raise TurnRefused("response_format", f"this schema cannot be kept: {error}") from error
+        return SchemaMask(grammar, len(tokenizer), self.rounds.generated)
 
     async def _decide(self) -> AsyncGenerator[Event]:
         """The first decision point: thoughts, if they come first, then the need, and the call opened if so decided."""
@@ -195,7 +220,7 @@ class ToolTurn:
                 continue
             supported = True
             yield cited
-            if cited.place not in quoted:
+            if cited.place not in quoted and self.turn.reply_schema is None:
                 quoted.add(cited.place)
                 for piece in rounds.say(shown(cited)):
                     yield piece
@@ -207,6 +232,13 @@ class ToolTurn:
             answer=short if 0 < len(short.split()) <= SHORT else None,
             confidence=confidence.unsupported(sure) if self.lookups.count and not supported else sure,
         )
+
+
+def _arguments(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema that a call's arguments are held to: for a client's function if it is strict."""
+    if function["name"] in ARGUMENT:
+        return {**function["parameters"], "additionalProperties": False}
+    return function["parameters"] if function.get("strict") else ANY_OBJECT
 
 
 def _readable(message: Message) -> Message:

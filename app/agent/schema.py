@@ -35,6 +35,15 @@ class Calls:
     closing: int
 
 
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What comes first: the ids between which the core thinks, and the text that follows them."""
+
+    opening: int
+    closing: int
+    after: str
+
+
 class SchemaMask:
     """One request's place in a grammar. `given` are ids that were written before the core goes on."""
 
@@ -52,28 +61,28 @@ class SchemaMask:
         return torch.from_numpy(np.flatnonzero(np.unpackbits(bits, bitorder="little")[: self._vocab_size]))
 
 
-def compiled(tokenizer: PreTrainedTokenizerBase, reply: Schema | None, calls: Calls | None = None) -> LLMatcher:
-    """The grammar of a round: a reply (None: any text), or calls of tools. Blocks; what was compiled lately is kept.
+def compiled(
+    tokenizer: PreTrainedTokenizerBase, reply: Schema, calls: Calls | None = None, thought: Thought | None = None
+) -> LLMatcher:
+    """The grammar of a round: a reply, or calls of tools. Blocks; what was compiled lately is kept.
 
     Raises SchemaRefused.
     """
-    return _compiled(tokenizer, _grammar(reply, calls))
+    return _compiled(tokenizer, _grammar(reply, calls, thought))
 
 
-def check(tokenizer: PreTrainedTokenizerBase, schema: Schema) -> None:
-    """Raise SchemaRefused for a schema that no grammar can keep."""
-    compiled(tokenizer, schema)
-
-
-def _grammar(reply: Schema | None, calls: Calls | None) -> str:
-    rules = [f"reply: %json {_json(reply)}" if reply is not None else r"reply: /(?s:.*)/"]
+def _grammar(reply: Schema, calls: Calls | None, thought: Thought | None) -> str:
+    rules = [f"start: {'thought ' if thought else ''}said", f"reply: %json {_json(reply)}"]
+    if thought:
+        after = json.dumps(thought.after)
+        rules += [rf"thought: <[{thought.opening}]>? /(?s:.*)/ <[{thought.closing}]> {after}"]
     if calls is None:
-        return "\n".join(["start: reply", *rules])
-    rules += [r'calls: call ("\n" call)*', rf'call: <[{calls.opening}]> "\n" body "\n" <[{calls.closing}]>']
+        return "\n".join([*rules, "said: reply"])
+    rules += ["said: reply | calls", r'calls: call ("\n" call)*']
+    rules += [rf'call: <[{calls.opening}]> "\n" body "\n" <[{calls.closing}]>']
     rules += [f"body: {' | '.join(f'tool_{n}' for n in range(len(calls.tools)))}"]
     rules += [f"tool_{n}: %json {_json(_call(*tool))}" for n, tool in enumerate(calls.tools.items())]
-    before = "" if reply is not None else "reply? "
-    return "\n".join([f"start: reply | {before}calls", *rules])
+    return "\n".join(rules)
 
 
 def _call(name: str, arguments: Schema) -> Schema:

@@ -39,6 +39,11 @@ class TrainedTurn:
             raise TurnRefused(
                 "tools", f"the core {core.name!r} cannot call your functions: leave out 'tools' or serve another core"
             )
+        if turn.reply_schema is not None:
+            raise TurnRefused(
+                "response_format",
+                f"the core {core.name!r} writes no JSON: leave out 'response_format' or serve another core",
+            )
         self.turn, self.memory = turn, memory
         self.rounds = Rounds(turn, core)
         self.lookups = Lookups(turn, memory)

@@ -1,8 +1,8 @@
 """The body of POST /v1/chat/completions. Every field of OpenAI's is honoured, refused by name, or without effect."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from app.api.limits import Strict, only
 from app.api.messages import Message, Tool
@@ -39,6 +39,24 @@ class Extension(Strict):
     )
 
 
+class NamedSchema(Strict):
+    name: str = Field(pattern="^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = None
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = Field(default=None, description="Without effect: a schema is always kept.")
+
+
+class ReplyFormat(Strict):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("'response_format': 'json_schema' comes with the type \"json_schema\", and only with it.")
+        return self
+
+
 class ChatRequest(Sampled):
     messages: list[Message] = Field(min_length=1)
     cogcore: Extension | None = None
@@ -57,10 +75,9 @@ class ChatRequest(Sampled):
         default=None, description="Only requests of equal key, and of the same client, share cached prompts."
     )
 
+    response_format: ReplyFormat | None = None
+
     # Not offered: only what asks for nothing passes.
-    response_format: Annotated[
-        Any, only({"type": "text"}, remedy="'response_format' must be text; ask for JSON with a tool's parameters")
-    ] = None
     modalities: Annotated[Any, only(["text"], remedy="'modalities' must be [\"text\"]")] = None
     audio: Annotated[Any, only(remedy="'audio' is not offered; leave it out")] = None
     functions: Annotated[Any, only(remedy="'functions' is out of use; send 'tools'")] = None
@@ -80,3 +97,11 @@ class ChatRequest(Sampled):
     prompt_cache_options: dict[str, Any] | None = None
     prediction: dict[str, Any] | None = None
     service_tier: Literal["auto", "default"] | None = None
+
+    @property
+    def reply_schema(self) -> dict[str, Any] | None:
+        """What the reply must follow; None: any text."""
+        wanted = self.response_format
+        if wanted is None or wanted.type == "text":
+            return None
+        return wanted.json_schema.schema_ if wanted.json_schema else {"type": "object"}

@@ -39,6 +39,7 @@ async def turn_of(wanted: ChatRequest, parts: Parts, key: str) -> Turn:
         policy=policy,
         sampling=replace(wanted.sampling(_most(wanted), parts.core.profile), top_logprobs=_likeliest(wanted)),
         stop=wanted.stop or (),
+        reply_schema=wanted.reply_schema,
         key=key,
         calibrations=calibrations,
         versions={store.id: store.version for store in found},

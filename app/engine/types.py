@@ -9,8 +9,8 @@ from torch import Tensor
 Mask = Callable[[Sequence[int]], Sequence[int] | Tensor | None]
 """Given the ids generated so far, the ids allowed next; None allows all. Called on the engine's thread.
 
-Where it allows one id the engine takes it unseen and asks for the next, so it may be ahead of what is streamed. Thousands
-of ids are quicker as a tensor, int64 and ascending.
+Where it allows one id the engine takes it unseen and asks for the next, so it may be ahead of what is streamed.
+Thousands of ids are quicker as a tensor, int64 and ascending.
 """
 
 

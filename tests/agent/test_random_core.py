@@ -1,6 +1,7 @@
 """The loop on the real engine, with a core that has learned nothing: whatever it prefers, it keeps its protocol."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -14,7 +15,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from app.agent.events import Cited, Decided, Done, Searched, Text
 from app.agent.loop import answer
-from app.agent.turn import Policy, Turn
+from app.agent.turn import Policy, Turn, TurnRefused
 from app.cores.load import TINY_FOLDER, Core, load_core
 from app.engine.types import Sampling
 from index.memory import Memory
@@ -125,3 +126,38 @@ async def test_closing_leaves_no_request_behind(core: Core, memory: Memory) -> N
             return
         await asyncio.sleep(0.01)
     pytest.fail("a request still runs")
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_reply_that_must_follow_a_schema_does(folder: Path, memory: Memory, seed: int) -> None:
+    core = load_core(str(folder), profile="hermes", max_sequences=2)
+    fields = {"sure": {"type": "boolean"}, "litres": {"type": "integer", "minimum": 0, "maximum": 99}}
+    schema = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+    turn = Turn(
+        [{"role": "user", "content": "How much oil does the pump hold?"}],
+        policy=Policy(choice="none"),  # the query of a core that has learned nothing never ends
+        sampling=Sampling(temperature=1.0, seed=seed, max_tokens=100),
+        reply_schema=schema,
+    )
+    try:
+        text, events = await play(turn, core, memory)
+    finally:
+        await core.engine.close()
+    (done,) = [e for e in events if isinstance(e, Done)]
+    reply = json.loads(text)
+    assert done.finish_reason == "stop" and list(reply) == ["sure", "litres"]
+    assert isinstance(reply["sure"], bool) and 0 <= reply["litres"] <= 99
+
+
+async def test_a_schema_that_cannot_be_kept_is_refused(folder: Path, core: Core, memory: Memory) -> None:
+    turn = Turn([{"role": "user", "content": "Hello"}], reply_schema={"not": {"type": "string"}})
+    with pytest.raises(TurnRefused, match="writes no JSON") as refused:
+        await play(turn, core, memory)
+    assert refused.value.field == "response_format"
+    other = load_core(str(folder), profile="hermes", max_sequences=2)
+    try:
+        with pytest.raises(TurnRefused, match="not") as refused:
+            await play(turn, other, memory)
+    finally:
+        await other.engine.close()
+    assert refused.value.field == "response_format"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from app.agent.schema import Calls, SchemaMask, SchemaRefused, check, compiled
+from app.agent.schema import Calls, SchemaMask, SchemaRefused, Thought, compiled
 from app.cores.load import TINY_FOLDER, load_tokenizer
 
 SCALARS = st.one_of(
@@ -81,6 +81,15 @@ def test_a_call_names_a_tool_and_has_its_arguments(tokenizer: PreTrainedTokenize
     assert all(call in [*known, {"name": "count", "arguments": {"of": 2}}] for call in others)
 
 
+@pytest.mark.parametrize("begun", ["<think>\nIt is", ""])
+def test_a_thought_is_free_and_the_reply_after_it_is_not(tokenizer: PreTrainedTokenizerBase, begun: str) -> None:
+    opening, closing = (int(tokenizer.convert_tokens_to_ids(tag)) for tag in ("<think>", "</think>"))
+    grammar = compiled(tokenizer, {"enum": ["no"]}, thought=Thought(opening, closing, "\n\n"))
+    ids = tokenizer.encode(f"{begun} so {{ or not.</think>\n\n", add_special_tokens=False)
+    assert written(tokenizer, SchemaMask(grammar, len(tokenizer), ids), 0) == '"no"'
+    assert tokenizer.eos_token_id not in SchemaMask(grammar, len(tokenizer), ids[:-3])([]).tolist()
+
+
 @pytest.mark.parametrize(
     ("schema", "named"),
     [
@@ -92,6 +101,6 @@ def test_a_call_names_a_tool_and_has_its_arguments(tokenizer: PreTrainedTokenize
 )
 def test_what_cannot_be_kept_is_refused_by_name(tokenizer: PreTrainedTokenizerBase, schema: Any, named: str) -> None:
     with pytest.raises(SchemaRefused) as refused:
-        check(tokenizer, schema)
+        compiled(tokenizer, schema)
     assert named in str(refused.value) or "regex" in str(refused.value)
     assert "\n" not in str(refused.value)

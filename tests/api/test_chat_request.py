@@ -36,7 +36,9 @@ def test_every_field_of_openais_is_known() -> None:
         ("top_logprobs", 3),  # without logprobs
         ("top_logprobs", 21),
         ("parallel_tool_calls", "no"),
-        ("response_format", {"type": "json_object"}),
+        ("response_format", "json"),
+        ("response_format", {"type": "json_schema"}),
+        ("response_format", {"type": "json_object"}),  # of this core
         ("modalities", ["text", "audio"]),
         ("audio", {"voice": "x", "format": "wav"}),
         ("functions", []),
