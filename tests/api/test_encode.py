@@ -122,7 +122,7 @@ async def test_what_happens_is_told_as_the_extension_tells_it() -> None:
     told = made[-1]["cogcore"]
     decided, searching, searched, cited = (chunk["cogcore_event"] for chunk in made if "cogcore_event" in chunk)
     assert decided == {"type": "decided", "need": told["need"], "searches": True}
-    assert searching == {"type": "searching", "query": "long Sorne", "stores": ["default"]}
+    assert searching == {"type": "searching", "query": "long Sorne", "stores": ["vs_1"]}
     assert searched == {"type": "searched", **told["searches"][0]}
     assert cited == {"type": "cited", **told["citations"][0]}
 
