@@ -102,17 +102,16 @@ class ToolTurn:
         schema, tokenizer, profile = self.turn.reply_schema, self.core.tokenizer, self.core.profile
         if schema is None:
             return None
-        calls, thought = None, None
+        calls, thought, tags = None, None, tokenizer.get_added_vocab()
         if not self.concluding:
             if not self._call_id or not profile.search_opening.startswith(HERMES_CALL):
                 raise TurnRefused(
                     "response_format", f"the core {self.core.name!r} writes no calls that JSON can replace"
                 )
             tools = {name: _arguments(tool["function"]) for name, tool in self.tools.items()}
-            calls = Calls(tools, self._call_id[0], int(tokenizer.convert_tokens_to_ids("</tool_call>")))
+            calls = Calls(tools, self._call_id[0], tags["</tool_call>"])
         if profile.decide_after:
-            opening, closing = (int(tokenizer.convert_tokens_to_ids(tag)) for tag in ("<think>", "</think>"))
-            thought = Thought(opening, closing, profile.decide_after.removeprefix("</think>"))
+            thought = Thought(tags["<think>"], tags["</think>"], profile.decide_after.removeprefix("</think>"))
         try:
             grammar = await to_thread.run_sync(compiled, tokenizer, schema, calls, thought)
         except SchemaRefused as error:

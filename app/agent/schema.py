@@ -11,9 +11,8 @@ from typing import Any
 
 import llguidance.hf
 import numpy as np
-import torch
+import numpy.typing as npt
 from llguidance import LLMatcher, LLTokenizer
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 Schema = Mapping[str, Any]
@@ -51,14 +50,14 @@ class SchemaMask:
         self._matcher, self._vocab_size, self._read = grammar.deep_copy(), vocab_size, 0
         self._matcher.consume_tokens(list(given))
 
-    def __call__(self, generated: Sequence[int]) -> Tensor:
+    def __call__(self, generated: Sequence[int]) -> npt.NDArray[np.int64]:
         """Raises SchemaRefused where the grammar became too large on the way."""
         self._matcher.consume_tokens(list(generated[self._read :]))
         self._read = len(generated)
         if self._matcher.is_error():
             raise SchemaRefused(_first_line(self._matcher.get_error()))
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        return torch.from_numpy(np.flatnonzero(np.unpackbits(bits, bitorder="little")[: self._vocab_size]))
+        return np.flatnonzero(np.unpackbits(bits, bitorder="little")[: self._vocab_size])
 
 
 def compiled(
@@ -110,7 +109,7 @@ def _compiled(tokenizer: PreTrainedTokenizerBase, grammar: str) -> LLMatcher:
 
 @lru_cache(maxsize=4)
 def _tokens(tokenizer: PreTrainedTokenizerBase) -> LLTokenizer:
-    return llguidance.hf.from_tokenizer(tokenizer)
+    return llguidance.hf.from_tokenizer(tokenizer)  # type: ignore[arg-type]  # it says so itself where it cannot
 
 
 def _first_line(message: str) -> str:

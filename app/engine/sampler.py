@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -93,10 +95,10 @@ class Sampler:
             self._allowed = len(self.generated), self._existing(self.sampling.mask(self.generated))
         return self._allowed[1]
 
-    def _existing(self, allowed: Sequence[int] | Tensor | None) -> Tensor | None:
+    def _existing(self, allowed: Sequence[int] | npt.NDArray[np.int64] | None) -> Tensor | None:
         if allowed is None:
             return None
-        ids = allowed if isinstance(allowed, Tensor) else torch.tensor(sorted(set(allowed)), dtype=torch.long)
+        ids = torch.as_tensor(allowed if isinstance(allowed, np.ndarray) else sorted(set(allowed)), dtype=torch.long)
         if not len(ids):
             raise RequestFailed(f"the mask allows no token after {len(self.generated)} generated")
         if ids[0] < 0 or ids[-1] >= self.vocab_size:

@@ -4,13 +4,14 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
-Mask = Callable[[Sequence[int]], Sequence[int] | Tensor | None]
+Mask = Callable[[Sequence[int]], Sequence[int] | npt.NDArray[np.int64] | None]
 """Given the ids generated so far, the ids allowed next; None allows all. Called on the engine's thread.
 
 Where it allows one id the engine takes it unseen and asks for the next, so it may be ahead of what is streamed.
-Thousands of ids are quicker as a tensor, int64 and ascending.
+Thousands of ids are quicker as an array, ascending.
 """
 
 

@@ -2,11 +2,11 @@
 
 import json
 import re
+from random import Random
 from typing import Any
 
 import jsonschema
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
@@ -47,11 +47,11 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 def written(tokenizer: PreTrainedTokenizerBase, mask: SchemaMask, seed: int, most: int = 400) -> str:
     """What a core without any sense writes under the mask."""
-    generator, ids = torch.Generator().manual_seed(seed), list[int]()
+    rng, ids = Random(seed), list[int]()
     while len(ids) < most:
         allowed = mask(ids)
-        assert len(allowed) and bool((allowed[1:] > allowed[:-1]).all())
-        ids.append(int(allowed[int(torch.randint(len(allowed), (), generator=generator))]))
+        assert len(allowed) and (allowed[1:] > allowed[:-1]).all()
+        ids.append(int(rng.choice(allowed)))
         if ids[-1] == tokenizer.eos_token_id:
             return str(tokenizer.decode(ids[:-1]))
     raise AssertionError("it never ends")
@@ -67,8 +67,8 @@ def test_what_is_written_follows_the_schema(tokenizer: PreTrainedTokenizerBase, 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_call_names_a_tool_and_has_its_arguments(tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
     sizes = {"type": "object", "properties": {"size": {"enum": ["s", "m"]}}, "required": ["size"]}
-    tools = {"order": {**sizes, "additionalProperties": False}, "count": {"enum": [{"of": 2}]}}
-    opening, closing = (int(tokenizer.convert_tokens_to_ids(tag)) for tag in ("<tool_call>", "</tool_call>"))
+    tools: dict[str, Any] = {"order": {**sizes, "additionalProperties": False}, "count": {"enum": [{"of": 2}]}}
+    opening, closing = (tokenizer.get_added_vocab()[tag] for tag in ("<tool_call>", "</tool_call>"))
     grammar = compiled(tokenizer, {"enum": ["no"]}, Calls(tools, opening, closing))
     free = SchemaMask(grammar, len(tokenizer))([]).tolist()
     assert opening in free and closing not in free
@@ -83,7 +83,7 @@ def test_a_call_names_a_tool_and_has_its_arguments(tokenizer: PreTrainedTokenize
 
 @pytest.mark.parametrize("begun", ["<think>\nIt is", ""])
 def test_a_thought_is_free_and_the_reply_after_it_is_not(tokenizer: PreTrainedTokenizerBase, begun: str) -> None:
-    opening, closing = (int(tokenizer.convert_tokens_to_ids(tag)) for tag in ("<think>", "</think>"))
+    opening, closing = (tokenizer.get_added_vocab()[tag] for tag in ("<think>", "</think>"))
     grammar = compiled(tokenizer, {"enum": ["no"]}, thought=Thought(opening, closing, "\n\n"))
     ids = tokenizer.encode(f"{begun} so {{ or not.</think>\n\n", add_special_tokens=False)
     assert written(tokenizer, SchemaMask(grammar, len(tokenizer), ids), 0) == '"no"'
