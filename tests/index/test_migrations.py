@@ -87,6 +87,15 @@ def test_an_old_catalog_opens_with_all_its_documents(open_memory: Open, tmp_path
     assert memory.text(hit.chunk.file_id)[hit.chunk.start : hit.chunk.end] == hit.chunk.text
 
 
+def test_a_catalog_from_before_there_were_notes_opens_too(tmp_path: Path) -> None:
+    first, later = old(tmp_path / "first" / "catalog.sqlite"), old(tmp_path / "later" / "catalog.sqlite")
+    with closing(sqlite3.connect(first)) as database:
+        database.execute("DROP TABLE notes")
+    for path in (first, later):
+        Catalog(path).close()
+    assert layout(first) == layout(later)
+
+
 def test_old_and_new_catalogs_have_one_schema_and_it_is_the_declared_one(tmp_path: Path) -> None:
     for path in (tmp_path / "new.sqlite", old(tmp_path / "old.sqlite")):
         with opened(path) as engine, engine.connect() as connection:

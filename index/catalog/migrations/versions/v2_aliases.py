@@ -7,13 +7,21 @@ share one. Chunks that are there keep the ids that citations and reviews hold.
 from itertools import count
 
 from alembic import op
-from sqlalchemy import Column, Connection, ForeignKey, Integer, String, column, insert, select, table, update
+from sqlalchemy import Column, Connection, ForeignKey, Integer, String, Text, column, insert, select, table, update
 
 revision = "2"
 down_revision = "1"
 
 
 def upgrade() -> None:
+    # The first programs kept no notes, and told the same version.
+    op.create_table(
+        "notes",
+        Column("store", Integer, ForeignKey("stores.n", ondelete="CASCADE"), primary_key=True),
+        Column("key", String, primary_key=True),
+        Column("text", Text, nullable=False),
+        if_not_exists=True,
+    )
     op.add_column("stores", Column("version", Integer, nullable=False, server_default="1"))
     op.create_table(
         "aliases",
