@@ -114,6 +114,7 @@ class Run:
             {"params": [w for w in self.weights.values() if w.ndim == 1], "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+        self.averaged: list[str] = config.get("average", [])
         self.step = 0
         self.last_loss = 0.0
         self.tokens = 0
@@ -123,13 +124,19 @@ class Run:
             self._restore()
 
     def train(self) -> None:
-        """Run what is left of the stages; leaves the model in fp32."""
+        """Run what is left of the stages; leaves the model in fp32.
+
+        Its weights are the mean of those that the stages named in the config's `average` ended with, if it names any
+        (model soups, Wortsman et al. 2022).
+        """
         saved = time.monotonic()
         started = saved
         for stage, parts in DataLoader(
             self.steps, batch_size=None, sampler=range(self.step, len(self.steps)), num_workers=self.workers
         ):
             self._one_step(parts)
+            if self.step == len(self.steps) or self.steps.stages[self.step].name != stage.name:
+                self._ended(stage)
             self.seconds += time.monotonic() - started
             started = time.monotonic()
             if self.step % 50 == 0:
@@ -139,7 +146,18 @@ class Run:
                 saved = time.monotonic()
         self._save()
         torch.nn.Module.to(self.task.model, torch.float32)
+        self._average()
         self._load()
+
+    def _ended(self, stage: Stage) -> None:
+        if stage.name in self.averaged:
+            torch.save(self.weights, self.folder / f"{stage.name}.pt")
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        kept = [torch.load(self.folder / f"{name}.pt", map_location=self.device) for name in self.averaged]
+        for name, weight in self.weights.items() if kept else ():
+            weight.copy_(sum(weights[name] for weights in kept) / len(kept))
 
     def _one_step(self, parts: Sequence[Part]) -> None:
         for group in self.optimizer.param_groups:

@@ -117,6 +117,16 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(mixture: Mixture, tmp
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
 
 
+def test_the_ends_of_stages_are_averaged(mixture: Mixture, tmp_path: Path) -> None:
+    config = {**CONFIG, "average": ["first", "second"]}
+    made = Run(tmp_path, config, CoreTask(mixture, config), "cpu")
+    made.train()
+    ends = [torch.load(tmp_path / f"{name}.pt") for name in config["average"]]
+    assert any(not torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    for name, weight in made.task.model.named_parameters():
+        assert torch.allclose(weight, (ends[0][name] + ends[1][name]) / 2)
+
+
 def test_a_step_goes_through_in_parts_of_like_length_that_hold_what_they_may() -> None:
     lengths = [[200], [17, 9], [90], [300], [16], [33], [95, 10, 20], [5000, 5000]]
     parts = split(lengths, 400)
