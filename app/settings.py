@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     )
     queue: int = Field(64, ge=1, le=65536, description="Sequences that may wait; one more is refused with 429.")
     need_threshold: float = Field(0.25, ge=0, le=1, description="Search when the core's need is at least this.")
-    abstain_below: float = Field(0.2, ge=0, le=1, description="Say `I do not know` when confidence is below this.")
+    abstain_below: float = Field(0.35, ge=0, le=1, description="Say `I do not know` when confidence is below this.")
     autonomy: float = Field(
         1.0, ge=0, le=1, description="Mark answers `needs_review` below a confidence of 1 minus this. 1: none; 0: all."
     )

@@ -37,7 +37,7 @@ class Policy:
     hits: int = 5
     filters: Mapping[str, Any] | None = None
     need_threshold: float = 0.25
-    abstain_below: float = 0.2
+    abstain_below: float = 0.35
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,5 +51,7 @@ TINY = Profile(
     excerpt_words=36,
     marks=True,
     history=2,
+    hops=2,
+    follow_ups=True,
 )
 """The embedded core: it learned the loop, reads four marked excerpts, and follows no instructions."""

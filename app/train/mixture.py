@@ -29,6 +29,7 @@ from app.train.worlds import Fact, fact, polite
 from index.types import Chunk, Hit, Mark
 
 SHORT = {"repeat", "ask", "sum", "talk"}
+FEW = 0.3  # of the searches find three passages at most
 ANSWERING, LEADING = 1.2, -4.0  # log-odds that the reader gives, on average, to what answers and to what leads on
 
 
@@ -270,6 +271,8 @@ def _found(
     rng: Random, others: Sequence[str], text: str | None, span: tuple[int, int], sure: float = ANSWERING
 ) -> Found:
     """Passages with simulated marks, ranked about as these say; `text` is the one that matters."""
+    if rng.random() < FEW:
+        others = others[: rng.randint(1 if text is None else 0, 2)]
     hits = [hit_of(other, _simulated(rng, other, None)) for other in others]
     gold = None if text is None else hit_of(text, _simulated(rng, text, span, sure))
     hits += [gold] if gold else []
@@ -284,9 +287,13 @@ def _among_its_like(rng: Random, made: Fact) -> Found:
 
 
 def _traced(rng: Random, row: Mapping[str, Any], gold: int | None, span: tuple[int, int]) -> Found:
-    """The search of a trace, and what matters in it."""
+    """The search of a trace, and what matters in it; sometimes as a small store or a narrow filter would have it."""
     hits = searched(row)
     right = None if gold is None else hits[gold]
+    if rng.random() < FEW:
+        others = [hit for hit in hits if hit is not right]
+        kept = rng.sample(others, min(rng.randint(0 if right else 1, 2), len(others)))
+        hits = [hit for hit in hits if hit is right or any(hit is other for other in kept)]
     if rng.random() < 0.1:
         rng.shuffle(hits)  # else the first would always do
     return Found(hits, right, span)

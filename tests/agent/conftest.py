@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,10 @@ class Stage:
 
 @pytest.fixture
 def trained(tokenizer: PreTrainedTokenizerBase, memory: Memory) -> Stage:
-    return Stage(tokenizer, memory, "tiny")
+    """One search, with words of the last message: what else cores have learned is switched on where it is tested."""
+    stage = Stage(tokenizer, memory, "tiny")
+    stage.profile = replace(stage.profile, hops=1, follow_ups=False)
+    return stage
 
 
 @pytest.fixture

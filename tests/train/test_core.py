@@ -4,6 +4,7 @@ import json
 import lzma
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 from xml.etree import ElementTree
 
@@ -192,6 +193,17 @@ def test_the_core_learns_what_it_is_shown_over_and_over(mixture: Mixture, tmp_pa
         optimizer.zero_grad()
     protocol, values = right(made.model, row)
     assert all(protocol) and all(values)
+
+
+def test_searches_sometimes_find_little_but_never_lose_what_answers(mixture: Mixture, tmp_path: Path) -> None:
+    hits = [{"text": f"The river {name} is 7 km long.", "mark": [15, 19, 0.5], "score": 0.5} for name in "ABCD"]
+    row = {"question": "How long is C?", "hits": hits, "gold": 2, "span": [15, 19], "answering": [2]}
+    (tmp_path / "traces.jsonl").write_text(json.dumps(row) + "\n")
+    drawn = Mixture(mixture.turns, mixture.sources, tmp_path / "traces.jsonl")
+    decode = mixture.turns.renderer.tokenizer.decode
+    texts = [str(decode(drawn.trace(Random(seed)).ids)) for seed in range(60)]
+    assert all("The river C is" in text and "answers this" in text for text in texts)
+    assert {text.count("The river") for text in texts} == {1, 2, 3, 4}
 
 
 def test_the_judge_tells_answerable_searches_from_others(mixture: Mixture, tmp_path: Path) -> None:
