@@ -34,7 +34,8 @@ def both(client: OpenAI, **asked: Any) -> tuple[ChatCompletion, ChatCompletion, 
     whole = client.chat.completions.create(**asked)
     with client.chat.completions.stream(**asked, stream_options={"include_usage": True}) as stream:
         chunks = [event.chunk for event in stream if event.type == "chunk"]
-        return whole, stream.get_final_completion(), chunks
+        # Not get_final_completion(): that raises for an answer that its limit has cut.
+        return whole, stream.current_completion_snapshot, chunks
 
 
 def told(chunk: ChatCompletionChunk) -> dict[str, Any]:
