@@ -6,6 +6,7 @@ document's words do not stay in free pages. Ids handed out (`id`) are random; `n
 creation, never reused.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,14 @@ from sqlalchemy.exc import DatabaseError
 from index.catalog import migrations
 from index.errors import FolderFault
 
-PRAGMAS = ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
+WAITS = 30  # seconds, for a lock
+PRAGMAS = (
+    f"busy_timeout={WAITS * 1000}",
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "secure_delete=ON",
+)
 
 schema = MetaData()
 
@@ -166,10 +174,24 @@ def _configure(connection: Any, _record: object) -> None:
     # The driver's own transaction handling is switched off: _begin says when a transaction starts, and of which kind.
     connection.isolation_level = None
     for pragma in PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
+        _patiently(connection, f"PRAGMA {pragma}")
 
 
 def _begin(connection: Connection) -> None:
     # A writer takes its lock at once: upgrading a read lock later fails with SQLITE_BUSY whatever the timeout.
     writing = connection.get_execution_options().get("immediate", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _patiently(connection: Any, statement: str) -> None:
+    """While another process switches to WAL the same is refused at once: the timeout does not hold for it."""
+    end = time.monotonic() + WAITS
+    while True:
+        try:
+            connection.execute(statement)
+        except connection.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return
