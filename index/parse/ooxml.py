@@ -29,7 +29,7 @@ class Package:
 
     def tree(self, name: str) -> Element:
         try:
-            return ElementTree.fromstring(self.part(name))  # noqa: S314
+            return ElementTree.fromstring(self.part(name))  # noqa: S314 - bounded as said above
         except (ElementTree.ParseError, LookupError, ValueError) as fault:
             raise damaged() from fault
 
@@ -49,7 +49,7 @@ def stream(part: bytes, holder: str, item: str) -> Iterator[Element]:
     """Each `item` of `holder`, one at a time; what was yielded is forgotten."""
     parent = None
     try:
-        for event, element in ElementTree.iterparse(io.BytesIO(part), ("start", "end")):  # noqa: S314
+        for event, element in ElementTree.iterparse(io.BytesIO(part), ("start", "end")):  # noqa: S314 - the same
             if event == "start" and tag(element) == holder:
                 parent = element
             elif event == "end" and tag(element) == item and parent is not None:

@@ -67,7 +67,7 @@ def _opened(data: bytes) -> Iterator[zipfile.ZipFile]:
     except (
         zipfile.BadZipFile,
         EOFError,
-        NotImplementedError,
+        NotImplementedError,  # what zipfile raises for a compression that it does not know
         ValueError,
         OSError,
         zlib.error,
