@@ -102,6 +102,15 @@ def test_changed_documents_are_followed_or_not() -> None:
     assert summarise([judge(FACT, RIGHT)])["gives_new_value"] is None
 
 
+def test_a_reply_to_what_documents_differ_on_tells_both() -> None:
+    differing = replace(FACT, answers=("28 days",), also=("26 days",))
+    alone = replace(RIGHT, text="The answer is 28 days [1].\n\n> Not 26 days.")
+    told = replace(RIGHT, text="The answer is 26 days [1], but another passage says 28 days [2].")
+    judged = [judge(differing, alone), judge(differing, told), judge(FACT, RIGHT)]
+    assert [one.both for one in judged] == [False, True, None]
+    assert summarise(judged)["tells_both"] == 0.5
+
+
 def test_a_wrong_answer() -> None:
     j = judge(FACT, WRONG)
     assert (j.exact, j.f1, j.contains, j.quoted, j.recalled, j.supported) == (False, 0.0, False, False, False, False)

@@ -113,6 +113,30 @@ def test_two_hops_need_two_passages_of_their_store(tmp_path: Path) -> None:
             assert about and not all(word in q.evidence for word in about)
 
 
+def test_reckonings_are_sums_over_what_a_document_states(tmp_path: Path) -> None:
+    assert main(["--build", "reckonings", "--out", str(tmp_path)]) == 0
+    asked = load(str(tmp_path / "questions.jsonl"))
+    assert [sum(q.kind == kind for q in asked) for kind in ("fact", "unanswerable")] == [150, 50]
+    sums = 0
+    for q in asked:
+        if q.file and q.evidence:
+            assert q.evidence in (tmp_path / "documents" / str(q.store) / q.file).read_text("utf-8")
+            sums += q.answers[0] not in q.evidence
+    assert sums > 100
+
+
+def test_conflicts_are_settled_or_must_be_told(tmp_path: Path) -> None:
+    assert main(["--build", "conflicts", "--out", str(tmp_path)]) == 0
+    asked = load(str(tmp_path / "questions.jsonl"))
+    assert len(asked) == 120 and 30 < sum(bool(q.also) for q in asked) < 70
+    for q in asked:
+        folder = tmp_path / "documents" / str(q.store)
+        first, second = (folder / f"{q.id.rpartition('-')[2]:0>3}-{k}.md" for k in range(2))
+        assert bool(q.former) != bool(q.also) and q.file == first.name
+        assert q.answers[0] in first.read_text("utf-8")
+        assert (*q.former, *q.also)[0] in second.read_text("utf-8")
+
+
 def test_docs_are_unpacked_without_licences(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "docs_kb"
     folder.mkdir(parents=True)

@@ -1,7 +1,8 @@
 """The turn of a core that learned the loop: it writes only what its grammar allows, and numbers decide.
 
 Round one looks up, calculates or talks, by the need. Round two answers with a span of one passage and its verified
-quote, or searches on from a passage that only leads to the answer, or says that it does not know, by the confidence.
+quote (and with what another says instead), searches on from a passage that only leads to the answer, calculates with
+what a passage gives, or says that it does not know, by the confidence.
 Without support there is no claim: a turn that must look up and may not, or that finds nothing, abstains.
 """
 
@@ -21,7 +22,7 @@ from app.agent.prompt import Excerpt, show
 from app.agent.rounds import Rounds
 from app.agent.tools import CALCULATE, SEARCH, CalculationError, calculate
 from app.agent.turn import Message, Turn, TurnRefused
-from app.agent.verdict import PassageChosen, Place, Verdict, led_by, nearest
+from app.agent.verdict import PassageChosen, Place, Verdict, given_by, led_by, nearest
 from app.cores import grammar
 from app.cores.grammar import Grammar
 from app.cores.load import Core
@@ -126,7 +127,8 @@ class TrainedTurn:
             case "search", [Call("search_memory", {"query": str(query)})]:
                 events: AsyncGenerator[Event] = self._read(query)
             case "calculate" | "either", [Call("calculate", {"expression": str(expression)})] if self._calculates:
-                events = self._calculate(expression)
+                sure = confidence.worded([token.logprob for token in self.rounds.tokens])
+                events = self._calculate(expression, Verdict(sure))
             case _:
                 talk = confidence.worded(self.rounds.logprobs)
                 events = self._done(Verdict(0.0, True) if plan == "abstain" else Verdict(talk))
@@ -147,15 +149,23 @@ class TrainedTurn:
             async with aclosing(self._judge(excerpts, verdict)) as pieces:
                 async for piece in pieces:
                     yield piece
-        if verdict.answer is None:
+        if verdict.expression:
+            events = self._calculate(verdict.expression, verdict)
+        elif verdict.answer is None:
             events = self._done(verdict)
         else:
             excerpt, start, end = verdict.answer
-            async with aclosing(self._cite([*verdict.via, verdict.answer])) as cited:
-                async for event in cited:
-                    yield event
-            events = self._done(verdict, excerpt.text[start:end])
-        async for event in events:
+            events = self._cited(verdict, excerpt.text[start:end])
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def _cited(self, verdict: Verdict, answer: str) -> AsyncGenerator[Event]:
+        """The quotes of all that the answer leans on, and the end."""
+        async with aclosing(self._cite(verdict.places)) as cited:
+            async for event in cited:
+                yield event
+        async for event in self._done(verdict, answer):
             yield event
 
     async def _cite(self, places: Sequence[Place]) -> AsyncGenerator[Event]:
@@ -198,13 +208,17 @@ class TrainedTurn:
         """The likeliest verdict if the confidence in it is enough, else that no passage answers."""
         rounds, prompt = self.rounds, list(self.rounds.ids)
         if any(WORD.search(excerpt.text) for excerpt in excerpts):
+            profile = rounds.core.profile
             absent = await self._chance(grammar.ABSENT)
-            hops = rounds.core.profile.hops
-            leads = await self._chance(grammar.LEADS) if hops > 1 else 0.0
-            if leads > 1 - absent - leads and len(verdict.via) < hops - 1:
+            leads = await self._chance(grammar.LEADS) if profile.hops > 1 else 0.0
+            reckons = await self._chance(grammar.RECKONS) if profile.reckons else 0.0
+            none = absent + leads + reckons
+            if leads > max(reckons, 1 - none) and len(verdict.via) < profile.hops - 1:
                 attempt = self._lead(excerpts, leads, verdict)
+            elif reckons > 1 - none:
+                attempt = self._reckon(excerpts, reckons, verdict)
             else:
-                attempt = self._answer(excerpts, absent + leads, verdict)
+                attempt = self._answer(excerpts, none, verdict)
             async with aclosing(attempt) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -223,7 +237,8 @@ class TrainedTurn:
     async def _answer(self, excerpts: Sequence[Excerpt], none: float, verdict: Verdict) -> AsyncGenerator[Piece]:
         """Answer with words of a passage."""
         texts, via = [excerpt.text for excerpt in excerpts], [excerpt.number for excerpt, _, _ in verdict.via]
-        allowed = grammar.judge(texts, first=excerpts[0].number, via=via, absent=False)
+        differ = self.rounds.core.profile.differs and not via
+        allowed = grammar.judge(texts, first=excerpts[0].number, via=via, differ=differ, absent=False)
         mask, passage = GrammarMask(allowed, self.vocabulary), PassageChosen(grammar.FOUND)
 
         def sure(chosen: float) -> float:
@@ -233,7 +248,28 @@ class TrainedTurn:
         async with aclosing(self._attempt(mask, passage, sure, verdict)) as pieces:
             async for piece in pieces:
                 yield piece
-        verdict.answer = nearest(mask.paths(self.rounds.generated), excerpts)
+        match nearest(mask.paths(self.rounds.generated), excerpts, differ=differ):
+            case [answer, *others]:
+                verdict.answer, verdict.other = answer, next(iter(others), None)
+
+    async def _reckon(self, excerpts: Sequence[Excerpt], reckons: float, verdict: Verdict) -> AsyncGenerator[Piece]:
+        """Calculate with a number of a passage. What the reader makes of it says little: the answer is not in it."""
+        allowed = grammar.reckon(self.user, [excerpt.text for excerpt in excerpts], excerpts[0].number)
+        mask, passage = GrammarMask(allowed, self.vocabulary), PassageChosen(grammar.RECKONS)
+
+        def sure(chosen: float) -> float:
+            return self.turn.calibrated(confidence.led(verdict.led, reckons, chosen))
+
+        async with aclosing(self._attempt(mask, passage, sure, verdict)) as pieces:
+            async for piece in pieces:
+                yield piece
+        match [] if self.rounds.over else self.rounds.calls:
+            case [Call("calculate", {"expression": str(expression)})]:
+                verdict.answer = given_by(excerpts[passage.number - excerpts[0].number], expression, self.user)
+                if verdict.answer:
+                    verdict.expression = expression
+                else:
+                    verdict.confidence = 0.0  # nothing that the passage gives stands in the sum
 
     async def _lead(self, excerpts: Sequence[Excerpt], leads: float, verdict: Verdict) -> AsyncGenerator[Piece]:
         """Search on, with words of a passage; not for what was searched for before."""
@@ -279,7 +315,8 @@ class TrainedTurn:
         for piece in rounds.finish():
             yield piece
 
-    async def _calculate(self, expression: str) -> AsyncGenerator[Event]:
+    async def _calculate(self, expression: str, verdict: Verdict) -> AsyncGenerator[Event]:
+        """What a sum comes to, with the passages that gave its numbers."""
         try:
             result = calculate(expression)
         except CalculationError as error:
@@ -292,14 +329,15 @@ class TrainedTurn:
             return
         yield Calculated(expression, result)
         rounds = self.rounds
-        sure = confidence.worded([token.logprob for token in rounds.tokens])
         after = [*self.messages, rounds.message(), _result(CALCULATE, result)]
         rounds.begin(rounds.renderer.extend(after, (), rounds.ids))
-        async with aclosing(self._write(grammar.conclude(result))) as pieces:
+        passages = [excerpt.number for excerpt, _, _ in verdict.places]
+        async with aclosing(self._write(grammar.conclude(result, *passages))) as pieces:
             async for piece in pieces:
                 yield piece
-        async for event in self._done(Verdict(sure), result):
-            yield event
+        async with aclosing(self._cited(verdict, result)) as events:
+            async for event in events:
+                yield event
 
     async def _done(self, verdict: Verdict, answer: str | None = None) -> AsyncGenerator[Event]:
         for piece in self.rounds.close():

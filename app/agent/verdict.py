@@ -1,9 +1,11 @@
 """What judging comes to, read off what a core that learned the loop writes about passages."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.agent import confidence
+from app.agent.expression import numbers
 from app.agent.mask import Path
 from app.agent.prompt import Excerpt
 from app.cores import grammar
@@ -16,16 +18,23 @@ Place = tuple[Excerpt, int, int]
 class Verdict:
     """What judging came to. `answer` is None when the core abstained or was cut.
 
-    `via` are the places that led from search to search, `led` the probability that they do, and `query` what is to be
-    searched for next.
+    `other` is what another passage says instead, `expression` what the answer's number is for. `via` are the places
+    that led from search to search, `led` the probability that they do, and `query` what is to be searched for next.
     """
 
     confidence: float = 0.0
     abstained: bool = False
     answer: Place | None = None
+    other: Place | None = None
+    expression: str = ""
     query: str = ""
     via: list[Place] = field(default_factory=list)
     led: float = 1.0
+
+    @property
+    def places(self) -> list[Place]:
+        """All that it leans on, in the order in which it is cited."""
+        return [*self.via, *filter(None, (self.answer, self.other))]
 
 
 class PassageChosen:
@@ -52,16 +61,30 @@ class PassageChosen:
         return self.probability
 
 
-def nearest(paths: Sequence[Path], excerpts: Sequence[Excerpt]) -> Place | None:
-    """Where the same words stand more than once, those nearest to the reader's mark are meant."""
+def nearest(paths: Sequence[Path], excerpts: Sequence[Excerpt], *, differ: bool) -> list[Place]:
+    """Where an answer stands, and what differs from it. Of the same words those nearest to the reader's mark are meant.
+
+    Nothing where no answer was written in full.
+    """
+    taken = grammar.answering(len(excerpts), differ=differ)
 
     def distance(place: Place) -> int:
         excerpt, start, _ = place
         mark = excerpt.hit.mark
         return abs(excerpt.starts[start] - mark.start) if mark else 0
 
-    places = [(excerpts[path.alternative], path.spans[0].start, path.spans[0].end) for path in paths]
-    return min(places, key=distance, default=None)
+    readings = (zip(taken[path.alternative], path.spans, strict=True) for path in paths)
+    places = [[(excerpts[n], span.start, span.end) for n, span in reading] for reading in readings]
+    return min(places, key=lambda several: sum(map(distance, several)), default=[])
+
+
+def given_by(excerpt: Excerpt, expression: str, user: str) -> Place | None:
+    """Where the excerpt gives a number of the expression that the user's message does not; None if it gives none."""
+    for number in sorted(numbers(expression) - numbers(user), key=len, reverse=True):
+        found = re.search(rf"(?<![\d.,]){re.escape(number)}(?!\d|[.,]\d)", excerpt.text)
+        if found:
+            return excerpt, *found.span()
+    return None
 
 
 def led_by(path: Path, excerpt: Excerpt) -> Place:

@@ -6,6 +6,7 @@ The same phrases make its training rows and its decode masks, so that the two ca
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,12 @@ CALL = '<tool_call>\n{{"name": "{}", "arguments": {{"{}": "'
 CALL_END = '"}}\n</tool_call>'
 QUERY = CALL.format("search_memory", "query")
 SEARCH = THINK.format("I must look this up.") + QUERY
-CALCULATE = THINK.format("This needs the calculator.") + CALL.format("calculate", "expression")
+SUM = CALL.format("calculate", "expression")
+CALCULATE = THINK.format("This needs the calculator.") + SUM
 TALK = THINK.format("No lookup is needed.")
 FOUND = THINK.format("[{0}] answers this.") + "The answer is"
 LEADS = THINK.format("On from [{0}].")
+RECKONS = THINK.format("With [{0}] I can calculate.")
 ABSENT = THINK.format("No passage answers this.") + "I do not know: nothing in the memory answers this."
 RESULT = THINK.format("The calculator has answered.") + "The answer is"
 
@@ -65,6 +68,11 @@ def unescaped(text: str) -> str:
 def cite(*passages: int) -> str:
     """What ends an answer: the passage that gives it, after those that led to it."""
     return f" {''.join(f'[{n}]' for n in passages)}."
+
+
+def but(passage: int) -> str:
+    """What stands between an answer and what another passage says instead."""
+    return f" [{passage}], but another passage says"
 
 
 def first_round(user: str, past: Sequence[str] = (), *, search: bool = True, others: bool = True) -> Grammar:
@@ -91,17 +99,34 @@ def talk() -> Grammar:
 
 
 def judge(
-    excerpts: Sequence[str], *, first: int = 1, via: Sequence[int] = (), found: bool = True, absent: bool = True
+    excerpts: Sequence[str],
+    *,
+    first: int = 1,
+    via: Sequence[int] = (),
+    found: bool = True,
+    differ: bool = False,
+    absent: bool = True,
 ) -> Grammar:
     """Answer with a span of one excerpt and cite it, or say that none answers.
 
-    Excerpts are numbered from `first`; `via` are those of earlier searches that led to this one.
+    Excerpts are numbered from `first`; `via` are those of earlier searches that led to this one. Where excerpts may
+    `differ`, the answer can go on with what another one says instead.
     """
-    answers = tuple(
-        (Literal(FOUND.format(n)), Span(excerpt, spaced=True), Literal(cite(*via, n)))
-        for n, excerpt in enumerate(excerpts, first)
-    )
-    return (answers if found else ()) + (((Literal(ABSENT),),) if absent else ())
+    answers: list[Alternative] = []
+    for n, *others in answering(len(excerpts), differ=differ) if found else ():
+        answer = Literal(FOUND.format(first + n)), Span(excerpts[n], spaced=True)
+        if others:
+            m = others[0]
+            answers.append((*answer, Literal(but(first + n)), Span(excerpts[m], spaced=True), Literal(cite(first + m))))
+        else:
+            answers.append((*answer, Literal(cite(*via, first + n))))
+    return (*answers, *(((Literal(ABSENT),),) if absent else ()))
+
+
+def answering(excerpts: int, *, differ: bool) -> list[tuple[int, ...]]:
+    """The excerpts, counted from 0, that each of the alternatives of `judge` takes its answer from."""
+    alone: list[tuple[int, ...]] = [(n,) for n in range(excerpts)]
+    return [*alone, *permutations(range(excerpts), 2)] if differ else alone
 
 
 def lead(user: str, excerpts: Sequence[str], first: int = 1) -> Grammar:
@@ -114,6 +139,14 @@ def lead(user: str, excerpts: Sequence[str], first: int = 1) -> Grammar:
     )
 
 
-def conclude(result: str) -> Grammar:
-    """State the calculator's result."""
-    return ((Literal(RESULT), Literal(" " + result), Literal(".")),)
+def reckon(user: str, excerpts: Sequence[str], first: int = 1) -> Grammar:
+    """Calculate with the numbers of one excerpt and of the user's message."""
+    return tuple(
+        (Literal(RECKONS.format(n) + SUM), Arithmetic(f"{user}\n{excerpt}"), Literal(CALL_END))
+        for n, excerpt in enumerate(excerpts, first)
+    )
+
+
+def conclude(result: str, *passages: int) -> Grammar:
+    """State the calculator's result, and the passages that gave its numbers."""
+    return ((Literal(RESULT), Literal(" " + result), Literal(cite(*passages) if passages else ".")),)

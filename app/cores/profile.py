@@ -19,8 +19,9 @@ class Profile:
     Sampling is the profile's where the checkpoint's own generation_config.json does not say how to sample.
     `trained_loop` cores learned the loop and its grammar (app.cores.grammar): no instructions or tool schemas are
     rendered for the hosted tools and decoding is masked; the others get `instructions` and the schemas in their prompt.
-    Such a core may search `hops` times in a turn, each time from a passage of the search before, and with words of
-    earlier messages (`follow_ups`), if it has learned to.
+    Such a core may search `hops` times in a turn, each time from a passage of the search before, with words of earlier
+    messages (`follow_ups`), calculate with the numbers of a passage (`reckons`), and tell what another passage says
+    instead (`differs`), if it has learned to.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Profile:
     history: int | None = None
     hops: int = 1
     follow_ups: bool = False
+    reckons: bool = False
+    differs: bool = False
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
@@ -53,5 +56,7 @@ TINY = Profile(
     history=2,
     hops=2,
     follow_ups=True,
+    reckons=True,
+    differs=True,
 )
 """The embedded core: it learned the loop, reads four marked excerpts, and follows no instructions."""

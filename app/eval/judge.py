@@ -14,7 +14,7 @@ class Judged:
     `quoted`: a verified quote holds an accepted answer. `recalled`: one of the first hits is a passage that answers.
     `supported`: a quote bears the answer out. `cited`: a passage that answers is cited. These are None where they make
     no sense: nothing to find, or no answer given. `former`: the answer gives what was right before the documents were
-    changed, None where they were not.
+    changed, None where they were not. `both`: the reply tells what each of two documents says, None where they agree.
     """
 
     question: Question
@@ -27,6 +27,7 @@ class Judged:
     supported: bool | None
     cited: bool | None
     former: bool | None
+    both: bool | None
 
     @property
     def searched(self) -> bool:
@@ -74,7 +75,14 @@ def judge(question: Question, reply: Reply) -> Judged:
         supported=supported if claimed else None,
         cited=any(_answers(question, passage) for passage in reply.cited) if claimed else None,
         former=metrics.contains(given, question.former) if question.former else None,
+        both=_tells_both(question, reply) if question.also else None,
     )
+
+
+def _tells_both(question: Question, reply: Reply) -> bool:
+    """In its own words, before the quotes."""
+    said = reply.text.split("\n\n")[0]
+    return all(metrics.contains(said, accepted) for accepted in (question.answers, question.also))
 
 
 def _answers(question: Question, passage: Found | Cited) -> bool:

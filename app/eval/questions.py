@@ -3,8 +3,9 @@
 `{id, question, kind, answers, search, file, evidence}`: `search` is whether the question must be looked up, `file` the
 document that answers it, `evidence` the words of that document that do (null: any passage of the file does); the cells
 of a table's row stand in it between " | ". Where they are needed, `former`: what the answers were before the documents
-were changed; `tool_choice`: the request's; `store`: the one to ask; `given`: whether only `file` is searched; `past`:
-what was said before, by the user and the assistant in turn.
+were changed; `also`: what another document says instead, so that the reply must tell both; `tool_choice`: the
+request's; `store`: the one to ask; `given`: whether only `file` is searched; `past`: what was said before, by the user
+and the assistant in turn.
 """
 
 import json
@@ -35,6 +36,7 @@ class Question:
     file: str | None
     evidence: str | None
     former: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     tool_choice: ToolChoice | None = None
     store: str | None = None
     given: bool = False
@@ -91,7 +93,7 @@ def _question(line: str, where: str) -> Question:
     if not isinstance(row, dict) or not NEEDED <= set(row) <= ALL:
         optional = ", ".join(sorted(ALL - NEEDED))
         raise EvalError(f"{where} must have the fields {', '.join(sorted(NEEDED))}, and may have {optional}.")
-    texts = {field: row.get(field, []) for field in ("answers", "former", "past")}
+    texts = {field: row.get(field, []) for field in ("answers", "former", "also", "past")}
     if row["kind"] not in KINDS:
         raise EvalError(f"{where}: 'kind' must be one of {', '.join(KINDS)}.")
     for field, given in texts.items():

@@ -12,7 +12,7 @@ from app.eval.questions import KINDS
 
 RISK = 0.05
 COVERED = 0.5
-MEASURES = ("exact", "f1", "contains", "quoted", "recalled", "supported", "cited", "former", "right", "valid")
+MEASURES = ("exact", "f1", "contains", "quoted", "recalled", "supported", "cited", "former", "both", "right", "valid")
 
 
 def summarise(judged: Sequence[Judged]) -> dict[str, Any]:
@@ -41,6 +41,7 @@ def summarise(judged: Sequence[Judged]) -> dict[str, Any]:
         "abstention_precision": precision,
         "abstention_recall": recall,
         **_exchanged([j for j in given if j.former is not None]),
+        "tells_both": _share([j for j in documented if j.both is not None], lambda j: bool(j.both)),
         **_confidence([j for j in judged if j.question.search]),
         **_cost([j.reply for j in judged if j.reply.error is None]),
     }

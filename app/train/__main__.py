@@ -2,7 +2,7 @@
 
 cogcore train reader    --data DATA --run RUN      RUN/reader/checkpoint, and RUN/reader/package as the server loads it
 cogcore train tokenizer --data DATA --run RUN      RUN/tokenizer
-cogcore train traces    --data DATA --run RUN      RUN/{traces,chains,held}.jsonl: searches with the reader's marks
+cogcore train traces    --data DATA --run RUN      RUN/{traces,held,chains,reckonings}.jsonl: searches and marks
 cogcore train core      --data DATA --run RUN      RUN/core/checkpoint
 cogcore train check     --data DATA --run RUN      what the checkpoint gets right on fresh rows
 cogcore train judge     --data DATA --run RUN      how well its confidence tells answers from none, on held-out traces
@@ -109,6 +109,7 @@ def _traces(arguments: argparse.Namespace) -> None:
             made.organisations(organisations)
             print(f"{name}: {dropped} questions dropped, whose answer was found in a paragraph nobody has judged")
         traces.Traces(memory, arguments.run / "chains.jsonl").worlds(range(arguments.worlds))
+        traces.Traces(memory, arguments.run / "reckonings.jsonl").reckonings(range(arguments.worlds))
     finally:
         memory.close()
 
@@ -136,7 +137,7 @@ def _judge(arguments: argparse.Namespace) -> None:
 def _mixture(arguments: argparse.Namespace) -> Mixture:
     turns = Turns(Renderer(AutoTokenizer.from_pretrained(arguments.run / "tokenizer"), TINY))
     run = arguments.run
-    return Mixture(turns, Sources(arguments.data), run / "traces.jsonl", run / "chains.jsonl")
+    return Mixture(turns, Sources(arguments.data), run / "traces.jsonl", run / "chains.jsonl", run / "reckonings.jsonl")
 
 
 STAGES = {

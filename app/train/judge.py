@@ -14,7 +14,8 @@ from transformers import Qwen3ForCausalLM
 
 from app.agent import confidence
 from app.cores import grammar
-from app.train.mixture import Mixture, searched
+from app.train.mixture import Mixture
+from app.train.searches import searched
 from index.types import Hit
 
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
@@ -40,14 +41,16 @@ class Judge:
     def __init__(self, model: Qwen3ForCausalLM, mixture: Mixture) -> None:
         self.model, self.turns = model, mixture.turns
         tokenizer = self.turns.renderer.tokenizer
-        self.others = [confidence.opening(tokenizer, verdict) for verdict in (grammar.ABSENT, grammar.LEADS)]
+        self.others = [
+            confidence.opening(tokenizer, verdict) for verdict in (grammar.ABSENT, grammar.LEADS, grammar.RECKONS)
+        ]
         self.found = confidence.opening(tokenizer, grammar.FOUND)
         passages = self.turns.renderer.profile.passages
         self.numbers = [tokenizer.encode(str(n + 1), add_special_tokens=False)[0] for n in range(passages)]
 
     @torch.inference_mode()
     def __call__(self, question: str, hits: Sequence[Hit]) -> Judgement:
-        row = self.turns.asked((), question, question, hits)
+        row, _ = self.turns.asked((), question, question, hits)
         given = [*row.ids, *self.found]
         chances = self.model(torch.tensor([given])).logits[0].log_softmax(-1)
         none = sum(math.exp(chances[len(row.ids) + len(ids) - 2, ids[-1]].item()) for ids in self.others)

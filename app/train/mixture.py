@@ -4,48 +4,44 @@ Each draw depends on the seed and the step alone, so a run that resumes sees wha
 """
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from app.agent.expression import UNSAID, numbers
 from app.agent.prompt import Message, excerpt
 from app.agent.tools import CalculationError, calculate
 from app.cores import grammar
 from app.train.chains import Told, relations, strand
+from app.train.conflicts import conflict
 from app.train.followups import follow_up
+from app.train.reckonings import page
 from app.train.rows import Answer, Hop, Row, Turns
+from app.train.searches import ANSWERING, GIVING, LEADING, Found, hit_of, mark_of, marked, ranked, traced
 from app.train.smalltalk import reply, small_talk, typed
 from app.train.sources import Question, Sources
 from app.train.sums import not_a_sum, worded_sum
 from app.train.values import word
 from app.train.worlds import Fact, fact, polite
-from index.types import Chunk, Hit, Mark
+from index.types import Mark
 
 SHORT = {"repeat", "ask", "sum", "talk"}
-FEW = 0.3  # of the searches find three passages at most
-ANSWERING, LEADING = 1.2, -4.0  # log-odds that the reader gives, on average, to what answers and to what leads on
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a search found, and where in which of its hits the words stand that matter, if in any."""
-
-    hits: Sequence[Hit]
-    gold: Hit | None
-    span: tuple[int, int]
 
 
 class Mixture:
-    """Draws rows by kind. `traces` and `chains` are files of searches that app.train.traces made."""
+    """Draws rows by kind. `traces`, `chains` and `reckonings` are files of searches that app.train.traces made."""
 
-    def __init__(self, turns: Turns, sources: Sources, traces: Path | None = None, chains: Path | None = None) -> None:
+    def __init__(
+        self,
+        turns: Turns,
+        sources: Sources,
+        traces: Path | None = None,
+        chains: Path | None = None,
+        reckonings: Path | None = None,
+    ) -> None:
         self.turns = turns
         self.sources = sources
         self.questions = sources.squad()
@@ -54,7 +50,7 @@ class Mixture:
         self.requests = [text for text, _, domain in sources.requests() if domain not in ("small_talk", "meta")]
         self.talk = small_talk(sources.requests())
         self.words = sorted({w for text in sources.prose(60) for w in text.split() if w.isalnum()})
-        self.traces, self.chains = _lines(traces), _lines(chains)
+        self.traces, self.chains, self.reckonings = map(_lines, (traces, chains, reckonings))
         self.kinds: Mapping[str, Callable[[Random], Row]] = {
             "repeat": self.repeat,
             "point": self.point,
@@ -64,6 +60,9 @@ class Mixture:
             "world": self.world,
             "chain": self.chain,
             **({"chain_trace": self.chain_trace} if self.chains else {}),
+            "conflict": self.conflict,
+            "reckon": self.reckon,
+            **({"reckon_trace": self.reckon_trace} if self.reckonings else {}),
             "ask": self.ask,
             "sum": self.sum,
             "talk": self.small_talk,
@@ -111,7 +110,7 @@ class Mixture:
         answer = self.sources.paragraphs[item.paragraph][item.start : item.end]
         texts = [self.sources.paragraphs[p] for p in others if answer not in self.sources.paragraphs[p]]
         gold = self.sources.paragraphs[item.paragraph] if rng.random() < 0.67 else None
-        return self._lookup(rng, item.question, _found(rng, texts, gold, (item.start, item.end)))
+        return self._lookup(rng, item.question, marked(rng, texts, gold, (item.start, item.end)))
 
     def world(self, rng: Random) -> Row:
         """An invented fact among its like, with simulated marks."""
@@ -128,7 +127,7 @@ class Mixture:
     def trace(self, rng: Random) -> Row:
         """A search as the server made it: real retrieval, real marks, natural misses."""
         row = json.loads(rng.choice(self.traces))
-        return self._lookup(rng, row["question"], _traced(rng, row, row["gold"], row["span"]))
+        return self._lookup(rng, row["question"], traced(rng, row, row["gold"], row["span"]))
 
     def chain(self, rng: Random) -> Row:
         """A question that describes what it asks about, in an invented world, with simulated marks."""
@@ -148,10 +147,45 @@ class Mixture:
         """The same, as the server searched for it."""
         row = json.loads(rng.choice(self.chains))
         if "hop" not in row:
-            return self._lookup(rng, row["question"], _traced(rng, row, row["gold"], row["span"]))
+            return self._lookup(rng, row["question"], traced(rng, row, row["gold"], row["span"]))
         hop = row["hop"]
-        first = _traced(rng, row, hop["lead"], hop["name"])
-        return self._chained(rng, row["question"], first, hop["around"], _traced(rng, hop, hop["gold"], hop["span"]))
+        first = traced(rng, row, hop["lead"], hop["name"])
+        return self._chained(rng, row["question"], first, hop["around"], traced(rng, hop, hop["gold"], hop["span"]))
+
+    def conflict(self, rng: Random) -> Row:
+        """Two passages that say different things, with simulated marks."""
+        made, words = conflict(rng), self.turns.renderer.profile.excerpt_words
+        texts = [(v.passage.text, (v.start, v.end)) for v in made.versions]
+        versions = [hit_of(text, mark_of(rng, text, span)) for text, span in texts]
+        others = [hit_of(other.text, mark_of(rng, other.text, None)) for other in made.others]
+        hits = ranked(rng, [*versions, *rng.sample(others, rng.randint(0, len(others)))])
+        told = [self._answer(Found(hits, hit, span), first=1) for hit, (_, span) in zip(versions, texts, strict=True)]
+        shown = [v.when in excerpt(1, hit, words).text for hit, v in zip(versions, made.versions, strict=True)]
+        settled = made.settled and all(shown) and told[0] is not None
+        answer, other = (*(told[:1] if settled else sorted(filter(None, told))), None, None)[:2]
+        if answer and other and answer[1].lower() == other[1].lower():
+            other = None
+        question = polite(rng, made.question)
+        return self.turns.read(self._past(rng), question, made.question, hits, answer, other=other)
+
+    def reckon(self, rng: Random) -> Row:
+        """A question whose answer is a sum over a number that a passage gives, with simulated marks."""
+        made = page(rng)
+        asked = rng.choice(made.asked)
+        texts = [section.text for section in made.sections]
+        gold = next((text for text in texts if asked.sentence and asked.sentence in text), None)
+        others = [text for text in texts if text != gold]
+        count = self.turns.renderer.profile.passages - rng.choice((1, 1, 1, 2))
+        if gold and rng.random() < 0.1:
+            gold = None
+        sure = GIVING if asked.expression else ANSWERING
+        found = marked(rng, rng.sample(others, min(count, len(others))), gold, asked.place(gold), sure)
+        return self._reckoned(rng, asked.question, asked.expression, found)
+
+    def reckon_trace(self, rng: Random) -> Row:
+        """The same, as the server searched for it."""
+        row = json.loads(rng.choice(self.reckonings))
+        return self._reckoned(rng, row["question"], row["expression"], traced(rng, row, row["gold"], row["span"]))
 
     def ask(self, rng: Random) -> Row:
         """The first round alone, over many more questions and requests."""
@@ -171,7 +205,7 @@ class Mixture:
     def sum(self, rng: Random) -> Row:
         """A sum in words, or a small problem, through the calculator."""
         question, expression = rng.choice(self.problems) if rng.random() < 0.3 else worded_sum(rng, spoken=0.35)
-        return self.turns.calculate(self._past(rng), question, expression, calculate(expression))
+        return self.turns.calculate(self._past(rng), question, expression)
 
     def small_talk(self, rng: Random) -> Row:
         """Greetings, thanks, and questions about the machine itself."""
@@ -192,7 +226,7 @@ class Mixture:
         others = [text for text in texts if text not in telling]
         count = self.turns.renderer.profile.passages - rng.choice((1, 1, 1, 2))
         span = told.place(gold) if told and gold else (0, 0)
-        return _found(rng, rng.sample(others, min(count, len(others))), gold, span, sure)
+        return marked(rng, rng.sample(others, min(count, len(others))), gold, span, sure)
 
     def _lookup(self, rng: Random, question: str, found: Found) -> Row:
         return self.turns.read(
@@ -206,6 +240,17 @@ class Mixture:
             return self._lookup(rng, question, found)
         hop, answer = Hop(lead, around, then.hits), self._answer(then, first=len(found.hits) + 1)
         return self.turns.read(self._past(rng), polite(rng, question), question, found.hits, answer, hop)
+
+    def _reckoned(self, rng: Random, question: str, expression: str, found: Found) -> Row:
+        """A calculation, if the numbers for it are shown."""
+        if not (expression and found.gold):
+            return self._lookup(rng, question, found)
+        number = found.hits.index(found.gold) + 1
+        shown = excerpt(number, found.gold, self.turns.renderer.profile.excerpt_words)
+        asked = polite(rng, question)
+        if not numbers(expression) <= UNSAID | numbers(asked) | numbers(shown.text):
+            return self._lookup(rng, question, Found(found.hits, None, (0, 0)))
+        return self.turns.reckon(self._past(rng), asked, question, found.hits, number, expression)
 
     def _answer(self, found: Found, first: int) -> Answer | None:
         """The words that matter, as their excerpt shows them; None when it leaves them out."""
@@ -267,60 +312,7 @@ def _lines(file: Path | None) -> list[str]:
     return file.read_text("utf-8").splitlines() if file else []
 
 
-def _found(
-    rng: Random, others: Sequence[str], text: str | None, span: tuple[int, int], sure: float = ANSWERING
-) -> Found:
-    """Passages with simulated marks, ranked about as these say; `text` is the one that matters."""
-    if rng.random() < FEW:
-        others = others[: rng.randint(1 if text is None else 0, 2)]
-    hits = [hit_of(other, _simulated(rng, other, None)) for other in others]
-    gold = None if text is None else hit_of(text, _simulated(rng, text, span, sure))
-    hits += [gold] if gold else []
-    hits.sort(key=lambda h: -(h.mark.probability if h.mark else 0) + rng.gauss(0, 0.15))
-    return Found(hits, gold, span)
-
-
 def _among_its_like(rng: Random, made: Fact) -> Found:
     texts = [other.text for other in rng.sample(made.others, 3)]
     gold = made.passage.text if rng.random() < 0.67 else None
-    return _found(rng, texts, gold, (made.start, made.end))
-
-
-def _traced(rng: Random, row: Mapping[str, Any], gold: int | None, span: tuple[int, int]) -> Found:
-    """The search of a trace, and what matters in it; sometimes as a small store or a narrow filter would have it."""
-    hits = searched(row)
-    right = None if gold is None else hits[gold]
-    if rng.random() < FEW:
-        others = [hit for hit in hits if hit is not right]
-        kept = rng.sample(others, min(rng.randint(0 if right else 1, 2), len(others)))
-        hits = [hit for hit in hits if hit is right or any(hit is other for other in kept)]
-    if rng.random() < 0.1:
-        rng.shuffle(hits)  # else the first would always do
-    return Found(hits, right, span)
-
-
-def searched(row: Mapping[str, Any]) -> list[Hit]:
-    """The hits of a trace."""
-    return [hit_of(hit["text"], Mark(*hit["mark"]), hit["score"]) for hit in row["hits"]]
-
-
-def hit_of(text: str, mark: Mark, score: float | None = None) -> Hit:
-    """As a search would return it."""
-    chunk = Chunk("", "", "", text, 0, len(text), None, ())
-    return Hit(chunk, mark.probability if score is None else score, mark)
-
-
-def _simulated(rng: Random, text: str, gold: tuple[int, int] | None, sure: float = ANSWERING) -> Mark:
-    """A mark such as the reader might make: mostly right on the answering passage, mostly unsure elsewhere."""
-    if gold and rng.random() < 0.8:
-        return Mark(*gold, probability=_sigmoid(rng.gauss(sure, 1.5)))
-    starts = [n for n, (a, b) in enumerate(zip(" " + text, text, strict=False)) if a == " " and b.isalnum()]
-    start = rng.choice(starts or [0])
-    end = min(start + rng.randint(3, 30), len(text))
-    while end < len(text) and text[end].isalnum():
-        end += 1
-    return Mark(start, end, _sigmoid(rng.gauss(-0.5 if gold else -3.0, 1.8)))
-
-
-def _sigmoid(value: float) -> float:
-    return 1.0 / (1.0 + math.exp(-value))
+    return marked(rng, texts, gold, (made.start, made.end))

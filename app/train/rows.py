@@ -10,6 +10,7 @@ from typing import Any
 
 from app.agent import confidence
 from app.agent.prompt import Message, Renderer, show
+from app.agent.tools import calculate
 from app.cores import grammar
 from index.types import Hit
 
@@ -76,19 +77,38 @@ class Turns:
         hits: Sequence[Hit],
         answer: Answer | None,
         hop: Hop | None = None,
+        other: Answer | None = None,
     ) -> Row:
-        """A whole lookup, in one search or two. Without an answer it abstains."""
-        row = self.asked(past, user, query, hits, hop)
+        """A whole lookup, in one search or two. `other` is what another passage says. Without an answer it abstains."""
+        row, _ = self.asked(past, user, query, hits, hop)
         if answer is None:
             self._verdict(row, None, grammar.ABSENT)
         else:
             number, span = answer
-            via = (hop.lead[0],) if hop else ()
-            self._verdict(row, number, grammar.FOUND.format(number), (" " + span,), grammar.cite(*via, number))
+            parts: list[str | tuple[str]] = [(" " + span,)]
+            if other:
+                parts += [grammar.but(number), (" " + other[1],), grammar.cite(other[0])]
+            else:
+                parts.append(grammar.cite(*((hop.lead[0],) if hop else ()), number))
+            self._verdict(row, number, grammar.FOUND.format(number), *parts)
         return row
 
-    def asked(self, past: Sequence[Message], user: str, query: str, hits: Sequence[Hit], hop: Hop | None = None) -> Row:
-        """A lookup up to the point where the core must judge what it found last."""
+    def reckon(
+        self, past: Sequence[Message], user: str, query: str, hits: Sequence[Hit], number: int, expression: str
+    ) -> Row:
+        """A lookup, and a calculation with what one passage gives."""
+        row, messages = self.asked(past, user, query, hits)
+        self._verdict(row, number, grammar.RECKONS.format(number) + grammar.SUM, (expression,), grammar.CALL_END)
+        call = _call(f"With [{number}] I can calculate.", "calculate", expression=expression)
+        result = calculate(expression)
+        self._result(row, [*messages, call], result)
+        self._write(row, grammar.RESULT, (" " + result,), grammar.cite(number))
+        return row
+
+    def asked(
+        self, past: Sequence[Message], user: str, query: str, hits: Sequence[Hit], hop: Hop | None = None
+    ) -> tuple[Row, list[Message]]:
+        """A lookup up to the point where the core must judge what it found last, and the conversation until there."""
         row, messages = self.search(past, user, query)
         text, excerpts = show(hits, self.renderer.profile)
         messages = self._result(row, messages, text)
@@ -98,11 +118,12 @@ class Turns:
             self._verdict(row, number, grammar.LEADS.format(number) + grammar.QUERY, *parts, grammar.CALL_END)
             call = _call(f"On from [{number}].", "search_memory", query="".join(hop.query))
             text, _ = show(hop.hits, self.renderer.profile, len(excerpts) + 1)
-            self._result(row, [*messages, call], text)
-        return row
+            messages = self._result(row, [*messages, call], text)
+        return row, messages
 
-    def calculate(self, past: Sequence[Message], user: str, expression: str, result: str) -> Row:
+    def calculate(self, past: Sequence[Message], user: str, expression: str) -> Row:
         """A calculation and its result."""
+        result = calculate(expression)
         messages, row = self._begin(past, user)
         self._write(row, grammar.CALCULATE, (expression,), grammar.CALL_END)
         call = _call("This needs the calculator.", "calculate", expression=expression)

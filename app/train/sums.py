@@ -55,7 +55,7 @@ _WORD_ENDS = re.compile(r"(?! ?%)[?.,;:]?( |$)")
 
 def worded_sum(rng: Random, spoken: float = SPOKEN) -> tuple[str, str]:
     """A sum as people put it, and its expression. Of the whole numbers that may be, `spoken` stand in words."""
-    question, expression = _filled(rng, *rng.choice(SUMS), spoken)
+    question, expression = filled(rng, *rng.choice(SUMS), spoken)
     if rng.random() < 0.2:
         question = rng.choice(ASIDES) + question
     if rng.random() < 0.07:
@@ -65,7 +65,7 @@ def worded_sum(rng: Random, spoken: float = SPOKEN) -> tuple[str, str]:
 
 def not_a_sum(rng: Random) -> str:
     """A question with numbers in it that only the documents can answer."""
-    return _filled(rng, rng.choice(LOOKUPS))[0]
+    return filled(rng, rng.choice(LOOKUPS))[0]
 
 
 def in_words(value: int, joint: str = " and ") -> str:
@@ -80,7 +80,8 @@ def in_words(value: int, joint: str = " and ") -> str:
     return f"{ONES[count]} {named}" + (between + in_words(rest, joint) if rest else "")
 
 
-def _filled(rng: Random, question: str, expression: str = "", spoken: float = SPOKEN) -> tuple[str, str]:
+def filled(rng: Random, question: str, expression: str = "", spoken: float = SPOKEN) -> tuple[str, str]:
+    """A template and its expression with their letters drawn, as people type them."""
     values: dict[str, str] = {}
     money = rng.choice(MONEY)
 

@@ -5,6 +5,8 @@ is the number of the hit that answers (or null), `span` the answer's place in it
 Where a hit leads on instead, `hop` is the search from there: the same fields and {lead, name, around}, the number of
 that hit, the place in its text of the name it gives, and the question's words around this name in the second query.
 
+A question that is a sum over what a hit gives has its `expression`, or "" where it asks for the number itself.
+
 What is absent was never there: a search without its answering passages is made without them, since to take them out
 of its hits would leave the others with the scores of runners-up.
 """
@@ -21,6 +23,7 @@ from app.cores.profile import TINY
 from app.train import chains
 from app.train.alterations import Alterations
 from app.train.organisations import Asked, organisation
+from app.train.reckonings import Reckoning, page
 from app.train.sources import Question, Sources
 from index.errors import StoreNotFound
 from index.filters import FILENAME
@@ -28,9 +31,10 @@ from index.memory import Memory
 from index.types import Hit
 
 HITS = TINY.passages
+PAGES = 8  # in a store of reckonings
 TRIES = 4  # searches for passages that do not hold an answer's words
 
-Searched = TypeVar("Searched", Question, Asked, chains.Asked)
+Searched = TypeVar("Searched", Question, Asked, chains.Asked, Reckoning)
 
 
 class Traces:
@@ -93,6 +97,20 @@ class Traces:
             store = self._filled(f"chains {n}", made.documents)
             for asked in self._unknown(rng.sample(made.asked, min(each, len(made.asked)))):
                 self._append(self._chain_row(store, asked))
+
+    def reckonings(self, numbers: range) -> None:
+        """Searches pages of numbers for what can be reckoned from them, several pages to a store."""
+        for n in tqdm(numbers, f"{self._out.name}: reckonings", mininterval=10):
+            rng = Random(f"reckonings {n}")
+            pages = [page(rng) for _ in range(PAGES)]
+            store = self._filled(f"reckonings {n}", {f"{m}.md": made.text for m, made in enumerate(pages)})
+            for asked in self._unknown([asked for made in pages for asked in made.asked]):
+                hits = self._memory.search(store, asked.question, k=HITS)
+                stating = [m for m, hit in enumerate(hits) if asked.sentence and asked.sentence in hit.chunk.text]
+                gold = stating[0] if stating else None
+                span = (0, 0) if gold is None else asked.place(hits[gold].chunk.text)
+                row = _described(asked.question, hits, gold, span, stating)
+                self._append({**row, "expression": asked.expression})
 
     def _chain_row(self, store: str, asked: chains.Asked) -> dict[str, object]:
         """One search, or two: what one passage alone answers needs no second."""

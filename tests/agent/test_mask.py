@@ -64,6 +64,22 @@ def test_accepted_paths_are_in_the_grammar(excerpts: list[str], seed: int) -> No
 
 
 @settings(deadline=None, max_examples=60)
+@given(st.lists(texts.filter(WORD.search), min_size=2, max_size=4), st.integers(0, 2**32))
+def test_what_differs_is_of_another_excerpt(excerpts: list[str], seed: int) -> None:
+    mask = GrammarMask(grammar.judge(excerpts, differ=True, absent=False), vocabulary)
+    ids = walk(mask, Random(seed), limit=2000)
+    taken = grammar.answering(len(excerpts), differ=True)
+    for path in mask.paths(ids):
+        first, *others = taken[path.alternative]
+        told = [excerpts[n][span.start : span.end] for n, span in zip((first, *others), path.spans, strict=True)]
+        text = grammar.FOUND.format(first + 1) + " " + told[0]
+        for n, words in zip(others, told[1:], strict=True):
+            assert n != first
+            text += grammar.but(first + 1) + " " + words
+        assert decoded(ids) == text + grammar.cite((others or [first])[0] + 1)
+
+
+@settings(deadline=None, max_examples=60)
 @given(texts.filter(WORD.search), st.booleans(), st.integers(0, 2**32))
 def test_canonical_tokens_of_each_segment_are_accepted(text: str, spaced: bool, seed: int) -> None:
     start, end, written = parts(text, spaced, Random(seed))

@@ -13,7 +13,8 @@ import pytest_asyncio
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from app.agent.events import Cited, Decided, Done, Searched, Text
+from app.agent.events import Calculated, Cited, Decided, Done, Searched, Text
+from app.agent.expression import numbers
 from app.agent.loop import answer
 from app.agent.turn import Policy, Turn, TurnRefused
 from app.cores.load import TINY_FOLDER, Core, load_core
@@ -79,11 +80,18 @@ async def test_only_the_protocol_comes_out(core: Core, memory: Memory) -> None:
         if done.finish_reason == "length":
             continue
         finished += 1
-        (cited,) = [e for e in events if isinstance(e, Cited)]
+        first, *others = [e for e in events if isinstance(e, Cited)]
         assert done.answer is not None
         assert text.startswith(f"The answer is {done.answer} [")
-        assert memory.text(cited.hit.chunk.file_id)[cited.start : cited.end] == cited.quote
-        assert done.answer in " ".join(cited.quote.split())
+        for cited in (first, *others):
+            assert memory.text(cited.hit.chunk.file_id)[cited.start : cited.end] == cited.quote
+        calculated = [e for e in events if isinstance(e, Calculated)]
+        if calculated:
+            assert not others and done.answer == calculated[0].result
+            assert numbers(first.quote) & numbers(calculated[0].expression) - numbers(question)
+        else:
+            assert len(others) == text.count(", but another passage says ")
+            assert done.answer in " ".join(first.quote.split())
     assert finished
 
 

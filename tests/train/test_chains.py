@@ -15,8 +15,8 @@ from app.cores import grammar
 from app.cores.load import TINY_FOLDER, load_tokenizer
 from app.cores.profile import TINY
 from app.train.chains import relations, strand, world
-from app.train.mixture import hit_of
 from app.train.rows import CHOICE, Answer, Hop, Row, Turns
+from app.train.searches import hit_of
 from app.train.traces import Traces
 from app.train.values import KINDS
 from index.embed import load_embedder

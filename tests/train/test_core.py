@@ -24,7 +24,7 @@ from app.train.rows import Turns
 from app.train.run import Part, Run, Stage, padded, split
 from app.train.sources import Sources
 
-SHARES = dict.fromkeys("repeat point squad world chain follow ask sum talk".split(), 1.0)
+SHARES = dict.fromkeys("repeat point squad world chain follow reckon conflict ask sum talk".split(), 1.0)
 CONFIG: dict[str, Any] = {
     "seed": 1, "learning_rate": 1e-3, "warmup_steps": 2, "cooldown": 0.5, "weight_decay": 0.1,
     "checkpoint_seconds": 0,

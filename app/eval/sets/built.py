@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.eval.questions import EvalError
+from app.train.worlds import Passage
 
 QUESTIONS = "questions.jsonl"
 
@@ -28,6 +29,12 @@ def fresh(out: Path) -> Path:
         raise EvalError(f"--out: {folder} is not empty. Name another folder, or remove it.")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def page(passage: Passage) -> str:
+    """A passage as a Markdown document."""
+    headings = [f"{'#' * level} {heading}" for level, heading in enumerate(passage.headings, 1)]
+    return "\n\n".join([*headings, passage.text]) + "\n"
 
 
 def existing(data: Path | None, name: str) -> Path:

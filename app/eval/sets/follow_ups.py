@@ -9,9 +9,8 @@ from pathlib import Path
 from random import Random
 
 from app.eval.questions import Question, save
-from app.eval.sets.built import QUESTIONS, Built, fresh
+from app.eval.sets.built import QUESTIONS, Built, fresh, page
 from app.train.followups import follow_up
-from app.train.worlds import Passage
 
 STORES, EACH = 10, 15
 
@@ -24,15 +23,10 @@ def follow_ups(_: Path | None, out: Path) -> Built:
         fact = made.fact
         (folder / store).mkdir(exist_ok=True)
         for k, passage in enumerate((fact.passage, *fact.others)):
-            (folder / store / f"{n:03}-{k}.md").write_text(_page(passage), "utf-8")
+            (folder / store / f"{n:03}-{k}.md").write_text(page(passage), "utf-8")
             count += 1
         answers = (fact.passage.text[fact.start : fact.end].strip(),)
         question = Question(f"follow-up-{n}", fact.question, "fact", answers, True, f"{n:03}-0.md", None, store=store)
         asked.append(replace(question, past=(made.before, made.answer)))
     save(asked, out / QUESTIONS)
     return Built(folder, count, out / QUESTIONS, tuple(stores))
-
-
-def _page(passage: Passage) -> str:
-    headings = [f"{'#' * level} {heading}" for level, heading in enumerate(passage.headings, 1)]
-    return "\n\n".join([*headings, passage.text]) + "\n"

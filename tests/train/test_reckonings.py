@@ -1,0 +1,111 @@
+"""Sums over what a passage gives, and passages that differ: what they say stands where they say, and rows follow it."""
+
+import json
+import re
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from app.agent.expression import UNSAID, numbers
+from app.agent.mask import GrammarMask, vocabulary_of
+from app.agent.prompt import Renderer, show
+from app.agent.tools import calculate
+from app.cores import grammar
+from app.cores.load import TINY_FOLDER, load_tokenizer
+from app.cores.profile import TINY
+from app.train.conflicts import conflict
+from app.train.reckonings import measures, page
+from app.train.rows import Turns
+from app.train.searches import hit_of
+from app.train.traces import Traces
+from index.embed import load_embedder
+from index.memory import Memory
+from index.reader import load_reader
+from index.types import Mark
+
+
+def test_every_measure_has_its_phrasings() -> None:
+    assert len(measures()) >= 10
+    for measure in measures():
+        for text in (*measure.statements, *measure.plain, *measure.evasions):
+            assert "{s}" in text or measure.statements == [text]
+        assert all("{v}" in text for text in measure.statements) and len(measure.statements) >= 4
+        assert all(subject.count("|") == 1 and subject.count("{n}") == 2 for subject in measure.subjects)
+        for question, expression in measure.sums:
+            assert ("{s}" in question or "{ss}" in question) and re.search(r"\{[vw]\}", expression)
+            assert "{w}" not in expression or all("{w}" in text for text in measure.statements)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_a_page_is_asked_can_be_reckoned_from_it(seed: int) -> None:
+    made = page(Random(seed))
+    assert "{" not in made.text and made.text.count("## ") == len(made.sections)
+    assert {bool(asked.sentence) for asked in made.asked} <= {True, False}
+    for asked in made.asked:
+        if asked.sentence is None:
+            assert asked.place(None) == (0, 0)
+            continue
+        start, end = asked.place(made.text)
+        assert made.text.count(asked.sentence) == 1
+        assert numbers(made.text[start:end])
+        if asked.expression:
+            assert numbers(asked.expression) <= UNSAID | numbers(asked.question) | numbers(asked.sentence)
+            assert calculate(asked.expression)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_version_that_holds_comes_first(seed: int) -> None:
+    made = conflict(Random(seed))
+    for version in made.versions:
+        assert version.value.strip() and version.passage.text.startswith(version.when)
+    first, second = (re.findall(r"\b20\d\d\b", version.when) for version in made.versions)
+    if made.settled and first and second:
+        assert max(first) > max(second)
+    assert made.settled == any(version.when for version in made.versions)
+
+
+def test_rows_are_turns_that_the_server_plays() -> None:
+    """The masks of the server allow just what the rows write."""
+    tokenizer = load_tokenizer(TINY_FOLDER)
+    turns, vocabulary = Turns(Renderer(tokenizer, TINY)), vocabulary_of(tokenizer)
+    texts = ["The Kelvo lamp costs 12.50 euros.", "The lamp is 11 euros."]
+    hits = [hit_of(text, Mark(0, 3, 0.5)) for text in texts]
+    user = "What do 4 Kelvo lamps cost?"
+    shown = [one.text for one in show(hits, TINY)[1]]
+    reckoned = turns.reckon((), user, user, hits, 1, "12.50 * 4")
+    differing = turns.read((), user, user, hits, (1, "12.50 euros"), other=(2, "11 euros"))
+    told = str(tokenizer.decode(reckoned.ids))
+    assert told.endswith("The answer is 50 [1].<|im_end|>") and '"expression": "12.50 * 4"' in told
+    sums, answers = grammar.reckon(user, shown), grammar.judge(shown, differ=True)
+    for row, allowed in ((reckoned, sums), (reckoned, grammar.conclude("50", 1)), (differing, answers)):
+        stretches = [[i for i, w in chunk] for chunk in _written(row.ids, row.weights)]
+        walked = [ids for ids in stretches if GrammarMask(allowed, vocabulary).paths(ids)]
+        (ids,) = walked
+        mask = GrammarMask(allowed, vocabulary)
+        assert all(number in mask(ids[:n]) for n, number in enumerate(ids))
+
+
+def _written(ids: list[int], weights: list[float]) -> list[list[tuple[int, float]]]:
+    """The rounds that a row's core writes."""
+    rounds: list[list[tuple[int, float]]] = [[]]
+    for number, weight in zip(ids, weights, strict=True):
+        if weight:
+            rounds[-1].append((number, weight))
+        elif rounds[-1]:
+            rounds.append([])
+    return [one for one in rounds if one]
+
+
+def test_searches_for_sums_say_which_passage_gives_the_number(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "memory", load_embedder(), load_reader())
+    try:
+        Traces(memory, tmp_path / "reckonings.jsonl").reckonings(range(1))
+    finally:
+        memory.close()
+    rows: list[dict[str, Any]] = [json.loads(line) for line in (tmp_path / "reckonings.jsonl").read_text().splitlines()]
+    given = [row for row in rows if row["gold"] is not None]
+    assert len(given) > len(rows) // 3 and {bool(row["expression"]) for row in given} == {True, False}
+    for row in given:
+        assert numbers(row["hits"][row["gold"]]["text"][slice(*row["span"])])
