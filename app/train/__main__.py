@@ -4,6 +4,7 @@ cogcore train reader    --data DATA --run RUN      RUN/reader/checkpoint, and RU
 cogcore train tokenizer --data DATA --run RUN      RUN/tokenizer
 cogcore train traces    --data DATA --run RUN      RUN/{traces,held,chains,reckonings}.jsonl: searches and marks
 cogcore train core      --data DATA --run RUN      RUN/core/checkpoint
+cogcore train sample    --data DATA --run RUN      RUN/played.jsonl: the core's own turns that came out right
 cogcore train check     --data DATA --run RUN      what the checkpoint gets right on fresh rows
 cogcore train judge     --data DATA --run RUN      how well its confidence tells answers from none, on held-out traces
 
@@ -11,6 +12,7 @@ All but the first use the run's reader where there is one, else the package's.
 """
 
 import argparse
+import asyncio
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -21,9 +23,9 @@ import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
 from app.agent.prompt import Renderer
-from app.cores.load import TINY_FOLDER
+from app.cores.load import TINY_FOLDER, load_core
 from app.cores.profile import TINY
-from app.train import export_reader, judge, tokenizer, traces
+from app.train import export_reader, judge, played, tokenizer, traces
 from app.train.check import table
 from app.train.core import CoreTask
 from app.train.mixture import Mixture
@@ -92,9 +94,7 @@ def _tokenizer(arguments: argparse.Namespace) -> None:
 
 
 def _traces(arguments: argparse.Namespace) -> None:
-    trained = arguments.run / "reader/package"
-    memory = Memory(arguments.run / "memory", load_embedder(), load_reader(str(trained) if trained.exists() else ""))
-    sources = Sources(arguments.data)
+    memory, sources = _memory(arguments), Sources(arguments.data)
     articles = _config(arguments, "reader")["held_articles"]
     asked, invented = arguments.questions, arguments.organisations
     # What is held out is for `judge`: a tenth as much, of the same kinds.
@@ -122,6 +122,25 @@ def _core(arguments: argparse.Namespace) -> None:
     task.export(folder / "checkpoint")
 
 
+def _sample(arguments: argparse.Namespace) -> None:
+    part = slice(0, arguments.questions // 10)
+    made = played.invented(arguments.organisations, arguments.worlds, each=10)
+    asked = [*played.of_squad(Sources(arguments.data), _config(arguments, "reader")["held_articles"], part), *made]
+    memory = _memory(arguments)
+    core = load_core(str(arguments.run / "core/checkpoint"), arguments.device, threads=arguments.threads)
+    try:
+        played.sample(core, memory, asked, arguments.run / "played.jsonl")
+    finally:
+        asyncio.run(core.engine.close())
+        memory.close()
+
+
+def _memory(arguments: argparse.Namespace) -> Memory:
+    """The run's, with the run's reader."""
+    trained = arguments.run / "reader/package"
+    return Memory(arguments.run / "memory", load_embedder(), load_reader(str(trained) if trained.exists() else ""))
+
+
 def _check(arguments: argparse.Namespace) -> None:
     mixture = _mixture(arguments)
     model = Qwen3ForCausalLM.from_pretrained(arguments.run / "core/checkpoint", dtype=torch.float32).eval()
@@ -136,8 +155,7 @@ def _judge(arguments: argparse.Namespace) -> None:
 
 def _mixture(arguments: argparse.Namespace) -> Mixture:
     turns = Turns(Renderer(AutoTokenizer.from_pretrained(arguments.run / "tokenizer"), TINY))
-    run = arguments.run
-    return Mixture(turns, Sources(arguments.data), run / "traces.jsonl", run / "chains.jsonl", run / "reckonings.jsonl")
+    return Mixture(turns, Sources(arguments.data), arguments.run)
 
 
 STAGES = {
@@ -145,6 +163,7 @@ STAGES = {
     "tokenizer": _tokenizer,
     "traces": _traces,
     "core": _core,
+    "sample": _sample,
     "check": _check,
     "judge": _judge,
 }

@@ -29,19 +29,14 @@ from app.train.worlds import Fact, fact, polite
 from index.types import Mark
 
 SHORT = {"repeat", "ask", "sum", "talk"}
+FILES = {"trace": "traces", "chain_trace": "chains", "reckon_trace": "reckonings", "played": "played"}
+"""Where in the run the rows of some kinds are drawn from."""
 
 
 class Mixture:
-    """Draws rows by kind. `traces`, `chains` and `reckonings` are files of searches that app.train.traces made."""
+    """Draws rows by kind. `run` is a folder with the searches of app.train.traces and the turns of app.train.played."""
 
-    def __init__(
-        self,
-        turns: Turns,
-        sources: Sources,
-        traces: Path | None = None,
-        chains: Path | None = None,
-        reckonings: Path | None = None,
-    ) -> None:
+    def __init__(self, turns: Turns, sources: Sources, run: Path | None = None) -> None:
         self.turns = turns
         self.sources = sources
         self.questions = sources.squad()
@@ -50,8 +45,8 @@ class Mixture:
         self.requests = [text for text, _, domain in sources.requests() if domain not in ("small_talk", "meta")]
         self.talk = small_talk(sources.requests())
         self.words = sorted({w for text in sources.prose(60) for w in text.split() if w.isalnum()})
-        self.traces, self.chains, self.reckonings = map(_lines, (traces, chains, reckonings))
-        self.kinds: Mapping[str, Callable[[Random], Row]] = {
+        self.files = {kind: _lines(run / f"{name}.jsonl") if run else [] for kind, name in FILES.items()}
+        kinds: Mapping[str, Callable[[Random], Row]] = {
             "repeat": self.repeat,
             "point": self.point,
             "squad": self.squad,
@@ -59,14 +54,16 @@ class Mixture:
             "follow": self.follow,
             "world": self.world,
             "chain": self.chain,
-            **({"chain_trace": self.chain_trace} if self.chains else {}),
-            "conflict": self.conflict,
+            "chain_trace": self.chain_trace,
             "reckon": self.reckon,
-            **({"reckon_trace": self.reckon_trace} if self.reckonings else {}),
+            "reckon_trace": self.reckon_trace,
+            "conflict": self.conflict,
+            "played": self.played,
             "ask": self.ask,
             "sum": self.sum,
             "talk": self.small_talk,
         }
+        self.kinds = {kind: draw for kind, draw in kinds.items() if self.files.get(kind, True)}
 
     def draw(self, seed: int, step: int, count: int, shares: Mapping[str, float]) -> list[Row]:
         """The rows of one step: `count` that read passages, or twice as many short ones: padding stays small."""
@@ -126,7 +123,7 @@ class Mixture:
 
     def trace(self, rng: Random) -> Row:
         """A search as the server made it: real retrieval, real marks, natural misses."""
-        row = json.loads(rng.choice(self.traces))
+        row = json.loads(rng.choice(self.files["trace"]))
         return self._lookup(rng, row["question"], traced(rng, row, row["gold"], row["span"]))
 
     def chain(self, rng: Random) -> Row:
@@ -145,7 +142,7 @@ class Mixture:
 
     def chain_trace(self, rng: Random) -> Row:
         """The same, as the server searched for it."""
-        row = json.loads(rng.choice(self.chains))
+        row = json.loads(rng.choice(self.files["chain_trace"]))
         if "hop" not in row:
             return self._lookup(rng, row["question"], traced(rng, row, row["gold"], row["span"]))
         hop = row["hop"]
@@ -184,8 +181,13 @@ class Mixture:
 
     def reckon_trace(self, rng: Random) -> Row:
         """The same, as the server searched for it."""
-        row = json.loads(rng.choice(self.reckonings))
+        row = json.loads(rng.choice(self.files["reckon_trace"]))
         return self._reckoned(rng, row["question"], row["expression"], traced(rng, row, row["gold"], row["span"]))
+
+    def played(self, rng: Random) -> Row:
+        """A turn of the core's own that came out right."""
+        row = json.loads(rng.choice(self.files["played"]))
+        return Row(row["ids"], row["weights"])
 
     def ask(self, rng: Random) -> Row:
         """The first round alone, over many more questions and requests."""
@@ -308,8 +310,8 @@ def _as_written(question: str, expression: str) -> str:
     return re.sub(r"\d*\.?\d+", put, expression)
 
 
-def _lines(file: Path | None) -> list[str]:
-    return file.read_text("utf-8").splitlines() if file else []
+def _lines(file: Path) -> list[str]:
+    return file.read_text("utf-8").splitlines() if file.exists() else []
 
 
 def _among_its_like(rng: Random, made: Fact) -> Found:

@@ -199,7 +199,7 @@ def test_searches_sometimes_find_little_but_never_lose_what_answers(mixture: Mix
     hits = [{"text": f"The river {name} is 7 km long.", "mark": [15, 19, 0.5], "score": 0.5} for name in "ABCD"]
     row = {"question": "How long is C?", "hits": hits, "gold": 2, "span": [15, 19], "answering": [2]}
     (tmp_path / "traces.jsonl").write_text(json.dumps(row) + "\n")
-    drawn = Mixture(mixture.turns, mixture.sources, tmp_path / "traces.jsonl")
+    drawn = Mixture(mixture.turns, mixture.sources, tmp_path)
     decode = mixture.turns.renderer.tokenizer.decode
     texts = [str(decode(drawn.trace(Random(seed)).ids)) for seed in range(60)]
     assert all("The river C is" in text and "answers this" in text for text in texts)
