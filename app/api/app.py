@@ -18,6 +18,7 @@ from app.api import (
     models,
     passages,
     rerank,
+    responses,
     reviews,
     store_files,
     stores,
@@ -43,7 +44,7 @@ def create_app(parts: Parts) -> FastAPI:
     app = FastAPI(title="Cogcore", docs_url=None, redoc_url=None, lifespan=lifespan)
     errors.install(app)
     for part in (
-        *(chat, completions, embeddings, rerank, models),
+        *(chat, responses, completions, embeddings, rerank, models),
         *(files, stores, store_files, aliases, passages, reviews, health),
     ):
         app.include_router(part.routes(parts))

@@ -1,0 +1,5 @@
+"""/v1/responses: the turn of a chat in the words of OpenAI's Responses API."""
+
+from app.api.responses.routes import routes
+
+__all__ = ["routes"]
