@@ -30,12 +30,12 @@ from app.api.record import Record
 
 def create_app(parts: Parts) -> FastAPI:
     """The server over these parts, which it closes when it stops."""
-    sessions = mcp.sessions(parts)
+    sessions, runs = mcp.sessions(parts), responses.Runs(parts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            async with sessions.run(), reviews.sweeping(parts):
+            async with sessions.run(), reviews.sweeping(parts), runs.open():
                 yield
         finally:
             await parts.close()
@@ -44,10 +44,11 @@ def create_app(parts: Parts) -> FastAPI:
     app = FastAPI(title="Cogcore", docs_url=None, redoc_url=None, lifespan=lifespan)
     errors.install(app)
     for part in (
-        *(chat, responses, completions, embeddings, rerank, models),
+        *(chat, completions, embeddings, rerank, models),
         *(files, stores, store_files, aliases, passages, reviews, health),
     ):
         app.include_router(part.routes(parts))
+    app.include_router(responses.routes(parts, runs))
     app.include_router(mcp.routes(sessions))
     app.include_router(metrics.routes(parts.metrics))
     app.add_middleware(Door, settings=parts.settings)

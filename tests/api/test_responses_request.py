@@ -96,6 +96,8 @@ def test_refused_by_name(raw: httpx.Client, field: str, value: Any) -> None:
         ({"text": {"format": {"type": "text", "name": "x"}}}, "text.format"),
         ({"reasoning": {"effort": "high"}}, "reasoning.effort"),
         ({"stream_options": {"include_usage": True}}, "stream_options.include_usage"),
+        ({"input": [USER, {"type": "item_reference", "id": "msg_0"}, USER]}, "input[1].id"),
+        ({"previous_response_id": "resp_0"}, "previous_response_id"),
     ],
 )
 def test_refused_where_it_stands(raw: httpx.Client, fields: dict[str, Any], param: str) -> None:

@@ -14,6 +14,7 @@ from app.api.messages import check_names
 from app.api.models import MODEL
 from app.api.parts import Parts
 from app.api.responses.input import conversation
+from app.api.responses.past import Past
 from app.api.responses.request import FileSearch, FunctionTool, ResponseRequest
 from app.api.turn import DEFAULTS, Named, grounded, named_in, policy_of
 from app.engine.types import InvalidPrompt, PromptTooLong
@@ -24,9 +25,9 @@ from index.filters import compile_filter
 OURS = {"messages": "input", "response_format": "text.format"}
 
 
-async def turn_of(wanted: ResponseRequest, parts: Parts, key: str) -> Turn:
+async def turn_of(wanted: ResponseRequest, past: Past, parts: Parts, key: str) -> Turn:
     """The turn; cached prompts it shares with those of the same `key`. Raises ApiError and InvalidRequest."""
-    messages = conversation(wanted.input)
+    messages = conversation([*past.before, *past.input], len(past.before))
     if wanted.instructions:
         messages = [{"role": "system", "content": wanted.instructions}, *messages]
     given = wanted.cogcore or Extension()
@@ -56,9 +57,9 @@ def about(wanted: ResponseRequest, turn: Turn) -> Wire:
     return {
         "model": wanted.model,
         "instructions": wanted.instructions,
-        "previous_response_id": None,
-        "background": False,
-        "store": False,
+        "previous_response_id": wanted.previous_response_id,
+        "background": bool(wanted.background),
+        "store": wanted.store,
         "tools": [_echo(tool, turn) for tool in wanted.tools or ()],
         "tool_choice": wanted.tool_choice or "auto",
         "parallel_tool_calls": turn.policy.parallel,

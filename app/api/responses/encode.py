@@ -82,6 +82,11 @@ class Reply:
         told = {"code": kind, "message": message}
         return self._event("response.failed", response=self.response("failed", error=told))
 
+    def stopped(self, status: str, error: Wire | None = None) -> Wire:
+        """The last event where the turn was ended from outside. OpenAI has no event for what was cancelled."""
+        kind = "response.failed" if error else "response.incomplete"
+        return self._event(kind, response=self.response(status, error=error))
+
     def response(self, status: str, **told: Any) -> Wire:
         """The response object as it now is."""
         return {

@@ -1,15 +1,24 @@
 """The input of a response: its items, the order they must keep, and the conversation that they are."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, TypeAdapter
 
 from app.agent.turn import Message
 from app.api.errors import ApiError
+from app.api.ledger import Wire
 from app.api.limits import Strict
 from app.api.messages import flattened
 
+PREFIXES = {
+    "message": "msg",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "reasoning": "rs",
+    "file_search_call": "fs",
+}
 Read = flattened("input_text", "output_text", "text", "refusal")
 
 
@@ -22,6 +31,13 @@ class Said(Strict):
     id: str | None = None
     status: str | None = None
     phase: str | None = None
+
+
+class Reference(Strict):
+    """An item of a response that is kept."""
+
+    type: Literal["item_reference"]
+    id: str
 
 
 class Called(Strict):
@@ -72,6 +88,7 @@ KINDS: Mapping[str, type[Strict]] = {
     "function_call_output": Returned,
     "reasoning": Thought,
     "file_search_call": Searched,
+    "item_reference": Reference,
 }
 
 
@@ -88,14 +105,37 @@ def by_type(kinds: Mapping[str, type[Strict]], what: str, default: str = "") -> 
     return BeforeValidator(read)
 
 
-Item = Annotated[Said | Called | Returned | Thought | Searched, by_type(KINDS, "Items of 'input'", "message")]
+Kind = Said | Called | Returned | Thought | Searched
+Item = Annotated[Kind | Reference, by_type(KINDS, "Items of 'input'", "message")]
+READER: TypeAdapter[list[Any]] = TypeAdapter(list[Item])
 
 
-def conversation(items: Sequence[Item]) -> list[Message]:
-    """The items as chat templates read them. Raises ApiError at the first that cannot follow those before it."""
+def read(items: Sequence[Wire]) -> list[Kind]:
+    """Items as they were kept."""
+    return READER.validate_python(items)
+
+
+def wire(item: Kind) -> Wire:
+    """The item as /input_items lists it. One without an id gets one."""
+    made = item.model_dump(exclude_none=True)
+    if isinstance(item, Said):
+        part: Wire = {"type": "input_text", "text": item.content}
+        if item.role == "assistant":
+            part = {"type": "output_text", "text": item.content, "annotations": [], "logprobs": []}
+        made = {**made, "status": "completed", "content": [part]}
+    elif isinstance(item, Called | Returned):
+        made["status"] = "completed"
+    return {"id": f"{PREFIXES[item.type]}_{uuid.uuid4().hex}", **made}
+
+
+def conversation(items: Sequence[Kind], before: int = 0) -> list[Message]:
+    """The items as chat templates read them. Raises ApiError at the first that cannot follow those before it.
+
+    The first `before` of them stand in earlier responses.
+    """
     messages: list[dict[str, Any]] = []
     waiting: dict[str, int] = {}
-    for n, item in enumerate(items):
+    for n, item in enumerate(items, -before):
         here = f"input[{n}]"
         match item:
             case Returned():
@@ -138,7 +178,8 @@ def _call(item: Called) -> dict[str, Any]:
 
 def _unanswered(waiting: Mapping[str, int]) -> None:
     for call, n in waiting.items():
+        where = f"of input[{n}]" if n >= 0 else "of the response before"
         raise ApiError(
-            f"The call '{call}' of input[{n}] has no answer: a function_call_output must follow it.",
-            param=f"input[{n}]",
+            f"The call '{call}' {where} has no answer: a function_call_output must follow it.",
+            param=f"input[{n}]" if n >= 0 else "input",
         )

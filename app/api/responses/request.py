@@ -98,6 +98,10 @@ def _input(given: Any) -> Any:
     return [{"role": "user", "content": given}] if isinstance(given, str) else given
 
 
+def _store(given: Any) -> Any:
+    return True if given is None else given
+
+
 class ResponseRequest(Sampled):
     input: Annotated[list[Item], BeforeValidator(_input, json_schema_input_type=str | list[Any])] = Field(min_length=1)
     instructions: str | None = None
@@ -118,6 +122,14 @@ class ResponseRequest(Sampled):
         default=None, description="Only requests of equal key, and of the same client, share cached prompts."
     )
 
+    store: Annotated[bool, BeforeValidator(_store)] = Field(
+        default=True, description="Keep the response: for 30 days, or until a document that it drew on is deleted."
+    )
+    previous_response_id: str | None = Field(
+        default=None, description="What came in and went out there stands before `input`, but for its instructions."
+    )
+    background: bool | None = Field(default=None, description="Answer at once, and go on when nobody listens.")
+
     # Told again in the response, and without effect on it.
     metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None = Field(
         default=None, max_length=16
@@ -128,24 +140,25 @@ class ResponseRequest(Sampled):
     service_tier: Literal["auto", "default"] | None = None
     prompt_cache_retention: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
-    store: bool | None = None
 
     # Not offered: only what asks for nothing passes.
     truncation: Annotated[
         Any, only("disabled", remedy="'truncation' must be \"disabled\": send less when a prompt is too long")
     ] = None
-    background: Annotated[Any, only(False, remedy="'background' is not offered; leave it out")] = None
-    previous_response_id: Annotated[
-        Any, only(remedy="'previous_response_id' is not offered; send the whole conversation as 'input'")
-    ] = None
     conversation: Annotated[
-        Any, only(remedy="'conversation' is not offered; send the whole conversation as 'input'")
+        Any, only(remedy="'conversation' is not offered; send 'previous_response_id', or all of it as 'input'")
     ] = None
     prompt: Annotated[Any, only(remedy="'prompt' is not offered; send 'instructions' and 'input'")] = None
     context_management: Annotated[Any, only([], remedy="'context_management' is not offered; leave it out")] = None
     moderation: Annotated[Any, only(remedy="'moderation' is not offered; leave it out")] = None
     image: Annotated[Any, only(remedy="'image' is not offered: the core reads text only; leave it out")] = None
     access_programs: Annotated[Any, only(remedy="'access_programs' is not offered; leave it out")] = None
+
+    @model_validator(mode="after")
+    def _kept(self) -> Self:
+        if self.background and not self.store:
+            raise ValueError("'background' needs 'store': nobody could fetch the response.")
+        return self
 
     @property
     def functions(self) -> list[tuple[int, FunctionTool]]:
