@@ -228,25 +228,21 @@ def test_calls_of_the_client(tmp_path: Path) -> None:
     engine = ScriptedEngine([written, written, ids("It rains.")], [UNSURE] * 3)
     with told(engine, tmp_path) as client:
         asked: dict[str, Any] = {"model": "cogcore", "input": QUESTION, "tools": [WEATHER]}
-        whole = client.responses.create(**asked)
+        whole: Response = client.responses.create(**asked)
         with client.responses.stream(**asked) as stream:
             final = next(event.response for event in stream if event.type == "response.completed")
         for response in (whole, final):
             message, called = response.output
             assert (message.type, response.output_text) == ("message", "Sure.")
             assert called.type == "function_call"
-            assert (called.name, json.loads(called.arguments), called.status) == (
-                "weather",
-                {"city": "Köln"},
-                "completed",
-            )
+            assert (called.name, called.status) == ("weather", "completed")
+            assert json.loads(called.arguments) == {"city": "Köln"}
         assert whole.tools[0].model_dump()["name"] == "weather"
-        echoed: Any = [item.model_dump() for item in whole.output]
-        output = {"type": "function_call_output", "call_id": whole.output[1].call_id, "output": "Rain."}  # type: ignore[union-attr]
-        answer = client.responses.create(**{**asked, "input": [{"role": "user", "content": QUESTION}, *echoed, output]})
+        echoed: list[Any] = [item.model_dump() for item in whole.output]
+        output = {"type": "function_call_output", "call_id": echoed[1]["call_id"], "output": "Rain."}
+        asked["input"] = [{"role": "user", "content": QUESTION}, *echoed, output]
+        answer = client.responses.create(**asked)
         assert answer.output_text == "It rains."
-        shown = engine.prompts[-1]
-        assert len(shown) > len(engine.prompts[0])
 
 
 def test_a_schema_is_kept(tmp_path: Path) -> None:
@@ -261,7 +257,8 @@ def test_a_schema_is_kept(tmp_path: Path) -> None:
         response = client.responses.create(model="cogcore", input=QUESTION, text=text)
         assert json.loads(response.output_text) == {"km": 312}
         assert response.text is not None and response.text.format is not None
-        assert response.text.format.type == "json_schema"
+        told_again = {**text["format"], "description": None}
+        assert response.text.format.model_dump(by_alias=True) == told_again
 
 
 @pytest.mark.parametrize("keep_alive", [10, 0.05])
@@ -289,5 +286,5 @@ def test_what_the_embedded_core_cannot_do_is_refused(client: OpenAI) -> None:
     schema: Any = {"format": {"type": "json_schema", "name": "x", "schema": {"type": "object"}}}
     for fields, param in (({"tools": [WEATHER]}, "tools"), ({"text": schema}, "text.format")):
         with pytest.raises(openai.BadRequestError, match=param) as refused:
-            client.responses.create(**{"model": "cogcore", "input": QUESTION, **fields})  # type: ignore[call-overload]
+            client.responses.create(**{"model": "cogcore", "input": QUESTION, **fields})
         assert refused.value.param == param

@@ -15,7 +15,7 @@ from app.engine.types import EngineBusy, EngineError
 from tests.api.test_encode import CALLED, HEAD, HIT, SEARCHED
 
 OPENAIS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
-ABOUT = {
+ABOUT: dict[str, Any] = {
     "model": "cogcore",
     "instructions": None,
     "tools": [],
@@ -169,7 +169,7 @@ async def test_several_stores_are_one_search() -> None:
 async def test_text_before_and_after_a_search_is_two_messages() -> None:
     at = "Let me look.\n\nThe answer is 312 km.".index("312")
     cited = Cited(HIT, "312 km", 132, 138, at, at + 6)
-    searched = [Searching("q", ["vs_1"]), Searched("q", "vs_1", (HIT,), 1)]
+    searched: list[Event] = [Searching("q", ["vs_1"]), Searched("q", "vs_1", (HIT,), 1)]
     made = await streamed([Text("Let me look."), *searched, Text("\n\nThe answer is "), Text("312 km."), cited, DONE])
     first, search, second = made[-1]["response"]["output"]
     assert [item["type"] for item in (first, search, second)] == ["message", "file_search_call", "message"]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,14 @@ def test_input_items(client: OpenAI) -> None:
     made = client.responses.create(**{**TALK, "input": given})
 
     def texts(**query: Any) -> list[str]:
-        return [item.content[0].text for item in client.responses.input_items.list(made.id, **query)]  # type: ignore[union-attr]
+        listed: Iterable[Any] = client.responses.input_items.list(made.id, **query)
+        return [item.content[0].text for item in listed]
 
     assert texts() == ["2", "1", "Hi", "0"]
     assert texts(limit=1, order="asc") == ["0", "Hi", "1", "2"]  # the client turns the pages
     page = client.responses.input_items.list(made.id, limit=2, order="asc")
     assert page.has_more and page.data[1].type == "message"
-    assert page.data[1].content[0].type == "output_text"
+    assert page.data[1].model_dump()["content"][0]["type"] == "output_text"
     with pytest.raises(openai.BadRequestError, match="after"):
         client.responses.input_items.list(made.id, after="msg_0")
     with pytest.raises(openai.BadRequestError, match="include"):
@@ -108,12 +109,12 @@ def test_a_call_is_answered_in_the_next_response(tmp_path: Path) -> None:
         assert made.type == "function_call"
         with pytest.raises(openai.BadRequestError, match="has no answer"):
             client.responses.create(**asked, input="And?", previous_response_id=first.id)
-        output = {"type": "function_call_output", "call_id": made.call_id, "output": "Sun."}
+        output: Any = {"type": "function_call_output", "call_id": made.call_id, "output": "Sun."}
         second = client.responses.create(**asked, input=[output], previous_response_id=first.id)
         assert second.output_text == "Sun."
         # As clients do that name items instead of repeating them.
-        user = {"role": "user", "content": "Rome?"}
-        reference = {"type": "item_reference", "id": made.id}
+        user: Any = {"role": "user", "content": "Rome?"}
+        reference: Any = {"type": "item_reference", "id": made.id}
         third = client.responses.create(**asked, input=[user, reference, output])
         assert third.output_text == "Still sun."
 
@@ -171,12 +172,12 @@ class TestInTheBackground:
         assert client.responses.cancel(made.id).status == "completed"
 
     def test_streamed_again_from_any_event(self, client: OpenAI) -> None:
-        live = list(client.responses.create(**TALK, background=True, stream=True))
-        response = live[0].response  # type: ignore[union-attr]
+        live: list[Any] = list(client.responses.create(**TALK, background=True, stream=True))
+        response = live[0].response
         assert live[-1].type in ("response.completed", "response.incomplete")
         ended(client, response)
         for start in (None, 0, 5, live[-1].sequence_number):
-            query = {} if start is None else {"starting_after": start}
+            query: dict[str, Any] = {} if start is None else {"starting_after": start}
             again = list(client.responses.retrieve(response.id, stream=True, **query))
             assert again == live[0 if start is None else start + 1 :]
 
@@ -184,8 +185,8 @@ class TestInTheBackground:
         with told(Slow([ids("Hello!")], [UNSURE]), tmp_path) as client:
             asked: dict[str, Any] = {"model": "cogcore/default", "input": QUESTION, "background": True}
             with client.responses.create(**asked, stream=True) as stream:
-                first = next(iter(stream))
-            response = client.responses.retrieve(first.response.id)  # type: ignore[union-attr]
+                first: Any = next(iter(stream))
+            response = client.responses.retrieve(first.response.id)
             assert response.status == "in_progress"
             rest = list(client.responses.retrieve(response.id, stream=True, starting_after=first.sequence_number))
             assert [event.sequence_number for event in rest] == list(range(1, len(rest) + 1))

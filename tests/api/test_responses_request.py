@@ -73,6 +73,8 @@ def test_refused_by_name(raw: httpx.Client, field: str, value: Any) -> None:
         ({"input": [{"role": "user", "content": " "}]}, "input[0].content"),
         ({"input": [{"type": "web_search_call", "id": "x"}]}, "input[0]"),
         ({"input": ["Hello"]}, "input[0]"),
+        ({"input": [{"type": [1]}]}, "input[0]"),
+        ({"tools": [5]}, "tools[0]"),
         ({"input": [USER, CALL]}, "input[1]"),
         ({"input": [USER, CALL, USER]}, "input[1]"),
         ({"input": [USER, OUTPUT]}, "input[1].call_id"),

@@ -15,7 +15,7 @@ from app.api.models import MODEL
 from app.api.parts import Parts
 from app.api.responses.input import conversation
 from app.api.responses.past import Past
-from app.api.responses.request import FileSearch, FunctionTool, ResponseRequest
+from app.api.responses.request import FileSearch, Format, FunctionTool, ResponseRequest
 from app.api.turn import DEFAULTS, Named, grounded, named_in, policy_of
 from app.engine.types import InvalidPrompt, PromptTooLong
 from index.checks import check_share
@@ -70,7 +70,7 @@ def about(wanted: ResponseRequest, turn: Turn) -> Wire:
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
         "top_logprobs": sampling.top_logprobs,
-        "text": {"format": wanted.text.format.model_dump(by_alias=True, exclude_none=True)},
+        "text": {"format": _format(wanted.text.format)},
         "reasoning": {"effort": None, "summary": wanted.reasoning.summary if wanted.reasoning else None},
         "truncation": "disabled",
         "service_tier": "default",
@@ -140,6 +140,12 @@ def _searching(policy: Policy, tool: FileSearch, here: str) -> Policy:
 def _function(tool: FunctionTool) -> dict[str, Any]:
     """As chat templates are told of it."""
     return {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
+
+
+def _format(wanted: Format) -> Wire:
+    if wanted.type != "json_schema":
+        return {"type": wanted.type}
+    return {**wanted.model_dump(by_alias=True), "strict": True}
 
 
 def _echo(tool: FunctionTool | FileSearch, turn: Turn) -> Wire:

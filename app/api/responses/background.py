@@ -71,9 +71,10 @@ class Runs:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """First those are marked failed that an earlier server left; at the end those that still run."""
-        for left in await asyncio.to_thread(self._parts.responses.unended):
-            body = {**left.body, "status": "failed", "error": STOPPED}
-            await asyncio.to_thread(self._parts.responses.keep, Kept(body, left.input))
+        try:
+            await asyncio.to_thread(self._end_left)
+        except Exception:
+            log.exception("responses that an earlier server left may seem to go on")
         try:
             yield
         finally:
@@ -96,6 +97,11 @@ class Runs:
         """End it, if it runs, and wait until it has ended."""
         if run := self._runs.get(response_id):
             await _cancelled(run)
+
+    def _end_left(self) -> None:
+        for left in self._parts.responses.unended():
+            body = {**left.body, "status": "failed", "error": STOPPED}
+            self._parts.responses.keep(Kept(body, left.input))
 
     async def _go(self, response_id: str, run: Run, made: AsyncGenerator[Wire | None]) -> None:
         try:

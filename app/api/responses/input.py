@@ -97,7 +97,7 @@ def by_type(kinds: Mapping[str, type[Strict]], what: str, default: str = "") -> 
 
     def read(given: Any) -> Any:
         kind = given.get("type") or default if isinstance(given, dict) else type(given).__name__
-        if kind not in kinds:
+        if not isinstance(kind, str) or kind not in kinds:
             known = ", ".join(f"'{name}'" for name in kinds)
             raise ValueError(f"{what} of type '{kind}' are not offered; these are: {known}.")
         return kinds[kind].model_validate({key: value for key, value in given.items() if value is not None})
