@@ -2,17 +2,14 @@
 
 A review holds the question, the reply and the places in the documents that it came from, never their words: whoever
 shows it looks them up. The reply itself has words of theirs, so reply and answer are erased, on the disk as well, once
-any document that the turn was shown is deleted for good (`forget`). There is no write-ahead log to hold them longer.
-Synchronous and thread-safe. Whoever opens it owns the data folder. At most KEPT reviews stay: those decided go first,
+any document that the turn was shown is deleted for good (`forget`). At most KEPT reviews stay: those decided go first,
 the oldest before the others.
 """
 
 import logging
 import secrets
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,18 +26,16 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    create_engine,
     delete,
-    event,
     func,
     insert,
     select,
     update,
 )
-from sqlalchemy.exc import DatabaseError
 
+from app.sqlfile import SqlFile
 from index.catalog.paging import Cut, cut
-from index.errors import FolderFault, NotFound
+from index.errors import NotFound
 from index.types import Page
 
 KEPT = 10_000
@@ -113,24 +108,21 @@ class Reviews:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._engine = create_engine(f"sqlite:///{path}")
-        self._lock = threading.Lock()
-        self._made = False
-        event.listen(self._engine, "connect", _configure)
+        self._file = SqlFile(path, schema, "record of reviews")
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._file.close()
 
     def add(self, review: Review) -> None:
         """On disk when this returns."""
-        with self._open() as tx:
+        with self._file.open() as tx:
             n = tx.execute(insert(reviews).values(asdict(review)).returning(reviews.c.n)).scalar_one()
             if files := {place.file_id for place in (*review.citations, *review.hits)}:
                 tx.execute(insert(shown), [{"review": n, "file_id": file_id} for file_id in files])
             _drop_oldest(tx)
 
     def get(self, review_id: str) -> Review:
-        with self._open() as tx:
+        with self._file.open() as tx:
             return _review(tx.execute(select(reviews).where(reviews.c.n == _number(tx, review_id))).one())
 
     def page(self, limits: Cut, decided: bool | None = None) -> Page[Review]:
@@ -138,54 +130,37 @@ class Reviews:
         wanted = select(reviews)
         if decided is not None:
             wanted = wanted.where(reviews.c.verdict.is_not(None) if decided else reviews.c.verdict.is_(None))
-        with self._open() as tx:
+        with self._file.open() as tx:
             rows, more = cut(tx, wanted, reviews.c.n, limits, lambda cursor: _number(tx, cursor))
             return Page([_review(row) for row in rows], more)
 
     def decide(self, review_id: str, verdict: Verdict, note: str | None) -> Review:
         """A later verdict takes the place of an earlier one, and so does its note."""
-        with self._open() as tx:
+        with self._file.open() as tx:
             n = _number(tx, review_id)
             told = {"verdict": verdict, "note": note, "decided_at": int(time.time())}
             tx.execute(update(reviews).where(reviews.c.n == n).values(told))
             return _review(tx.execute(select(reviews).where(reviews.c.n == n)).one())
 
     def delete(self, review_id: str) -> None:
-        with self._open() as tx:
+        with self._file.open() as tx:
             tx.execute(delete(reviews).where(reviews.c.n == _number(tx, review_id)))
 
     def files(self) -> Sequence[str]:
         """The documents whose words may stand in a reply."""
         if not self.path.exists():
             return []
-        with self._open() as tx:
+        with self._file.open() as tx:
             return tx.execute(select(shown.c.file_id).distinct()).scalars().all()
 
     def forget(self, file_id: str) -> None:
         """Erase every reply that may hold this document's words."""
         if not self.path.exists():
             return
-        with self._open() as tx:
+        with self._file.open() as tx:
             drew = select(shown.c.review).where(shown.c.file_id == file_id)
             tx.execute(update(reviews).where(reviews.c.n.in_(drew)).values(reply=None, answer=None))
             tx.execute(delete(shown).where(shown.c.file_id == file_id))
-
-    @contextmanager
-    def _open(self) -> Iterator[Connection]:
-        try:
-            with self._lock:
-                if not self._made:
-                    schema.create_all(self._engine)
-                    self._made = True
-                with self._engine.begin() as tx:
-                    yield tx
-        except DatabaseError as error:
-            raise FolderFault(f"the record of reviews {self.path} cannot be used: {error.orig}") from error
-
-
-def _configure(connection: Any, _record: object) -> None:
-    for pragma in ("secure_delete=ON", "foreign_keys=ON", "synchronous=EXTRA"):
-        connection.execute(f"PRAGMA {pragma}")
 
 
 def _drop_oldest(tx: Connection) -> None:

@@ -46,7 +46,15 @@ class Lookups:
 
     def _one(self, store: str, query: str) -> Hits:
         policy = self._turn.policy
-        return self._memory.search(store, query, k=policy.hits, filters=policy.filters)
+        return self._memory.search(
+            store,
+            query,
+            k=policy.hits,
+            filters=policy.filters,
+            rerank=policy.rerank,
+            threshold=policy.score_threshold,
+            dense_weight=policy.dense_weight,
+        )
 
 
 def _same(query: str) -> str:

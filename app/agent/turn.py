@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from app.calibration import Calibration
 from app.engine.types import Sampling
+from index.rank import DENSE_WEIGHT
 
 Message = Mapping[str, Any]
 Choice = Literal["auto", "required", "none"]
@@ -25,7 +26,8 @@ class Policy:
 
     `auto`: the core decides, by its need against `need_threshold`. `required`: it must search (with no store: call some
     tool). `none`: no tool is called. `function` names the one tool that must be called: a client's, or a hosted one.
-    Unless `parallel`, the client gets one call at most.
+    Unless `parallel`, the client gets one call at most. Of each search the best `hits` count, as the memory ranks them:
+    with its reader if `rerank`, without those below `score_threshold`, by meaning with `dense_weight` of all weight.
     Below `abstain_below` confidence a core with a trained loop says that it does not know.
     """
 
@@ -36,6 +38,9 @@ class Policy:
     max_rounds: int = 4
     hits: int = 5
     filters: Mapping[str, Any] | None = None
+    rerank: bool = True
+    score_threshold: float = 0.0
+    dense_weight: float = DENSE_WEIGHT
     need_threshold: float = 0.25
     abstain_below: float = 0.35
 

@@ -18,6 +18,7 @@ from app.api import (
     models,
     passages,
     rerank,
+    responses,
     reviews,
     store_files,
     stores,
@@ -29,12 +30,12 @@ from app.api.record import Record
 
 def create_app(parts: Parts) -> FastAPI:
     """The server over these parts, which it closes when it stops."""
-    sessions = mcp.sessions(parts)
+    sessions, runs = mcp.sessions(parts), responses.Runs(parts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            async with sessions.run(), reviews.sweeping(parts):
+            async with sessions.run(), reviews.sweeping(parts), runs.open():
                 yield
         finally:
             await parts.close()
@@ -47,6 +48,7 @@ def create_app(parts: Parts) -> FastAPI:
         *(files, stores, store_files, aliases, passages, reviews, health),
     ):
         app.include_router(part.routes(parts))
+    app.include_router(responses.routes(parts, runs))
     app.include_router(mcp.routes(sessions))
     app.include_router(metrics.routes(parts.metrics))
     app.add_middleware(Door, settings=parts.settings)

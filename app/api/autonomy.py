@@ -10,8 +10,11 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
+from app.agent.turn import Turn
+from app.api.chat_request import Extension
 from app.api.encode import unmarked
 from app.api.ledger import Ledger, Wire, hit_wire
+from app.api.parts import Parts
 from app.reviews import Place, Review, Reviews
 
 log = logging.getLogger("cogcore.http")
@@ -57,3 +60,10 @@ class Autonomy:
                 for hit in hits
             ],
         )
+
+
+def autonomy_of(turn: Turn, given: Extension | None, parts: Parts) -> Autonomy:
+    """The request's, else the server's."""
+    asked = given.autonomy if given else None
+    question = next(str(m["content"]) for m in reversed(turn.messages) if m["role"] == "user")
+    return Autonomy(parts.settings.autonomy if asked is None else asked, question, parts.reviews)

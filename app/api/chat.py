@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.agent.loop import answer
 from app.api.abreast import abreast
-from app.api.autonomy import Autonomy
+from app.api.autonomy import autonomy_of
 from app.api.caller import cache_key
 from app.api.chat_request import ChatRequest
 from app.api.encode import Mark, Numbered, chunks, whole
@@ -39,7 +39,7 @@ def routes(parts: Parts) -> APIRouter:
         spelling = await asyncio.to_thread(Spelling, parts.core.tokenizer) if wanted.logprobs else None
         base_url = settings.public_url or str(request.base_url).rstrip("/")
         head = Head(wanted.model, base_url, key, turn.versions, spelling)
-        mark = autonomy(wanted, parts).mark
+        mark = autonomy_of(turn, wanted.cogcore, parts).mark
         turns = [parts.metrics.turn(answer(one, parts.core, parts.memory)) for one in abreast_of(turn, n)]
         events = abreast(turns, settings.keep_alive)
         try:
@@ -53,13 +53,6 @@ def routes(parts: Parts) -> APIRouter:
             return Response(status_code=499)
 
     return router
-
-
-def autonomy(wanted: ChatRequest, parts: Parts) -> Autonomy:
-    """The request's, else the server's."""
-    asked = wanted.cogcore.autonomy if wanted.cogcore else None
-    question = next(m.content or "" for m in reversed(wanted.messages) if m.role == "user")
-    return Autonomy(parts.settings.autonomy if asked is None else asked, question, parts.reviews)
 
 
 async def _closing(events: AsyncGenerator[Numbered | None], head: Head, mark: Mark, n: int) -> Wire:

@@ -100,7 +100,7 @@ def routes(parts: Parts) -> APIRouter:
     @router.delete("/{file_id}")
     def delete(file_id: str) -> Wire:
         memory.delete_file(file_id)
-        parts.reviews.forget(file_id)
+        parts.forget(file_id)
         parts.core.engine.forget()
         return {"id": file_id, "object": "file", "deleted": True}
 

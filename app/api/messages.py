@@ -10,22 +10,27 @@ from app.api.limits import Strict, only
 
 # Offered to the core by the server itself; a client's function of that name could not be told apart.
 HOSTED = ("search_memory", "calculate")
+FUNCTION_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 
 
-def flatten(content: Any) -> Any:
-    """Text, or text parts joined by newlines; a part of any other kind is refused by its name."""
-    if not isinstance(content, list):
-        return content
-    texts: list[str] = []
-    for part in content:
-        kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-        text = part.get("refusal" if kind == "refusal" else "text") if isinstance(part, dict) else None
-        if kind not in ("text", "refusal"):
-            raise ValueError(f"Content parts of type '{kind}' cannot be read: the core reads text only.")
-        if not isinstance(text, str):
-            raise ValueError(f"A content part of type '{kind}' needs its text.")
-        texts.append(text)
-    return "\n".join(texts)
+def flattened(*kinds: str) -> BeforeValidator:
+    """Text, or text parts of these kinds joined by newlines; a part of any other kind is refused by its name."""
+
+    def flatten(content: Any) -> Any:
+        if not isinstance(content, list):
+            return content
+        texts: list[str] = []
+        for part in content:
+            kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+            text = part.get("refusal" if kind == "refusal" else "text") if isinstance(part, dict) else None
+            if kind not in kinds:
+                raise ValueError(f"Content parts of type '{kind}' cannot be read: the core reads text only.")
+            if not isinstance(text, str):
+                raise ValueError(f"A content part of type '{kind}' needs its text.")
+            texts.append(text)
+        return "\n".join(texts)
+
+    return BeforeValidator(flatten)
 
 
 class FunctionCall(Strict):
@@ -44,7 +49,7 @@ class Message(Strict):
     """One message. What a client echoes of our own replies (annotations, reasoning, empty fields) is accepted."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Annotated[str | None, BeforeValidator(flatten)] = None
+    content: Annotated[str | None, flattened("text", "refusal")] = None
     name: str | None = None
     tool_calls: list[MadeCall] | None = None
     tool_call_id: str | None = None
@@ -69,7 +74,7 @@ class Message(Strict):
 
 
 class Function(Strict):
-    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    name: str = Field(pattern=FUNCTION_NAME)
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -126,11 +131,13 @@ def _unanswered(waiting: dict[str, int]) -> None:
     )
 
 
-def check_tools(tools: Sequence[Tool], chosen: str | None) -> None:
-    """Raise ApiError on names that collide, or on a choice that is not offered."""
+def check_names(names: Sequence[tuple[str, str]], chosen: str | None) -> None:
+    """Raise ApiError on names of functions that collide, or on a choice that is not offered.
+
+    Beside each name stands the parameter that gives it.
+    """
     seen: set[str] = set()
-    for n, tool in enumerate(tools):
-        name, here = tool.function.name, f"tools[{n}].function.name"
+    for name, here in names:
         if name in HOSTED:
             raise ApiError(f"'{name}' is a tool of the server itself. Name yours differently.", param=here)
         if name in seen:

@@ -8,6 +8,7 @@ from functools import cached_property
 from app.api.metrics import Metrics
 from app.calibration import Calibrations
 from app.cores.load import Core, core_folder
+from app.responses import Responses
 from app.reviews import Reviews
 from app.settings import Settings
 from index.embed import digest
@@ -17,7 +18,7 @@ from index.reader import reader_folder
 
 @dataclass(frozen=True)
 class Parts:
-    """The three parts of a server, and its record of reviews, which lies beside the memory."""
+    """The three parts of a server, and its records of reviews and responses, which lie beside the memory."""
 
     core: Core
     memory: Memory
@@ -40,6 +41,15 @@ class Parts:
         return Reviews(self.settings.data_dir / "reviews.sqlite")
 
     @cached_property
+    def responses(self) -> Responses:
+        return Responses(self.settings.data_dir / "responses.sqlite")
+
+    def forget(self, file_id: str) -> None:
+        """Erase what was written down with words of this document."""
+        self.reviews.forget(file_id)
+        self.responses.forget(file_id)
+
+    @cached_property
     def metrics(self) -> Metrics:
         return Metrics(self.core.engine, self.memory)
 
@@ -48,3 +58,4 @@ class Parts:
         await self.core.engine.close()
         await asyncio.to_thread(self.memory.close)
         self.reviews.close()
+        self.responses.close()

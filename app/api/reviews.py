@@ -145,12 +145,13 @@ def routes(parts: Parts) -> APIRouter:
 
 
 def forget_gone(parts: Parts) -> None:
-    """Erase the replies that drew on a document which is gone."""
-    for file_id in parts.reviews.files():
+    """Erase the replies that drew on a document which is gone, and the responses that are too old."""
+    for file_id in {*parts.reviews.files(), *parts.responses.files()}:
         try:
             parts.memory.file(file_id)
         except FileNotFound:
-            parts.reviews.forget(file_id)
+            parts.forget(file_id)
+    parts.responses.expire()
 
 
 @asynccontextmanager
@@ -170,6 +171,6 @@ async def _sweep(parts: Parts, stop: asyncio.Event) -> None:
         try:
             await asyncio.to_thread(forget_gone, parts)
         except Exception:
-            log.exception("replies under review may hold words of deleted documents")
+            log.exception("replies that are kept may hold words of deleted documents")
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), SWEEP_SECONDS)

@@ -7,17 +7,20 @@ from dataclasses import replace
 from app.agent.turn import Choice, Policy, Turn
 from app.api.chat_request import NAMED, ChatRequest, Extension
 from app.api.errors import ApiError
-from app.api.messages import check_order, check_tools
+from app.api.messages import check_names, check_order
 from app.api.models import store_of
 from app.api.parts import Parts
 from app.calibration import Calibration
 from app.engine.types import Sampling
+from app.settings import Settings
 from index.errors import AmbiguousName, StoreNotFound
 from index.filters import compile_filter
 from index.memory import Memory
 from index.types import StoreInfo
 
 DEFAULTS = Sampling()
+Named = tuple[str, str]
+"""A store's id, name or alias, and the parameter that names it."""
 
 
 async def turn_of(wanted: ChatRequest, parts: Parts, key: str) -> Turn:
@@ -27,20 +30,43 @@ async def turn_of(wanted: ChatRequest, parts: Parts, key: str) -> Turn:
     if given.filters is not None:
         # Now, while it can still be a 400: the search comes in the middle of the answer.
         compile_filter(given.filters, "cogcore.filters")
-    found = await asyncio.to_thread(_stores, parts.memory, wanted.model, given.stores)
-    stores = [store.id for store in found]
-    calibrations = await asyncio.to_thread(_calibrations, parts, stores)
-    policy = _policy(wanted, given, parts, calibrations)
-    check_tools(wanted.tools or (), policy.function)
-    return Turn(
+    policy = policy_of(wanted.tool_choice, wanted.parallel_tool_calls, given, parts.settings)
+    tools = wanted.tools or ()
+    check_names([(t.function.name, f"tools[{n}].function.name") for n, t in enumerate(tools)], policy.function)
+    turn = Turn(
         messages=[message.plain() for message in wanted.messages],
-        tools=[tool.model_dump(exclude_none=True) for tool in wanted.tools or ()],
-        stores=stores,
+        tools=[tool.model_dump(exclude_none=True) for tool in tools],
         policy=policy,
         sampling=replace(wanted.sampling(_most(wanted), parts.core.profile), top_logprobs=_likeliest(wanted)),
         stop=wanted.stop or (),
         reply_schema=wanted.reply_schema,
         key=key,
+    )
+    return await grounded(turn, parts, wanted.model, named_in(given), given.abstain_below)
+
+
+def named_in(given: Extension) -> list[Named] | None:
+    """The stores that the extension names."""
+    if given.stores is None:
+        return None
+    return [(name, f"cogcore.stores[{n}]") for n, name in enumerate(given.stores)]
+
+
+async def grounded(
+    turn: Turn, parts: Parts, model: str, named: Sequence[Named] | None, abstain_below: float | None
+) -> Turn:
+    """The turn over the stores that are named, else over the model's own; what is asked of confidence goes before
+    what they say of it. Of several calibrated stores with thresholds of their own the highest counts.
+    """
+    found = await asyncio.to_thread(_stores, parts.memory, model, named)
+    stores = [store.id for store in found]
+    calibrations = await asyncio.to_thread(_calibrations, parts, stores)
+    own = [c.abstain_below for c in calibrations if c.abstain_below is not None]
+    least = max(own, default=parts.settings.abstain_below) if abstain_below is None else abstain_below
+    return replace(
+        turn,
+        stores=stores,
+        policy=replace(turn.policy, abstain_below=least),
         calibrations=calibrations,
         versions={store.id: store.version for store in found},
     )
@@ -58,19 +84,17 @@ def _calibrations(parts: Parts, stores: Sequence[str]) -> tuple[Calibration, ...
     return parts.calibrations.of(stores) if parts.core.profile.trained_loop else ()
 
 
-def _policy(wanted: ChatRequest, given: Extension, parts: Parts, calibrations: Sequence[Calibration]) -> Policy:
-    """Of several calibrated stores with thresholds of their own the highest counts; the request's goes before all."""
-    own = [c.abstain_below for c in calibrations if c.abstain_below is not None]
-    settings, choice = parts.settings, wanted.tool_choice or "auto"
+def policy_of(chosen: str | None, parallel: bool | None, given: Extension, settings: Settings) -> Policy:
+    """The request's, else the server's. `chosen` is a mode, or a function after NAMED."""
+    choice = chosen or "auto"
     mode: Choice = "none" if choice == "none" else "auto" if choice == "auto" else "required"
     return Policy(
         choice=mode,
         function=choice.removeprefix(NAMED) if choice.startswith(NAMED) else None,
-        parallel=wanted.parallel_tool_calls is not False,
+        parallel=parallel is not False,
         max_searches=settings.max_searches if given.max_searches is None else given.max_searches,
         filters=given.filters,
         need_threshold=settings.need_threshold if given.need_threshold is None else given.need_threshold,
-        abstain_below=max(own, default=settings.abstain_below) if given.abstain_below is None else given.abstain_below,
     )
 
 
@@ -87,20 +111,17 @@ def _likeliest(wanted: ChatRequest) -> int:
     return wanted.top_logprobs or 0
 
 
-def _stores(memory: Memory, model: str, named: list[str] | None) -> list[StoreInfo]:
-    """The stores to search: those of the extension, else the one of the model's name.
-
-    Looked up here and never again: an alias that moves meanwhile does not move this turn.
-    """
+def _stores(memory: Memory, model: str, named: Sequence[Named] | None) -> list[StoreInfo]:
+    """Looked up here and never again: an alias that moves meanwhile does not move this turn."""
     own = store_of(memory, model)
     if named is None:
         return [own]
     found: dict[str, StoreInfo] = {}
-    for n, name in enumerate(named):
+    for name, param in named:
         try:
             store = memory.store(name)
             found[store.id] = store
         except (AmbiguousName, StoreNotFound) as error:
             status = 404 if isinstance(error, StoreNotFound) else 400
-            raise ApiError(f"{error}.", param=f"cogcore.stores[{n}]", status=status) from error
+            raise ApiError(f"{error}.", param=param, status=status) from error
     return list(found.values())

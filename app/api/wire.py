@@ -15,20 +15,26 @@ LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}  # so
 
 
 async def frames(chunks: AsyncGenerator[Any], reply: str) -> AsyncGenerator[str]:
-    """The chunks as server-sent events, None as a comment that keeps the connection open.
+    """The chunks as server-sent events, named by their type if they have one, None as a comment that keeps the
+    connection open.
 
     A failure becomes a last frame with OpenAI's error body, and no [DONE].
     """
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
-                yield ": keep-alive\n\n" if chunk is None else f"data: {_dump(chunk)}\n\n"
+                yield ": keep-alive\n\n" if chunk is None else _frame(chunk)
         yield "data: [DONE]\n\n"
     except Exception as error:
         message, row, _ = describe(error)
         if row.status >= 500:
             log.exception("reply %s failed", reply)
-        yield f"data: {_dump(body(message, row))}\n\n"
+        yield _frame(body(message, row))
+
+
+def _frame(chunk: Any) -> str:
+    name = f"event: {chunk['type']}\n" if "type" in chunk else ""
+    return f"{name}data: {_dump(chunk)}\n\n"
 
 
 def whole_json(value: Any) -> Response:

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import httpx
@@ -73,6 +73,19 @@ def test_a_stream_that_is_left(serving: Serving) -> None:
             assert engine.running == 1
         assert until(lambda: engine.running == 0)
         assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_response_that_is_left(serving: Serving, stream: bool) -> None:
+    engine = endless(1)
+    ask = {"model": "cogcore", "input": "Tell me a story", "max_output_tokens": 50_000, "stream": stream}
+    with serving(engine) as base_url, httpx.Client(base_url=base_url) as client:
+        with suppress(httpx.ReadTimeout), client.stream("POST", "/v1/responses", json=ask, timeout=1) as leaving:
+            # Kept: an iterator that is dropped hangs up at once.
+            left = leaving.iter_lines()
+            assert next(left) == "event: response.created"
+            assert until(lambda: engine.running == 1)
+        assert until(lambda: engine.running == 0), "the engine writes on for nobody"
 
 
 @pytest.mark.parametrize("n", [1, 3])

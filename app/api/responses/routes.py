@@ -1,0 +1,174 @@
+"""/v1/responses: a request is validated, becomes a turn, and the turn's events become the response."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.agent.loop import answer
+from app.agent.turn import Turn
+from app.api.abreast import abreast
+from app.api.autonomy import autonomy_of
+from app.api.caller import cache_key
+from app.api.encode import Numbered
+from app.api.errors import ApiError
+from app.api.hangup import ClientGone, EventStream, after, unless_gone
+from app.api.ledger import Head, Wire
+from app.api.listing import Cursor, Limit, Order, listing
+from app.api.logprobs import Spelling
+from app.api.parts import Parts
+from app.api.responses.ask import about, in_our_words, turn_of
+from app.api.responses.background import Run, Runs, keeping
+from app.api.responses.encode import Reply, told, unfailing, whole
+from app.api.responses.input import wire
+from app.api.responses.past import Past, past_of
+from app.api.responses.request import ResponseRequest
+from app.api.signature import signing_key
+from app.api.wire import frames, whole_json
+from index.types import Page
+
+POLL_MS = "250"
+Include = Annotated[list[str] | None, Query(alias="include[]", description="Only when a response is made.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that can be answered."""
+
+    past: Past
+    turn: Turn
+    reply: Reply
+    id: str
+
+
+def routes(parts: Parts, runs: Runs) -> APIRouter:
+    router, settings = APIRouter(prefix="/v1/responses", tags=["responses"]), parts.settings
+    key = signing_key(settings.api_key.get_secret_value()) if settings.api_key else None
+
+    async def read(request: Request, wanted: ResponseRequest) -> Asked:
+        past = await asyncio.to_thread(past_of, parts.responses, wanted.previous_response_id, wanted.input)
+        turn = await turn_of(wanted, past, parts, cache_key(request, parts.secret, wanted.prompt_cache_key or ""))
+        spelled = wanted.includes("message.output_text.logprobs")
+        spelling = await asyncio.to_thread(Spelling, parts.core.tokenizer) if spelled else None
+        base_url = settings.public_url or str(request.base_url).rstrip("/")
+        head = Head(wanted.model, base_url, key, turn.versions, spelling, id=f"resp_{uuid.uuid4().hex}")
+        hits = turn.policy.hits if wanted.includes("file_search_call.results") else None
+        return Asked(past, turn, Reply(head, about(wanted, turn), hits), head.id)
+
+    @router.post("")
+    async def create(request: Request, wanted: ResponseRequest) -> Response:
+        """A turn, whole or streamed.
+
+        The memory is searched when a store is attached: by the tool `file_search`, by a model `cogcore/STORE`, or by
+        `cogcore.stores`. Beside OpenAI's fields the response that has ended has the object `cogcore`, as a chat's has.
+        """
+        asked = await read(request, wanted)
+        reply, mark = asked.reply, autonomy_of(asked.turn, wanted.cogcore, parts).mark
+        answered = in_our_words(answer(asked.turn, parts.core, parts.memory))
+        events = abreast([parts.metrics.turn(answered)], settings.keep_alive)
+
+        def made(source: AsyncGenerator[Numbered | None]) -> AsyncGenerator[Wire | None]:
+            encoded = told(source, reply, mark)
+            return keeping(encoded, reply, asked.past, parts.responses) if wanted.store else encoded
+
+        if wanted.background:
+            run = Run(reply, [wire(item) for item in asked.past.input], asked.past.files)
+            await runs.start(run, unfailing(told(events, reply, mark), reply))
+            return _streamed(run, 0, settings.keep_alive) if wanted.stream else whole_json(run.now())
+        try:
+            if wanted.stream:
+                # Refusals come with the first event, or long before the first silence: a status can still be chosen.
+                first = await unless_gone(request, anext(events))
+                return EventStream(frames(unfailing(made(after(first, events)), reply), asked.id), events)
+            return whole_json(await unless_gone(request, whole(made(events))))
+        except ClientGone:
+            return Response(status_code=499)
+
+    @router.get("/{response_id}")
+    async def response(
+        response_id: str,
+        include: Include = None,
+        stream: bool = False,
+        starting_after: Annotated[
+            int | None, Query(ge=0, description="With `stream`: the number of the last event that is known")
+        ] = None,
+        include_obfuscation: bool = False,
+    ) -> Response:
+        """A response that was kept, or goes on in the background: as it is, or its stream again."""
+        _only_when_made(include)
+        if include_obfuscation:
+            raise ApiError("Obfuscation is not offered.", param="include_obfuscation")
+        if starting_after is not None and not stream:
+            raise ApiError("'starting_after' needs 'stream': true.", param="starting_after")
+        start = 0 if starting_after is None else starting_after + 1
+        if run := runs.get(response_id):
+            if stream:
+                return _streamed(run, start, settings.keep_alive)
+            answered = whole_json(run.now())
+            answered.headers["openai-poll-after-ms"] = POLL_MS
+            return answered
+        kept = await asyncio.to_thread(parts.responses.get, response_id)
+        if not stream:
+            return whole_json(kept.body)
+        if kept.events is None:
+            raise ApiError("Only what was made in the background can be streamed again.", param="stream")
+        again = _replayed(kept.events[start:])
+        return EventStream(frames(again, response_id), again)
+
+    @router.delete("/{response_id}")
+    async def delete(response_id: str) -> Wire:
+        """Forget it. One that is under way is cancelled."""
+        await runs.cancel(response_id)
+        await asyncio.to_thread(parts.responses.delete, response_id)
+        return {"id": response_id, "object": "response", "deleted": True}
+
+    @router.post("/{response_id}/cancel")
+    async def cancel(response_id: str) -> Response:
+        """End one that is under way in the background. One that has ended stays as it is."""
+        await runs.cancel(response_id)
+        body = (await asyncio.to_thread(parts.responses.get, response_id)).body
+        if not body["background"]:
+            raise ApiError("Only what was made in the background can be cancelled.", param="response_id")
+        return whole_json(body)
+
+    @router.get("/{response_id}/input_items")
+    async def input_items(
+        response_id: str,
+        limit: Limit = 20,
+        order: Order = "desc",
+        after: Cursor = None,
+        include: Include = None,
+    ) -> Wire:
+        """What came in, without what came in to the responses before."""
+        _only_when_made(include)
+        kept = await asyncio.to_thread(parts.responses.get, response_id)
+        return listing(_page(kept.input, limit, order, after), lambda item: item)
+
+    return router
+
+
+def _only_when_made(include: list[str] | None) -> None:
+    if include:
+        raise ApiError("'include' is for when a response is made: what was not told then is not kept.", param="include")
+
+
+def _streamed(run: Run, start: int, silence: float) -> Response:
+    events = run.follow(start, silence)
+    return EventStream(frames(events, run.reply.ledger.head.id), events)
+
+
+async def _replayed(events: Sequence[Wire]) -> AsyncGenerator[Wire]:
+    for event in events:
+        yield event
+
+
+def _page(items: Sequence[Wire], limit: int, order: Order, after: str | None) -> Page[Wire]:
+    asked = list(items if order == "asc" else reversed(items))
+    ids = [item["id"] for item in asked]
+    if after is not None and after not in ids:
+        raise ApiError(f"after names nothing in this list: '{after}'.", param="after")
+    start = 0 if after is None else ids.index(after) + 1
+    return Page(asked[start : start + limit], len(asked) > start + limit)
