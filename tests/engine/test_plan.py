@@ -106,7 +106,7 @@ def test_cuts_are_those_of_one_alone_and_nobody_is_passed_for_ever(
         assert len({part.slot.index for part in parts}) == len(parts)
         for part in parts:
             if part.start < part.request.prompt:
-                cuts.setdefault(part.slot.index, []).extend(s.start for s in part.segments(planner.quantum))
+                cuts.setdefault(part.slot.index, []).extend(s.start for s in planner.segments(part))
         assert all(one.skipped <= PATIENCE + 1 + len(requests) for one in requests)
         run(parts)
         step += 1
