@@ -343,8 +343,8 @@ async def test_a_wrong_draft_whose_numbers_are_none_harms_nobody(start: Start, m
     monkeypatch.setattr(engine._scheduler.decoder, "forward", poisoned)
     monkeypatch.setattr(cache, "wipe", noted)
     prompt = [1, 2, 50, 6]
-    tokens = await collect(engine, prompt, scripted([1, 2, 7, 8]))
-    assert numbers(tokens) == [1, 2, 7, 8]
+    tokens = await collect(engine, prompt, scripted([1, 2, 7, 8, 9]))
+    assert numbers(tokens) == [1, 2, 7, 8, 9]
     assert wiped == [(6, 8)]  # the places of the 50 and the 6 that were drafted after 1 and 2
     with pytest.raises(RequestFailed, match="not finite"):
         await collect(engine, prompt, scripted([1, 2, 50, 6]))

@@ -126,7 +126,7 @@ async def test_the_engine_reads_the_clock_it_is_given(
 ) -> None:
     """At 0.4 ms a token, 50 ms have room for three pieces of a long prompt beside an answer's token."""
     clock = Clock()
-    engine = start(prefill_chunk=128, cache_tokens=8 * 256, clock=clock)
+    engine = start(prefill_chunk=128, cache_tokens=8 * 256, clock=clock, speculation=0)
     decoder = engine._scheduler.decoder
     forward, steps, gate = decoder.forward, list[int](), Gate()
 
