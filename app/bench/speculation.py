@@ -3,8 +3,8 @@
     cogcore bench speculation [--core tiny random] [--streams 1 32] [--repeats 5]
 
 Two engines with the same weights, drafts off and on, write the same answers in turn. An answer is a text of ours: for
-each of four passages of the sample documents a few words that are nowhere in the prompt, two of its sentences word by
-word, and its number. At every token a mask allows the text's next and one that a bias rules out, so nothing is forced:
+each of four passages of the sample documents a few words of its own, two of the passage's sentences word by word, and
+their citation. At every token a mask allows the text's next and one that a bias rules out, so nothing is forced:
 each token is run, drawn and verified as in free text, and only the choice is not the core's, whose weights may be
 random. Greedy; the prompts' KV is there from a first, untimed run, so what is timed is writing.
 """

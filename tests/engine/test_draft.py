@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def test_who_is_often_wrong_rests_longer_and_longer() -> None:
             tries.append(len(known))
             drafter.learn(len(draft), 0)
         known += [1, 2]
-    rests = [after - before for before, after in zip(tries, tries[1:], strict=False) if after > before + 2]
+    rests = [after - before for before, after in pairwise(tries) if after > before + 2]
     assert rests == sorted(rests)
     assert rests[0] in range(PAUSE, PAUSE + 4)
     assert rests[-1] in range(MOST_PAUSE, MOST_PAUSE + 4)
