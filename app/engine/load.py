@@ -73,8 +73,8 @@ def load_engine(
     to 8192, and there are fewer slots where memory is short. `prefill_chunk` is the most prompt tokens in a step;
     while somebody is being answered there are only as many as a step of `step_seconds` has time for. `speculation` is
     the most ids that are drafted for a request and step, 0 for none. `threads` sets torch's for the whole process.
-    "auto" is float32 on a CPU (quickest for small models, and the same numbers
-    everywhere) and the checkpoint's own dtype elsewhere.
+    "auto" is float32 on a CPU (quickest for small models, and the same numbers everywhere) and the checkpoint's own
+    dtype elsewhere.
     """
     if max_sequences < 1 or queue < 1:
         raise ValueError(f"max_sequences and queue must be at least 1, not {max_sequences} and {queue}")

@@ -54,7 +54,7 @@ class Pace:
 
     def took(self, seconds: float, parts: Sequence[Part]) -> None:
         if any(part.draft for part in parts):
-            return  # as long as its drafts made it
+            return  # its length says what drafts cost, and beside a prompt there are none
         tokens = sum(part.count for part in parts if part.reads)
         if not tokens:
             self._answers = _moved(self._answers, seconds)

@@ -305,6 +305,7 @@ class Scheduler:
         if part.draft:
             request.drafter.learn(len(part.draft), kept)
             self._meter.drafted(len(part.draft), kept)
+            # What is not a number would poison even rows that a mask hides.
             if not step.finite(rows[kept] + 1, rows.stop):
                 self.slots.cache.wipe(part.slot.index, part.start + part.count + kept, part.end)
 
