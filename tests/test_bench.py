@@ -76,7 +76,7 @@ def test_what_an_answer_copies_stands_in_its_prompt() -> None:
     answers = [answer(tokenizer, paragraphs(), stream) for stream in range(32)]
     assert len({tuple(one.prompt) for one in answers}) == 32
     for one in answers:
-        prompt, text = tokenizer.decode(one.prompt), tokenizer.decode(one.text)
+        prompt, text = str(tokenizer.decode(one.prompt)), str(tokenizer.decode(one.text))
         quotes = [line.split(": ", 1)[1].rsplit(" [", 1)[0] for line in text.splitlines()]
         assert len(quotes) == 4 and all(quote in prompt for quote in quotes)
         assert 0.5 < one.copied / len(one.text) < 0.8
