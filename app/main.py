@@ -37,6 +37,7 @@ def _local(settings: Settings, device: str) -> Core:
         threads=settings.threads or None,
         max_sequences=settings.max_sequences,
         queue=settings.queue,
+        speculation=settings.drafts,
     )
 
 

@@ -50,6 +50,7 @@ def load_core(
     cache_tokens: int | None = None,
     queue: int = 64,
     threads: int | None = None,
+    speculation: int | None = None,
 ) -> Core:
     """Load a core and start its engine. Blocks. `profile` overrides what the checkpoint's config would choose.
 
@@ -65,6 +66,7 @@ def load_core(
         cache_tokens=cache_tokens,
         queue=queue,
         threads=threads,
+        speculation=speculation,
     )
     return Core(name, tokenizer, chosen, engine, _ends(folder))
 
