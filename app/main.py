@@ -6,6 +6,7 @@ from app.api.app import create_app
 from app.api.parts import Parts
 from app.cores.load import Core, load_core, load_remote_core
 from app.engine.device import pick
+from app.keys import FILE as KEYS
 from app.sample import documents
 from app.settings import Settings
 from index.embed import load_embedder
@@ -53,9 +54,9 @@ def _remote(settings: Settings) -> Core:
 
 
 def is_new(folder: Path) -> bool:
-    """Whether nothing was ever kept there. What cannot be looked into is not new."""
+    """Whether nothing but API keys was ever kept there. What cannot be looked into is not new."""
     try:
-        return not folder.exists() or not any(folder.iterdir())
+        return not folder.exists() or all(path.name.startswith(KEYS) for path in folder.iterdir())
     except OSError:
         return False
 

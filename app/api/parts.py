@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from app.api.metrics import Metrics
+from app.api.signature import signing_key
 from app.calibration import Calibrations
 from app.cores.load import Core, core_folder
+from app.keys import FILE as KEYS
+from app.keys import Keys
 from app.reviews import Reviews
 from app.settings import Settings
 from index.embed import digest
@@ -40,6 +43,17 @@ class Parts:
         return Reviews(self.settings.data_dir / "reviews.sqlite")
 
     @cached_property
+    def keys(self) -> Keys:
+        return Keys(self.settings.data_dir / KEYS)
+
+    @property
+    def link_key(self) -> bytes | None:
+        """What signs the links of citations. None: the server is open, and so are they."""
+        if self.settings.api_key:
+            return signing_key(self.settings.api_key.get_secret_value())
+        return self.keys.secret if self.keys.exist() else None
+
+    @cached_property
     def metrics(self) -> Metrics:
         return Metrics(self.core.engine, self.memory)
 
@@ -48,3 +62,4 @@ class Parts:
         await self.core.engine.close()
         await asyncio.to_thread(self.memory.close)
         self.reviews.close()
+        self.keys.close()

@@ -5,29 +5,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.agent.turn import Choice, Policy, Turn
+from app.api.caller import Caller
 from app.api.chat_request import NAMED, ChatRequest, Extension
 from app.api.errors import ApiError
 from app.api.messages import check_order, check_tools
-from app.api.models import store_of
+from app.api.models import MODEL, store_of
 from app.api.parts import Parts
 from app.calibration import Calibration
 from app.engine.types import Sampling
 from index.errors import AmbiguousName, StoreNotFound
 from index.filters import compile_filter
-from index.memory import Memory
 from index.types import StoreInfo
 
 DEFAULTS = Sampling()
 
 
-async def turn_of(wanted: ChatRequest, parts: Parts, key: str) -> Turn:
-    """The turn; cached prompts it shares with those of the same `key`. Raises ApiError and InvalidRequest."""
+async def turn_of(wanted: ChatRequest, parts: Parts, caller: Caller) -> Turn:
+    """The turn, over stores that the caller sees. Raises ApiError and InvalidRequest."""
     check_order(wanted.messages)
     given = wanted.cogcore or Extension()
     if given.filters is not None:
         # Now, while it can still be a 400: the search comes in the middle of the answer.
         compile_filter(given.filters, "cogcore.filters")
-    found = await asyncio.to_thread(_stores, parts.memory, wanted.model, given.stores)
+    found = await asyncio.to_thread(_stores, caller, wanted.model, given.stores)
     stores = [store.id for store in found]
     calibrations = await asyncio.to_thread(_calibrations, parts, stores)
     policy = _policy(wanted, given, parts, calibrations)
@@ -40,7 +40,7 @@ async def turn_of(wanted: ChatRequest, parts: Parts, key: str) -> Turn:
         sampling=replace(wanted.sampling(_most(wanted), parts.core.profile), top_logprobs=_likeliest(wanted)),
         stop=wanted.stop or (),
         reply_schema=wanted.reply_schema,
-        key=key,
+        key=caller.cache_key(parts.secret, wanted.prompt_cache_key or ""),
         calibrations=calibrations,
         versions={store.id: store.version for store in found},
     )
@@ -87,18 +87,19 @@ def _likeliest(wanted: ChatRequest) -> int:
     return wanted.top_logprobs or 0
 
 
-def _stores(memory: Memory, model: str, named: list[str] | None) -> list[StoreInfo]:
+def _stores(caller: Caller, model: str, named: list[str] | None) -> list[StoreInfo]:
     """The stores to search: those of the extension, else the one of the model's name.
 
     Looked up here and never again: an alias that moves meanwhile does not move this turn.
     """
-    own = store_of(memory, model)
-    if named is None:
-        return [own]
+    if named is None or model != MODEL:  # who names the stores needs no default store
+        own = store_of(caller.memory, model, caller.sight)
+        if named is None:
+            return [own]
     found: dict[str, StoreInfo] = {}
     for n, name in enumerate(named):
         try:
-            store = memory.store(name)
+            store = caller.memory.store(name, caller.sight)
             found[store.id] = store
         except (AmbiguousName, StoreNotFound) as error:
             status = 404 if isinstance(error, StoreNotFound) else 400
