@@ -122,7 +122,8 @@ def get(tx: Transaction, numbers: Sequence[int]) -> dict[int, Chunk]:
 
 
 def by_id(tx: Transaction, chunk_id: str, sight: Sight | None = None) -> Chunk:
-    wanted = select(chunks.c.n).join(documents).join(stores).where(chunks.c.id == chunk_id, seen(sight))
+    joined = chunks.join(documents, chunks.c.document == documents.c.n).join(stores, documents.c.store == stores.c.n)
+    wanted = select(chunks.c.n).select_from(joined).where(chunks.c.id == chunk_id, seen(sight))
     found = tx.execute(wanted).scalar_one_or_none()
     if found is None:
         raise ChunkNotFound(f"there is no chunk {chunk_id!r}; its document may have been removed")
