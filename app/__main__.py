@@ -107,13 +107,19 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--store", action="append", dest="stores", metavar="STORE", help="only this one; may be repeated")
     made.add_argument("--organisation", default="default", help="shares cached prompts with no other (default)")
     made.add_argument("--days", type=_count, help="how long it is good; without, it does not expire")
+    made.add_argument("--requests", type=int, metavar="N", help="a minute; 0 any number (COGCORE_REQUESTS_PER_MINUTE)")
+    made.add_argument("--tokens", type=int, metavar="N", help="a minute; 0 any number (COGCORE_TOKENS_PER_MINUTE)")
     revoked.add_argument("id", metavar="ID")
     key.set_defaults(run=_key)
+
+    audit = commands.add_parser("audit", help="the newest changes: who, when, to what")
+    audit.add_argument("--last", type=_count, default=100, metavar="N", help="how many (100)")
+    audit.set_defaults(run=_audit)
 
     for command in (serve, ingest, ask, listed, pointed, rolled, removed):
         command.add_argument("--host", help="instead of COGCORE_HOST")
         command.add_argument("--port", type=int, help="instead of COGCORE_PORT")
-    for command in (serve, ingest, ask, calibrate, listed, pointed, rolled, removed, made, shown, revoked):
+    for command in (serve, ingest, ask, calibrate, listed, pointed, rolled, removed, made, shown, revoked, audit):
         command.add_argument("--data-dir", type=Path, help="instead of COGCORE_DATA_DIR")
     for name, what in (("eval", "measure the answers"), ("bench", "measure the speed"), ("train", "make the core")):
         commands.add_parser(name, help=what, add_help=False)
@@ -175,6 +181,13 @@ def _key(arguments: argparse.Namespace) -> int:
     from app.cli.key import key
 
     return key(settings, arguments)
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    settings = read(**_given(arguments))
+    from app.cli.audit import audit
+
+    return audit(settings, arguments.last)
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:

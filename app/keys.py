@@ -66,6 +66,8 @@ keys = Table(
     Column("organisation", String, nullable=False),
     Column("scope", String, nullable=False),
     Column("stores", JSON(none_as_null=True)),
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", Integer),
     Column("created_at", Integer, nullable=False),
     Column("expires_at", Integer),
     Column("revoked_at", Integer),
@@ -100,6 +102,8 @@ class Key:
     scope: Scope = "read"
     stores: tuple[str, ...] | None = None
     organisation: str = ORGANISATION
+    requests_per_minute: int | None = None  # None: as the settings say; 0: any number
+    tokens_per_minute: int | None = None
     expires_at: int | None = None
     hint: str = ""  # how the key itself begins
     revoked_at: int | None = None
@@ -236,6 +240,9 @@ def _check(key: Key) -> None:
         raise InvalidRequest("organisation", "an organisation is named by 1 to 64 letters, digits, '.', '_' and '-'")
     if key.expires_at is not None and key.expires_at <= key.created_at:
         raise InvalidRequest("expires_at", "a key must expire later than now")
+    for name in ("requests_per_minute", "tokens_per_minute"):
+        if (getattr(key, name) or 0) < 0:
+            raise InvalidRequest(name, f"{name} must be 1 or more; 0 is any number")
     if key.stores is None:
         return
     if not 1 <= len(key.stores) <= MOST_STORES:

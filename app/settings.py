@@ -66,6 +66,13 @@ class Settings(BaseSettings):
     request_timeout: float = Field(
         600.0, ge=0, description="Seconds until an answer must have begun; a stream may then go on. 0: no limit."
     )
+    requests_per_minute: int = Field(
+        0,
+        ge=0,
+        description="Requests in a minute of an API key that was made without a limit of its own. 0: any number.",
+    )
+    tokens_per_minute: int = Field(0, ge=0, description="The same for tokens, of prompts and answers. 0: any number.")
+    audit: bool = Field(True, description="Write each change to `audit.jsonl` in the data folder: who, when, to what.")
     keep_alive: float = Field(
         10.0, gt=0, description="Seconds of silence after which a stream says that it lives, for proxies."
     )

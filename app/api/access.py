@@ -8,6 +8,7 @@ could otherwise reach it through the browser (DNS rebinding, cross-site posts).
 import asyncio
 import hmac
 import re
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, QueryParams
@@ -16,14 +17,15 @@ from starlette.types import Scope as Request
 from app.api.caller import Caller
 from app.api.errors import ApiError
 from app.api.parts import Parts
+from app.api.quota import Quotas
 from app.api.signature import sign
 from app.keys import Key, Scope
 from app.settings import loopback
 
 OPEN = frozenset({"/health", "/healthz", "/readyz"})
-ROOT = Key("COGCORE_API_KEY", "admin", id="root")
-ANYONE = Key("anyone", "admin", id="anyone")  # on an open server
-READER = Key("a signed link", id="link")
+ROOT = Key("COGCORE_API_KEY", "admin", id="root", requests_per_minute=0, tokens_per_minute=0)
+ANYONE = replace(ROOT, name="anyone", id="anyone")  # on an open server
+READER = replace(ROOT, name="a signed link", id="link", scope="read")
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # Beginnings, so that no spelling of a path slips past.
@@ -48,6 +50,7 @@ class Access:
     def __init__(self, parts: Parts) -> None:
         self._parts, settings = parts, parts.settings
         self._root = settings.api_key.get_secret_value().encode() if settings.api_key else None
+        self._quotas = Quotas(settings)
         self._public_name = urlsplit(settings.public_url).hostname
 
     async def caller(self, request: Request, headers: Headers) -> Caller:
@@ -58,7 +61,7 @@ class Access:
             self._same_site(headers)
             return Caller(key, self._parts.keys, self._parts.memory, bearer)
         _check(key, request["method"], request["path"])
-        return Caller(key, self._parts.keys, self._parts.memory)
+        return Caller(key, self._parts.keys, self._parts.memory, quota=self._quotas.of(key))
 
     def _key(self, bearer: str, request: Request) -> Key:
         if self._root is not None and hmac.compare_digest(bearer.encode(), self._root):
@@ -97,11 +100,16 @@ class Access:
             )
 
 
+def changes(method: str, path: str) -> bool:
+    """Whether a request may change something: all but those that are known not to."""
+    return method not in READING and not ASKING.fullmatch(path)
+
+
 def needed(method: str, path: str) -> Scope:
-    """The scope that a request needs. Whatever is not known to change nothing needs `write`."""
+    """The scope that a request needs."""
     if path.startswith(ADMINISTRATION):
         return "admin"
-    return "read" if method in READING or ASKING.fullmatch(path) else "write"
+    return "write" if changes(method, path) else "read"
 
 
 def _check(key: Key, method: str, path: str) -> None:

@@ -27,6 +27,7 @@ from app.api.access import Access
 from app.api.door import Door
 from app.api.parts import Parts
 from app.api.record import Record
+from app.api.trail import Trail
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -51,6 +52,8 @@ def create_app(parts: Parts) -> FastAPI:
         app.include_router(part.routes(parts))
     app.include_router(mcp.routes(sessions))
     app.include_router(metrics.routes(parts.metrics))
+    if parts.settings.audit:
+        app.add_middleware(Trail, audit=parts.audit)
     app.add_middleware(Door, settings=parts.settings, access=Access(parts))
     app.add_middleware(Record, metrics=parts.metrics)
     return app

@@ -1,12 +1,13 @@
 """Who asks, and what of the memory is there for them."""
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.api.quota import Quota
 from app.keys import Key, Keys
 from index.memory import Memory
 from index.types import Sight
@@ -20,6 +21,7 @@ class Caller:
     keys: Keys
     memory: Memory
     bearer: str = ""
+    quota: Quota = field(default_factory=Quota)
 
     @cached_property
     def sight(self) -> Sight | None:

@@ -38,7 +38,8 @@ def routes(parts: Parts) -> APIRouter:
         base_url = settings.public_url or str(request.base_url).rstrip("/")
         head = Head(wanted.model, base_url, parts.link_key, turn.versions, spelling)
         mark = autonomy(wanted, parts).mark
-        turns = [parts.metrics.turn(answer(one, parts.core, parts.memory)) for one in abreast_of(turn, n)]
+        core = caller.quota.metered(parts.core)
+        turns = [parts.metrics.turn(answer(one, core, parts.memory)) for one in abreast_of(turn, n)]
         events = abreast(turns, settings.keep_alive)
         try:
             if wanted.stream:

@@ -52,7 +52,7 @@ def routes(parts: Parts) -> APIRouter:
             raise ApiError(said, param="model", code="model_not_found", status=404)
         prompt = prompt_of(wanted, parts.core)
         key = caller.cache_key(parts.secret, wanted.cache_salt)
-        reply, made = Reply(wanted, prompt, parts.core), steps(wanted, prompt, parts.core, key)
+        reply, made = Reply(wanted, prompt, parts.core), steps(wanted, prompt, caller.quota.metered(parts.core), key)
         try:
             if wanted.stream:
                 # Refusals come with the first step, while a status can still be chosen.

@@ -35,7 +35,7 @@ class Door:
             return
         began, headers = time.perf_counter(), Headers(scope=scope)
         request_id = _request_id(headers)
-        started = False
+        scope["request_id"], started = request_id, False
 
         async def stamp(message: Message) -> None:
             nonlocal started
@@ -45,11 +45,14 @@ class Door:
                 out["x-request-id"] = request_id
                 out["openai-processing-ms"] = str(round((time.perf_counter() - began) * 1000))
                 out["x-content-type-options"] = "nosniff"
+                if "caller" in scope:
+                    out.update(scope["caller"].quota.headers())
             await send(message)
 
         try:
             if scope["path"] not in OPEN:
-                scope["caller"] = await self.access.caller(scope, headers)
+                scope["caller"] = caller = await self.access.caller(scope, headers)
+                caller.quota.admit()
             await self._in_time(scope, self._limited(headers, receive), stamp)
         except Exception as error:
             if describe(error)[1].status >= 500:

@@ -20,6 +20,8 @@ class NewKey(Strict):
     scope: Scope = "read"
     stores: list[str] | None = Field(default=None, description="Names or ids; all others are not there for the key")
     organisation: str = ORGANISATION
+    requests_per_minute: int | None = Field(default=None, description="null: as the settings say; 0: any number")
+    tokens_per_minute: int | None = Field(default=None, description="Of prompts and answers; null and 0 likewise")
     expires_at: int | None = None
 
 
@@ -33,6 +35,8 @@ class KeyObject(BaseModel):
     scope: Scope
     stores: list[str] | None = Field(description="The ids of the stores it is limited to; null: all")
     organisation: str = Field(description="Only keys of one organisation share cached prompts")
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
     created_at: int
     expires_at: int | None
     revoked_at: int | None

@@ -7,6 +7,8 @@ from functools import cached_property
 
 from app.api.metrics import Metrics
 from app.api.signature import signing_key
+from app.audit import FILE as AUDIT
+from app.audit import Audit
 from app.calibration import Calibrations
 from app.cores.load import Core, core_folder
 from app.keys import FILE as KEYS
@@ -45,6 +47,10 @@ class Parts:
     @cached_property
     def keys(self) -> Keys:
         return Keys(self.settings.data_dir / KEYS)
+
+    @property
+    def audit(self) -> Audit:
+        return Audit(self.settings.data_dir / AUDIT)
 
     @property
     def link_key(self) -> bytes | None:

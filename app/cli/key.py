@@ -1,12 +1,15 @@
 """`cogcore key`: API keys, made, listed and revoked in the data folder itself, whether a server runs or not."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from app.audit import FILE as AUDIT
+from app.audit import Audit
 from app.keys import FILE, Key, Keys
 from app.settings import Settings
 from index.catalog import glimpse, stores
@@ -24,16 +27,25 @@ def key(settings: Settings, asked: argparse.Namespace) -> int:
             match asked.action:
                 case "create":
                     made, secret = keys.create(_wanted(asked, settings.data_dir))
+                    _note(settings, "create", made)
                     print(f"{secret}\n{_line(made)}")
                     print("This is the key's only showing: what is kept of it opens nothing.", file=sys.stderr)
                 case "revoke":
-                    print(_line(keys.revoke(asked.id)))
+                    ended = keys.revoke(asked.id)
+                    _note(settings, "revoke", ended)
+                    print(_line(ended))
                 case _:
                     _list(keys)
     except MemoryFault as error:
         print(f"cogcore: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _note(settings: Settings, action: str, key: Key) -> None:
+    if settings.audit:
+        log = Audit(settings.data_dir / AUDIT)
+        log.note(f"command, user {os.getuid()}", None, f"cogcore key {action}", {"key_id": key.id})
 
 
 def _list(keys: Keys) -> None:
@@ -51,6 +63,8 @@ def _wanted(asked: argparse.Namespace, folder: Path) -> Key:
         scope=asked.scope,
         stores=_ids(folder, asked.stores) if asked.stores else None,
         organisation=asked.organisation,
+        requests_per_minute=asked.requests,
+        tokens_per_minute=asked.tokens,
         expires_at=int(time.time()) + asked.days * DAY if asked.days else None,
     )
 

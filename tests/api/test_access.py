@@ -130,7 +130,9 @@ def test_the_walk_without_a_key_and_with_wrong_ones(house: House) -> None:
     assert late.created_at == 1
     hint = house.parts.keys.create(Key("other", "admin"))[0].hint
     wrong = [{}, {"Authorization": "sesame"}, {"X-Api-Key": "sesame"}, {"Cookie": "key=sesame"}]
-    wrong += [{"Authorization": f"Bearer {one}"} for one in ("guess", revoked, expired, hint, gone.id)] + [{"Authorization": "Bearer"}]
+    wrong += [{"Authorization": f"Bearer {one}"} for one in ("guess", revoked, expired, hint, gone.id)] + [
+        {"Authorization": "Bearer"}
+    ]
     with httpx.Client(base_url=house.base_url) as client:
         for route in (*routes(house.app), "GET /nowhere", "GET //v1/files", "OPTIONS /v1", "POST /v1/files/"):
             method, path = route.split(" ")
