@@ -7,6 +7,7 @@ Synchronous and thread-safe.
 """
 
 import hashlib
+import logging
 import re
 import secrets
 import threading
@@ -50,6 +51,8 @@ USED_SECONDS = 3600  # how exactly the last use is kept: a write for each reques
 MOST_STORES = 100
 MOST_UPLOADS = 10_000
 ORGANISATION = "default"
+
+log = logging.getLogger("cogcore.keys")
 
 Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)  # each may do what those before it may
@@ -147,12 +150,19 @@ class Keys:
         now = int(time.time())
         with self._open() as tx:
             row = tx.execute(select(keys).where(keys.c.sha256 == _digest(secret))).one_or_none()
-            found = _key(row) if row else None
-            if found is None or not found.opens(now):
-                return None
-            if found.last_used_at is None or now - found.last_used_at >= USED_SECONDS:
-                tx.execute(update(keys).where(keys.c.id == found.id).values(last_used_at=now))
-            return found
+        found = _key(row) if row else None
+        if found is None or not found.opens(now):
+            return None
+        if found.last_used_at is None or now - found.last_used_at >= USED_SECONDS:
+            self._used(found.id, now)
+        return found
+
+    def _used(self, key_id: str, now: int) -> None:
+        try:
+            with self._open() as tx:
+                tx.execute(update(keys).where(keys.c.id == key_id).values(last_used_at=now))
+        except FolderFault as error:  # a full disk must not keep out who only reads
+            log.warning("the last use of %s is not kept: %s", key_id, error)
 
     def exist(self) -> bool:
         """Whether one was ever made."""

@@ -35,7 +35,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs an API key.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
-    api_key: SecretStr | None = Field(None, description="Clients must send it as `Authorization: Bearer`.")
+    api_key: SecretStr | None = Field(
+        None, description="The administrator's key, sent as `Authorization: Bearer`. `cogcore key` makes others."
+    )
     public_url: str = Field("", description="How clients reach this server; citations link there. Empty: as asked.")
     data_dir: Path = Field(Path("data"), description="Folder of documents, catalog and indexes.")
     sample: bool = Field(True, description="Fill an empty memory with the sample knowledge base at the first start.")

@@ -5,12 +5,12 @@ server is open, but answers only under its own names and never to another site's
 could otherwise reach it through the browser (DNS rebinding, cross-site posts).
 """
 
-import asyncio
 import hmac
 import re
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from anyio import CapacityLimiter, to_thread
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Scope as Request
 
@@ -18,7 +18,7 @@ from app.api.caller import Caller
 from app.api.errors import ApiError
 from app.api.parts import Parts
 from app.api.quota import Quotas
-from app.api.signature import sign
+from app.api.signature import sign, signing_key
 from app.keys import Key, Scope
 from app.settings import loopback
 
@@ -52,11 +52,17 @@ class Access:
         self._root = settings.api_key.get_secret_value().encode() if settings.api_key else None
         self._quotas = Quotas(settings)
         self._public_name = urlsplit(settings.public_url).hostname
+        self._limiter = CapacityLimiter(4)  # threads of its own: who asks must not wait for searches and uploads
+        if self._root is not None:
+            signing_key(self._root.decode())  # derived slowly, once: not while a request waits
 
     async def caller(self, request: Request, headers: Headers) -> Caller:
         scheme, _, sent = headers.get("authorization", "").partition(" ")
         bearer = sent.strip() if scheme.lower() == "bearer" else ""
-        key = await asyncio.to_thread(self._key, bearer, request)
+        if self._root is not None and hmac.compare_digest(bearer.encode(), self._root):
+            key = ROOT
+        else:
+            key = await to_thread.run_sync(self._key, bearer, request, limiter=self._limiter)
         if key is ANYONE:
             self._same_site(headers)
             return Caller(key, self._parts.keys, self._parts.memory, bearer)
@@ -64,8 +70,6 @@ class Access:
         return Caller(key, self._parts.keys, self._parts.memory, quota=self._quotas.of(key))
 
     def _key(self, bearer: str, request: Request) -> Key:
-        if self._root is not None and hmac.compare_digest(bearer.encode(), self._root):
-            return ROOT
         key = self._parts.keys.find(bearer)
         if key is not None:
             return key
