@@ -47,7 +47,7 @@ def test_nothing_on_the_disk_opens_anything(keys: Keys) -> None:
 def test_an_expired_key_opens_nothing(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     end = int(time.time()) + 60
     _, secret = keys.create(Key("shop", expires_at=end))
-    monkeypatch.setattr(module.time, "time", lambda: float(end))
+    monkeypatch.setattr(time, "time", lambda: float(end))
     assert keys.find(secret) is None
 
 
@@ -55,7 +55,7 @@ def test_the_last_use_is_kept_to_the_hour(keys: Keys, monkeypatch: pytest.Monkey
     made, secret = keys.create(Key("shop"))
     began = int(time.time())
     for seconds, told in ((0, 0), (USED_SECONDS - 1, 0), (USED_SECONDS, USED_SECONDS)):
-        monkeypatch.setattr(module.time, "time", lambda now=began + seconds: now)
+        monkeypatch.setattr(time, "time", lambda now=began + seconds: now)
         assert keys.find(secret) is not None
         assert keys.get(made.id).last_used_at == began + told
 

@@ -21,7 +21,7 @@ def get(tx: Transaction, name: str, sight: Sight | None = None) -> Alias:
     return _alias(tx, _row(tx, name, sight), sight)
 
 
-def page(tx: Transaction, sight: Sight | None) -> list[Alias]:
+def page(tx: Transaction, sight: Sight | None = None) -> list[Alias]:
     """All of them, by name."""
     wanted = select(aliases).join(stores).where(seen(sight)).order_by(aliases.c.name)
     return [_alias(tx, row, sight) for row in tx.execute(wanted).all()]

@@ -60,7 +60,7 @@ def get(tx: Transaction, file_id: str, sight: Sight | None = None) -> File:
     return to_file(tx.execute(select(*COLUMNS).where(files.c.n == number(tx, file_id, sight))).one())
 
 
-def page(tx: Transaction, limits: Cut, purpose: str | None, sight: Sight | None) -> Page[File]:
+def page(tx: Transaction, limits: Cut, purpose: str | None, sight: Sight | None = None) -> Page[File]:
     wanted: Select[*tuple[Any, ...]] = select(*COLUMNS).where(seen(sight))
     if purpose is not None:
         wanted = wanted.where(files.c.purpose == purpose)

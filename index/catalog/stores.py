@@ -78,7 +78,7 @@ def get(tx: Transaction, id_or_name: str, sight: Sight | None = None) -> StoreIn
     return _fill(tx, [tx.execute(select(stores).where(stores.c.n == number(tx, id_or_name, sight))).one()])[0]
 
 
-def page(tx: Transaction, limits: Cut, sight: Sight | None) -> Page[StoreInfo]:
+def page(tx: Transaction, limits: Cut, sight: Sight | None = None) -> Page[StoreInfo]:
     wanted: Select[*tuple[Any, ...]] = select(*stores.c).where(seen(sight))
     rows, more = cut(tx, wanted, stores.c.n, limits, lambda cursor: number(tx, cursor, sight))
     return Page(_fill(tx, rows), more)

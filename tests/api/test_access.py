@@ -266,7 +266,10 @@ def test_documents_come_and_go_by_a_limited_key(house: House) -> None:
     memory = house.parts.memory
     with house.client("write", house.ours) as ours, house.client("write", house.theirs) as theirs:
         data = {"purpose": "assistants"}
-        upload = {"files": {"file": ("new.md", b"The weir is new.")}, "headers": {"Idempotency-Key": "one"}}
+        upload: dict[str, Any] = {
+            "files": {"file": ("new.md", b"The weir is new.")},
+            "headers": {"Idempotency-Key": "one"},
+        }
         file = ours.post("/v1/files", data=data, **upload).json()["id"]
         assert theirs.post("/v1/files", data=data, **upload).json()["id"] != file, "an Idempotency-Key is one client's"
         assert ours.post("/v1/files", data=data, **upload).json()["id"] == file

@@ -27,7 +27,7 @@ def test_each_change_and_nothing_else(tmp_path: Path) -> None:
         live(parts) as base_url,
         httpx.Client(base_url=base_url, headers={"Authorization": f"Bearer {secret}"}) as client,
     ):
-        upload = {"files": {"file": (f"{CANARY}.md", f"The {CANARY} is new.".encode())}}
+        upload: dict[str, Any] = {"files": {"file": (f"{CANARY}.md", f"The {CANARY} is new.".encode())}}
         headers = {"X-Client-Request-Id": "mine"}
         file = client.post("/v1/files", data={"purpose": "assistants"}, headers=headers, **upload).json()["id"]
         store = client.post("/v1/vector_stores", json={"name": CANARY}).json()["id"]
