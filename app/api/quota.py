@@ -20,8 +20,8 @@ class OverLimit(Exception):
 
     def __init__(self, limit: int, what: str, retry_after: float) -> None:
         super().__init__(
-            f"this API key's {limit} {what} a minute are used up; try again in {retry_after:.1f} s, or ask whoever made "
-            "the key for more"
+            f"this API key's {limit} {what} a minute are used up; try again in {retry_after:.1f} s, or ask "
+            "whoever made the key for more"
         )
         self.retry_after = retry_after
 
