@@ -36,7 +36,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs an API key.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
-    api_key: SecretStr | None = Field(None, description="Clients must send it as `Authorization: Bearer`.")
+    api_key: SecretStr | None = Field(
+        None, description="The administrator's key, sent as `Authorization: Bearer`. `cogcore key` makes others."
+    )
     public_url: str = Field("", description="How clients reach this server; citations link there. Empty: as asked.")
     data_dir: Path = Field(Path("data"), description="Folder of documents, catalog and indexes.")
     sample: bool = Field(True, description="Fill an empty memory with the sample knowledge base at the first start.")
@@ -70,6 +72,13 @@ class Settings(BaseSettings):
     request_timeout: float = Field(
         600.0, ge=0, description="Seconds until an answer must have begun; a stream may then go on. 0: no limit."
     )
+    requests_per_minute: int = Field(
+        0,
+        ge=0,
+        description="Requests in a minute of an API key that was made without a limit of its own. 0: any number.",
+    )
+    tokens_per_minute: int = Field(0, ge=0, description="The same for tokens, of prompts and answers. 0: any number.")
+    audit: bool = Field(True, description="Write each change to `audit.jsonl` in the data folder: who, when, to what.")
     keep_alive: float = Field(
         10.0, gt=0, description="Seconds of silence after which a stream says that it lives, for proxies."
     )

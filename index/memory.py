@@ -8,8 +8,8 @@
 
 Synchronous and thread-safe. One process at a time owns a data folder. What a method returned is on disk. Stores go by
 id, by name, or by an alias (`memory.aliases`). A search that starts after a document became `completed` sees it; one
-that starts after a removal does not. Deleted text leaves the disk at once, originals as soon as no other file has the
-same bytes.
+that starts after a removal does not. What a `sight` does not hold is not found, as if it were not there. Deleted text
+leaves the disk at once, originals as soon as no other file has the same bytes.
 """
 
 import secrets
@@ -54,6 +54,7 @@ from index.types import (
     Page,
     PassageReader,
     Scalar,
+    Sight,
     Stats,
     StoreFile,
     StoreInfo,
@@ -116,9 +117,9 @@ class Memory:
             files.add(tx, file)
         return file
 
-    def file(self, file_id: str) -> File:
+    def file(self, file_id: str, sight: Sight | None = None) -> File:
         with self._catalog.read() as tx:
-            return files.get(tx, file_id)
+            return files.get(tx, file_id, sight)
 
     def files(
         self,
@@ -127,9 +128,10 @@ class Memory:
         before: str | None = None,
         order: Order = "desc",
         purpose: str | None = None,
+        sight: Sight | None = None,
     ) -> Page[File]:
         with self._catalog.read() as tx:
-            return files.page(tx, Cut(limit, after, before, order), purpose)
+            return files.page(tx, Cut(limit, after, before, order), purpose, sight)
 
     def delete_file(self, file_id: str) -> None:
         """From everywhere: all stores, the catalog and the disk."""
@@ -171,15 +173,20 @@ class Memory:
             stores.add(tx, info)
             return stores.get(tx, info.id)
 
-    def store(self, id_or_name: str) -> StoreInfo:
+    def store(self, id_or_name: str, sight: Sight | None = None) -> StoreInfo:
         with self._catalog.read() as tx:
-            return stores.get(tx, id_or_name)
+            return stores.get(tx, id_or_name, sight)
 
     def stores(
-        self, limit: int = 20, after: str | None = None, before: str | None = None, order: Order = "desc"
+        self,
+        limit: int = 20,
+        after: str | None = None,
+        before: str | None = None,
+        order: Order = "desc",
+        sight: Sight | None = None,
     ) -> Page[StoreInfo]:
         with self._catalog.read() as tx:
-            return stores.page(tx, Cut(limit, after, before, order))
+            return stores.page(tx, Cut(limit, after, before, order), sight)
 
     def update_store(
         self,
@@ -318,9 +325,9 @@ class Memory:
         """From now on `told` hears after each search, in its thread, how many seconds it took."""
         self._watchers.append(told)
 
-    def chunk(self, chunk_id: str) -> Chunk:
+    def chunk(self, chunk_id: str, sight: Sight | None = None) -> Chunk:
         with self._catalog.read() as tx:
-            return chunks.by_id(tx, chunk_id)
+            return chunks.by_id(tx, chunk_id, sight)
 
     def stats(self) -> Stats:
         with self._catalog.read() as tx:

@@ -156,7 +156,7 @@ def routes(metrics: Metrics) -> APIRouter:
 
     @router.get("/metrics", response_class=Response)
     def exposed() -> Response:
-        """Prometheus' text format. It needs the key, as all routes do."""
+        """Prometheus' text format. It needs a key that is not limited to stores."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router

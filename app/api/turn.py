@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.agent.turn import Choice, Policy, Turn
+from app.api.caller import Caller
 from app.api.chat_request import NAMED, ChatRequest, Extension
 from app.api.errors import ApiError
 from app.api.messages import check_names, check_order
-from app.api.models import store_of
+from app.api.models import MODEL, store_of
 from app.api.parts import Parts
 from app.calibration import Calibration
 from app.engine.types import Sampling
 from app.settings import Settings
 from index.errors import AmbiguousName, StoreNotFound
 from index.filters import compile_filter
-from index.memory import Memory
 from index.types import StoreInfo
 
 DEFAULTS = Sampling()
@@ -23,8 +23,8 @@ Named = tuple[str, str]
 """A store's id, name or alias, and the parameter that names it."""
 
 
-async def turn_of(wanted: ChatRequest, parts: Parts, key: str) -> Turn:
-    """The turn; cached prompts it shares with those of the same `key`. Raises ApiError and InvalidRequest."""
+async def turn_of(wanted: ChatRequest, parts: Parts, caller: Caller) -> Turn:
+    """The turn, over stores that the caller sees. Raises ApiError and InvalidRequest."""
     check_order(wanted.messages)
     given = wanted.cogcore or Extension()
     if given.filters is not None:
@@ -40,9 +40,9 @@ async def turn_of(wanted: ChatRequest, parts: Parts, key: str) -> Turn:
         sampling=replace(wanted.sampling(_most(wanted), parts.core.profile), top_logprobs=_likeliest(wanted)),
         stop=wanted.stop or (),
         reply_schema=wanted.reply_schema,
-        key=key,
+        key=caller.cache_key(parts.secret, wanted.prompt_cache_key or ""),
     )
-    return await grounded(turn, parts, wanted.model, named_in(given), given.abstain_below)
+    return await grounded(turn, parts, caller, wanted.model, named_in(given), given.abstain_below)
 
 
 def named_in(given: Extension) -> list[Named] | None:
@@ -53,12 +53,19 @@ def named_in(given: Extension) -> list[Named] | None:
 
 
 async def grounded(
-    turn: Turn, parts: Parts, model: str, named: Sequence[Named] | None, abstain_below: float | None
+    turn: Turn,
+    parts: Parts,
+    caller: Caller,
+    model: str,
+    named: Sequence[Named] | None,
+    abstain_below: float | None,
 ) -> Turn:
-    """The turn over the stores that are named, else over the model's own; what is asked of confidence goes before
-    what they say of it. Of several calibrated stores with thresholds of their own the highest counts.
+    """The turn over the stores that are named, else over the model's own, as far as the caller sees them.
+
+    What is asked of confidence goes before what they say of it. Of several calibrated stores with thresholds of their
+    own the highest counts.
     """
-    found = await asyncio.to_thread(_stores, parts.memory, model, named)
+    found = await asyncio.to_thread(_stores, caller, model, named)
     stores = [store.id for store in found]
     calibrations = await asyncio.to_thread(_calibrations, parts, stores)
     own = [c.abstain_below for c in calibrations if c.abstain_below is not None]
@@ -111,15 +118,16 @@ def _likeliest(wanted: ChatRequest) -> int:
     return wanted.top_logprobs or 0
 
 
-def _stores(memory: Memory, model: str, named: Sequence[Named] | None) -> list[StoreInfo]:
+def _stores(caller: Caller, model: str, named: Sequence[Named] | None) -> list[StoreInfo]:
     """Looked up here and never again: an alias that moves meanwhile does not move this turn."""
-    own = store_of(memory, model)
-    if named is None:
-        return [own]
+    if named is None or model != MODEL:  # who names the stores needs no default store
+        own = store_of(caller.memory, model, caller.sight)
+        if named is None:
+            return [own]
     found: dict[str, StoreInfo] = {}
     for name, param in named:
         try:
-            store = memory.store(name)
+            store = caller.memory.store(name, caller.sight)
             found[store.id] = store
         except (AmbiguousName, StoreNotFound) as error:
             status = 404 if isinstance(error, StoreNotFound) else 400

@@ -8,9 +8,10 @@ import numpy as np
 from sqlalchemy import ColumnElement, insert, select
 
 from index.catalog import Transaction
-from index.catalog.schema import chunks, documents, files
+from index.catalog.schema import chunks, documents, files, stores
+from index.catalog.stores import seen
 from index.errors import ChunkNotFound
-from index.types import Chunk, Scalar, Vectors
+from index.types import Chunk, Scalar, Sight, Vectors
 
 ROWS = 4096  # per fetch: 4,096 chunks with their vectors are about 10 MB
 
@@ -120,8 +121,10 @@ def get(tx: Transaction, numbers: Sequence[int]) -> dict[int, Chunk]:
     }
 
 
-def by_id(tx: Transaction, chunk_id: str) -> Chunk:
-    found = tx.execute(select(chunks.c.n).where(chunks.c.id == chunk_id)).scalar_one_or_none()
+def by_id(tx: Transaction, chunk_id: str, sight: Sight | None = None) -> Chunk:
+    joined = chunks.join(documents, chunks.c.document == documents.c.n).join(stores, documents.c.store == stores.c.n)
+    wanted = select(chunks.c.n).select_from(joined).where(chunks.c.id == chunk_id, seen(sight))
+    found = tx.execute(wanted).scalar_one_or_none()
     if found is None:
         raise ChunkNotFound(f"there is no chunk {chunk_id!r}; its document may have been removed")
     return get(tx, [found])[found]

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.agent.events import Event
 from app.agent.turn import Policy, Turn, TurnRefused
+from app.api.caller import Caller
 from app.api.chat_request import Extension
 from app.api.errors import ApiError, describe
 from app.api.ledger import Wire
@@ -25,8 +26,8 @@ from index.filters import compile_filter
 OURS = {"messages": "input", "response_format": "text.format"}
 
 
-async def turn_of(wanted: ResponseRequest, past: Past, parts: Parts, key: str) -> Turn:
-    """The turn; cached prompts it shares with those of the same `key`. Raises ApiError and InvalidRequest."""
+async def turn_of(wanted: ResponseRequest, past: Past, parts: Parts, caller: Caller) -> Turn:
+    """The turn, over stores that the caller sees. Raises ApiError and InvalidRequest."""
     messages = conversation([*past.before, *past.input], len(past.before))
     if wanted.instructions:
         messages = [{"role": "system", "content": wanted.instructions}, *messages]
@@ -43,9 +44,9 @@ async def turn_of(wanted: ResponseRequest, past: Past, parts: Parts, key: str) -
         sampling=replace(sampling, top_logprobs=wanted.top_logprobs or 0),
         stop=wanted.stop or (),
         reply_schema=wanted.reply_schema,
-        key=key,
+        key=caller.cache_key(parts.secret, wanted.prompt_cache_key or ""),
     )
-    turn = await grounded(turn, parts, wanted.model, named, given.abstain_below)
+    turn = await grounded(turn, parts, caller, wanted.model, named, given.abstain_below)
     if wanted.tool_choice == {"type": "file_search"} and not (turn.stores and policy.max_searches):
         raise ApiError("tool_choice asks for a search, and there is nothing to search.", param="tool_choice")
     return turn
