@@ -36,6 +36,7 @@ from index.checks import (
 from index.errors import InvalidRequest
 from index.folderlock import FolderLock
 from index.ingest import Ingest, read_document
+from index.loading import Loader
 from index.originals import Originals
 from index.parse import Limits
 from index.rank import DENSE_WEIGHT
@@ -58,6 +59,7 @@ from index.types import (
     StoreFile,
     StoreInfo,
 )
+from index.vectors import VectorFiles
 
 __all__ = ["DEFAULT_STORE", "Memory"]
 
@@ -89,9 +91,10 @@ class Memory:
             check_embedder(made_with, embedder.fingerprint, data_dir)
             self._originals = Originals(data_dir / "originals")
             self.embedder, self.reader, self._limits = embedder, reader, limits or Limits()
-            self._shelf = Shelf(self._catalog, embedder.dimension)
-            self._shelf.get(self._recover())
+            vectors = VectorFiles(self._catalog.vectors, embedder.dimension, embedder.fingerprint)
+            self._shelf = Shelf(self._catalog, vectors, Loader(self._catalog, vectors, embedder))
             self._removal = Removal(self._catalog, self._originals, self._shelf)
+            self._shelf.get(self._recover())
             self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
             self.aliases = Aliases(self._catalog, self._shelf)
             self._used: dict[int, int] = {}
@@ -333,6 +336,7 @@ class Memory:
             for store, moment in used.items():
                 stores.change(tx, store, {"last_active_at": moment})
         self._removal.expired(_now())
+        self._removal.compact()
 
     def _recover(self) -> int:
         """End what a crash interrupted between two steps. The number of the default store, made if need be."""
@@ -341,8 +345,8 @@ class Memory:
                 first = _new_store(FIRST_STORE)
                 stores.add(tx, first)
                 aliases.point(tx, DEFAULT_STORE, stores.number(tx, first.id), first.created_at)
-            self._originals.sweep(files.hashes(tx))
             default = stores.number(tx, DEFAULT_STORE)
+        self._removal.sweep()
         self._catalog.forget()
         return default
 
@@ -360,9 +364,9 @@ class Memory:
                 changes = [documents.attach(tx, number, one, batch, _now()) for one in checked]
             for change in filter(None, changes):
                 if change.attributes is None:
-                    self._shelf.remove(number, change.document)
+                    self._shelf.remove(change.place)
                 else:
-                    self._shelf.retag(number, change.document, change.attributes)
+                    self._shelf.retag(number, change.place.document, change.attributes)
         self._ingest.wake()
         return number
 

@@ -1,39 +1,43 @@
-"""The stores that are open, each built from the catalog when it is first asked for.
+"""The stores that are open, each built from the truth when it is first asked for.
 
-The order of locks is always: the catalog's writing lock, then a store's gate. Searches take the gate alone.
+The order of locks is always: a store's loading, the catalog's writing lock, the store's gate. Searches take the gate
+alone, unless the store is not there yet.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
-from index.catalog import Catalog, chunks, stores
+from index.catalog import Catalog, stores
+from index.catalog.documents import Place
+from index.loading import Loader
 from index.store import Store
 from index.types import Scalar
+from index.vectors import VectorFiles
 
 
 class Shelf:
-    """Open stores by their numbers in the catalog."""
+    """Open stores by their numbers in the catalog, and the vector files behind them."""
 
-    def __init__(self, catalog: Catalog, dimension: int) -> None:
-        self._catalog = catalog
-        self._dimension = dimension
+    def __init__(self, catalog: Catalog, files: VectorFiles, loader: Loader) -> None:
+        self.files = files
+        self._catalog, self._loader = catalog, loader
         self._stores: dict[int, Store] = {}
+        self._loading: dict[int, threading.Lock] = {}
 
     def get(self, store: int) -> Store:
-        """The store, read into RAM if it is not there: about 8 s of one core and 250 MB per 100,000 chunks.
-
-        Raises StoreNotFound.
-        """
+        """The store, read into RAM if it is not there. Raises StoreNotFound."""
         opened = self._stores.get(store)
         if opened is not None:
             return opened
-        with self._catalog.writing:  # nothing may be published between the reading and the opening
-            if store not in self._stores:
-                with self._catalog.read() as tx:
-                    fresh = Store(self._dimension, stores.version(tx, store))
-                    fresh.add(chunks.of_store(tx, store))
-                self._stores[store] = fresh
-            return self._stores[store]
+        with self._loading.setdefault(store, threading.Lock()):
+            opened = self._stores.get(store)
+            if opened is None:
+                opened = self._loader.load(store)
+                with self._catalog.writing:  # nothing may be published between the catching up and the opening
+                    self._loader.catch_up(store, opened)
+                    self._stores[store] = opened
+            return opened
 
     @contextmanager
     def change(self, store: int) -> Iterator[Store | None]:
@@ -50,10 +54,16 @@ class Shelf:
                 self.close(store)  # it may disagree with the catalog now; the next search builds it again
                 raise
 
-    def remove(self, store: int, document: int) -> None:
-        with self.change(store) as opened:
-            if opened is not None:
-                opened.remove(document)
+    def remove(self, place: Place) -> None:
+        """A document that the catalog has forgotten; its vectors leave the disk."""
+        with self._catalog.writing:
+            with self.change(place.store) as opened:
+                if opened is not None:
+                    opened.remove(place.document)
+            if place.block is not None:
+                with self._catalog.read() as tx:
+                    file = stores.vector_file(tx, place.store)
+                self.files.erase(file, place.block)
 
     def retag(self, store: int, document: int, attributes: Mapping[str, Scalar]) -> None:
         with self.change(store) as opened:

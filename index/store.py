@@ -5,7 +5,7 @@ by side; a change waits for those running, holds those that come later, and is s
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -93,6 +93,10 @@ class Store:
 
     def __len__(self) -> int:
         return len(self._dense)
+
+    @property
+    def documents(self) -> Set[int]:
+        return self._documents.keys()
 
     def add(self, parts: Iterable[Indexed]) -> None:
         """Make documents searchable."""

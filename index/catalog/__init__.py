@@ -29,6 +29,7 @@ class Catalog:
     """An open catalog. `writing` may be held around several writes, and around what must agree with them."""
 
     def __init__(self, path: Path) -> None:
+        self.vectors = path.with_suffix(".vectors")  # the folder of the vector files that its rows tell of
         self.writing = threading.RLock()
         self._engine = open_database(path)
 
