@@ -32,6 +32,7 @@ class Loader:
             fresh = Store(self._embedder.dimension, stores.version(tx, store))
             fresh.add(self._indexed(tx, store, lost))
         if lost:
+            self._reserve(store)
             log.warning("the vectors of %d documents are lost or damaged; they are made again", len(lost))
             for document in lost:
                 self._mend(document)
@@ -64,6 +65,12 @@ class Loader:
                     lost.append(passages.document)
                 else:
                     yield passages.indexed(kept.vectors)
+
+    def _reserve(self, store: int) -> None:
+        with self._catalog.writing, self._catalog.read() as tx:
+            ends = [one.block.end for one in documents.searchable(tx, store) if one.block is not None]
+            if ends:
+                self._files.reserve(stores.vector_file(tx, store), max(ends))
 
     def _mend(self, document: int) -> None:
         with self._catalog.read() as tx:

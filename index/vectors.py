@@ -103,7 +103,7 @@ class VectorFiles:
         (self._folder / name).unlink(missing_ok=True)
 
     def sweep(self, known: Mapping[str, Collection[Block]]) -> None:
-        """Erase what a crash left: blocks that no row names, and files."""
+        """Erase what a crash left: blocks that no row names, and files. What was lost becomes zeros."""
         for path in self._folder.iterdir():
             if path.name not in known:
                 path.unlink()
@@ -113,9 +113,14 @@ class VectorFiles:
                 for block in sorted(known[path.name], key=lambda block: block.at):
                     _blank(file, end, block.at)
                     end = block.end
-                if os.fstat(file).st_size > end:
-                    os.ftruncate(file, end)
+                os.ftruncate(file, end)
                 os.fsync(file)
+
+    def reserve(self, name: str, end: int) -> None:
+        """Where the end of a file was lost, nothing new may come to lie where rows still name the old."""
+        with self._open(name) as file:
+            if os.fstat(file).st_size < end:
+                os.ftruncate(file, end)
 
     def size(self, name: str) -> int:
         """Of its blocks, dead or alive, in bytes."""
