@@ -211,6 +211,20 @@ def test_lost_vectors_are_made_again_from_the_texts(
     assert scores(open_memory(embedder=again)) == pytest.approx(before) and again.texts == 0
 
 
+def test_a_file_that_goes_while_the_memory_is_open_is_made_again(open_memory: Open, tmp_path: Path) -> None:
+    memory = open_memory()
+    ids = [put(memory, f"{n}.md", text) for n, text in enumerate((RIVER, DUCK, POND))]
+    before = scores(memory)
+    vector_file(tmp_path / "data").unlink()
+    memory._shelf.close(1)
+    assert scores(memory) == pytest.approx(before)
+    memory.delete_file(ids[0])
+    after = scores(memory)
+    memory.close()
+    embedder = Counted()
+    assert scores(open_memory(embedder=embedder)) == pytest.approx(after) and embedder.texts == 0
+
+
 def test_a_damaged_twin_is_not_copied(open_memory: Open, tmp_path: Path) -> None:
     memory = open_memory()
     put(memory, "a.md", RIVER)
