@@ -1,39 +1,59 @@
-"""From the truth to an open store: the catalog's rows and the vector file become its indexes.
+"""From the truth to an open store: the vector file and the catalog's rows become its indexes.
 
-Nobody waits for it but who asked: it reads a snapshot of the catalog, and what changes meanwhile is caught up with at
-the end, under the catalog's writing lock. Vectors that are lost or damaged are made again from the texts first.
+Nobody waits for it but who asked. It reads the catalog in short transactions (a long one would keep the write-ahead
+log, and deleted text in it), and what changes meanwhile is caught up with at the end, under the catalog's writing lock.
+Words come from a snapshot where there is one, and from the texts of what is newer; vectors that are lost or damaged
+are made again from the texts.
 """
 
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from index.catalog import Catalog, Transaction, chunks, documents, stores
-from index.catalog.chunks import Indexed, Passages
+from index.catalog import Catalog, chunks, documents, stores
+from index.catalog.chunks import Passages
+from index.catalog.documents import Searchable
+from index.lexical import Lexical
+from index.snapshot import Snapshots
 from index.store import Store, indexed_text
 from index.types import Embedder, Vectors
-from index.vectors import VectorFiles, rounded
+from index.vectors import Kept, VectorFiles, rounded
 
 GROUP = 64  # chunks embedded at once
+BATCH = 1024  # documents whose vectors are added at once
+TEXTS = 256  # documents whose texts are read in one transaction
 log = logging.getLogger(__name__)
 
 
 class Loader:
     """Stateless beside what it was given."""
 
-    def __init__(self, catalog: Catalog, files: VectorFiles, embedder: Embedder) -> None:
-        self._catalog, self._files, self._embedder = catalog, files, embedder
+    def __init__(self, catalog: Catalog, files: VectorFiles, snapshots: Snapshots, embedder: Embedder) -> None:
+        self._catalog, self._files, self._snapshots, self._embedder = catalog, files, snapshots, embedder
 
     def load(self, store: int) -> Store:
         """The store as it was when this began. Raises StoreNotFound."""
-        lost: list[int] = []
+        snapshot = self._snapshots.open(store)
         with self._catalog.read() as tx:
             fresh = Store(self._embedder.dimension, stores.version(tx, store))
-            fresh.add(self._indexed(tx, store, lost))
+            file, listed = stores.vector_file(tx, store), documents.searchable(tx, store)
+            whole = snapshot is not None and chunks.extent(tx, store, snapshot[1].last) == snapshot[1]
+        lost = self._hold(fresh, file, listed)
+        covered = 0
+        if snapshot is not None:
+            words = self._opened(snapshot[0]) if whole and not lost else None
+            if words is None:
+                self._snapshots.discard(snapshot[0])
+            else:
+                fresh.swap_words(words)
+                covered = snapshot[1].last
+        fresh.index(self.texts(store, covered))
         if lost:
-            self._reserve(store)
             log.warning("the vectors of %d documents are lost or damaged; they are made again", len(lost))
+            self._reserve(store)
             for document in lost:
                 self._mend(document)
         return fresh
@@ -47,24 +67,48 @@ class Loader:
                 return
             for gone in fresh.documents - now.keys():
                 fresh.remove(gone)
-            new = [chunks.of_document(tx, document) for document in now.keys() - fresh.documents]
+            new = chunks.of_documents(tx, sorted(now.keys() - fresh.documents))
             with self._files.reading(stores.vector_file(tx, store)) as read:
-                kept = [(one, read(one.document, now[one.document].block)) for one in new if one is not None]
+                kept = [(one, read(one.document, now[one.document].block)) for one in new]
             fresh.add(one.indexed(held.vectors if held else self._encoded(one)) for one, held in kept)
             for one in now.values():
                 fresh.retag(one.document, one.attributes)
             fresh.version = version
 
-    def _indexed(self, tx: Transaction, store: int, lost: list[int]) -> Iterator[Indexed]:
-        """All documents but those whose vectors are lost; these are listed."""
-        blocks = {one.document: one.block for one in documents.searchable(tx, store)}
-        with self._files.reading(stores.vector_file(tx, store)) as read:
-            for passages in chunks.of_store(tx, store):
-                kept = read(passages.document, blocks[passages.document])
+    def texts(self, store: int, after: int = 0, stop: threading.Event | None = None) -> Iterator[Passages]:
+        """Of the documents that are there now and whose chunks have higher numbers; fewer when told to stop."""
+        with self._catalog.read() as tx:
+            numbers = chunks.documents_after(tx, store, after)
+        for start in range(0, len(numbers), TEXTS):
+            if stop is not None and stop.is_set():
+                return
+            with self._catalog.read() as tx:
+                read = chunks.of_documents(tx, numbers[start : start + TEXTS])
+            yield from read
+
+    def _opened(self, folder: Path) -> Lexical | None:
+        try:
+            return Lexical(folder)
+        except ValueError as error:
+            log.warning("tantivy cannot read a snapshot (%s); the words are read from the texts", error)
+            return None
+
+    def _hold(self, fresh: Store, file: str, listed: Sequence[Searchable]) -> list[int]:
+        """All vectors into the store, but those that are lost: their documents."""
+        lost: list[int] = []
+        held: list[tuple[Searchable, Kept]] = []
+        with self._files.reading(file) as read:
+            for one in listed:
+                kept = read(one.document, one.block)
                 if kept is None:
-                    lost.append(passages.document)
+                    lost.append(one.document)
                 else:
-                    yield passages.indexed(kept.vectors)
+                    held.append((one, kept))
+                if len(held) == BATCH:
+                    fresh.hold(held)
+                    held.clear()
+        fresh.hold(held)
+        return lost
 
     def _reserve(self, store: int) -> None:
         with self._catalog.writing, self._catalog.read() as tx:
@@ -75,8 +119,12 @@ class Loader:
     def _mend(self, document: int) -> None:
         with self._catalog.read() as tx:
             passages = chunks.of_document(tx, document)
-            if passages is None or self._is_kept(tx, document):  # removed, or moved to another file, meanwhile
+            if passages is None:  # removed meanwhile
                 return
+            place = documents.place(tx, document)
+            with self._files.reading(stores.vector_file(tx, place.store)) as read:
+                if read(document, place.block) is not None:  # in another file meanwhile
+                    return
         vectors = self._encoded(passages)
         with self._catalog.writing:
             with self._catalog.write() as tx:
@@ -87,11 +135,6 @@ class Loader:
                 documents.keep_block(tx, document, self._files.append(file, document, passages.chunks, vectors))
             if place.block is not None:
                 self._files.erase(file, place.block)
-
-    def _is_kept(self, tx: Transaction, document: int) -> bool:
-        place = documents.place(tx, document)
-        with self._files.reading(stores.vector_file(tx, place.store)) as read:
-            return read(document, place.block) is not None
 
     def _encoded(self, passages: Passages) -> Vectors:
         texts = [indexed_text(passages.filename, entry.headings, entry.text) for entry in passages.entries]

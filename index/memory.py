@@ -36,6 +36,8 @@ from index.checks import (
 from index.errors import InvalidRequest
 from index.folderlock import FolderLock
 from index.ingest import Ingest, read_document
+from index.keeper import Keeper
+from index.lexical import KIND
 from index.loading import Loader
 from index.originals import Originals
 from index.parse import Limits
@@ -43,6 +45,7 @@ from index.rank import DENSE_WEIGHT
 from index.removal import Removal
 from index.search import Searcher
 from index.shelf import Shelf
+from index.snapshot import Snapshots
 from index.types import (
     Attachment,
     Batch,
@@ -92,11 +95,14 @@ class Memory:
             self._originals = Originals(data_dir / "originals")
             self.embedder, self.reader, self._limits = embedder, reader, limits or Limits()
             vectors = VectorFiles(self._catalog.vectors, embedder.dimension, embedder.fingerprint)
-            self._shelf = Shelf(self._catalog, vectors, Loader(self._catalog, vectors, embedder))
+            snapshots = Snapshots(self._catalog.words, KIND)
+            loader = Loader(self._catalog, vectors, snapshots, embedder)
+            self._shelf = Shelf(self._catalog, vectors, snapshots, loader)
             self._removal = Removal(self._catalog, self._originals, self._shelf)
             self._shelf.get(self._recover())
             self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
             self.aliases = Aliases(self._catalog, self._shelf)
+            self._keeper = Keeper(self._catalog, self._shelf, loader, snapshots)
             self._used: dict[int, int] = {}
             self._watchers: list[Callable[[float], None]] = []
             self._opened = opened.pop_all()
@@ -105,6 +111,8 @@ class Memory:
     def close(self) -> None:
         self._ingest.close()
         self.tidy()
+        self._keeper.close()
+        self._shelf.close_all()
         self._opened.close()
 
     # Files

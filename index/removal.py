@@ -3,7 +3,7 @@
 Whatever is removed under one lock is gone together, and its words leave the write-ahead log before anybody is told.
 """
 
-from index.catalog import Catalog, aliases, documents, files, stores
+from index.catalog import Catalog, Transaction, aliases, chunks, documents, files, stores
 from index.originals import Originals
 from index.shelf import Shelf
 from index.vectors import Block
@@ -43,6 +43,7 @@ class Removal:
                 stores.remove(tx, number)
             self._shelf.close(number)
             self._shelf.files.drop(file)
+            self._shelf.snapshots.drop(number)
             self._catalog.forget()
 
     def document(self, store: str, file_id: str) -> None:
@@ -65,7 +66,7 @@ class Removal:
                 self._shelf.remove(place)
             for file_id in late_files:
                 self.file(file_id)
-            if late:
+            if late or self._catalog.owes:
                 self._catalog.forget()
 
     def sweep(self) -> None:
@@ -75,7 +76,15 @@ class Removal:
                 self._originals.sweep(files.hashes(tx))
                 blocks = documents.blocks(tx)
                 named = stores.vector_files(tx)
+                stale = [store for store in self._shelf.snapshots.stores() if not self._is_whole(tx, store)]
+            for store in stale:
+                self._shelf.snapshots.drop(store)
             self._shelf.files.sweep({name: [block for _, block in blocks.get(n, [])] for n, name in named.items()})
+
+    def _is_whole(self, tx: Transaction, store: int) -> bool:
+        """Whether all that a snapshot covers is still there."""
+        covers = self._shelf.snapshots.covers(store)
+        return covers is not None and chunks.extent(tx, store, covers.last) == covers
 
     def compact(self) -> None:
         """Give back the room of what was removed, where that is the larger part of a vector file."""

@@ -5,22 +5,24 @@ alone, unless the store is not there yet.
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, nullcontext
 
-from index.catalog import Catalog, stores
+from index.catalog import Catalog, chunks, stores
 from index.catalog.documents import Place
+from index.lexical import Lexical
 from index.loading import Loader
-from index.store import Store
+from index.snapshot import Snapshots
+from index.store import Store, words
 from index.types import Scalar
 from index.vectors import VectorFiles
 
 
 class Shelf:
-    """Open stores by their numbers in the catalog, and the vector files behind them."""
+    """Open stores by their numbers in the catalog, and the files behind them."""
 
-    def __init__(self, catalog: Catalog, files: VectorFiles, loader: Loader) -> None:
-        self.files = files
+    def __init__(self, catalog: Catalog, files: VectorFiles, snapshots: Snapshots, loader: Loader) -> None:
+        self.files, self.snapshots = files, snapshots
         self._catalog, self._loader = catalog, loader
         self._stores: dict[int, Store] = {}
         self._loading: dict[int, threading.Lock] = {}
@@ -64,11 +66,37 @@ class Shelf:
                 with self._catalog.read() as tx:
                     file = stores.vector_file(tx, place.store)
                 self.files.erase(file, place.block)
+                self.snapshots.drop(place.store)
 
     def retag(self, store: int, document: int, attributes: Mapping[str, Scalar]) -> None:
         with self.change(store) as opened:
             if opened is not None:
                 opened.retag(document, attributes)
 
+    def opened(self) -> dict[int, Store]:
+        return dict(self._stores)
+
+    def swap_words(self, store: int, opened: Store, lexical: Lexical, known: Set[int]) -> None:
+        """Let an open store search in another lexical index, which has the words of the `known` documents."""
+        before = opened.folder
+        with self._catalog.writing:
+            if self._stores.get(store) is not opened:
+                return
+            with self._catalog.read() as tx:
+                new = [chunks.of_document(tx, document) for document in opened.documents - known]
+            for document in known - opened.documents:
+                lexical.remove(document)
+            lexical.add(entry for one in new if one is not None for entry in words(one))
+            with opened.gate.write():
+                opened.swap_words(lexical)
+        if before is not None:
+            self.snapshots.discard(before)
+
     def close(self, store: int) -> None:
-        self._stores.pop(store, None)
+        closed = self._stores.pop(store, None)
+        if closed is not None and closed.folder is not None:
+            self.snapshots.discard(closed.folder)
+
+    def close_all(self) -> None:
+        for store in self.opened():
+            self.close(store)

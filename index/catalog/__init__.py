@@ -30,7 +30,9 @@ class Catalog:
 
     def __init__(self, path: Path) -> None:
         self.vectors = path.with_suffix(".vectors")  # the folder of the vector files that its rows tell of
+        self.words = path.with_suffix(".words")  # the folder of the lexical indexes' snapshots
         self.writing = threading.RLock()
+        self.owes = False  # deleted text is still in the write-ahead log
         self._engine = open_database(path)
 
     @contextmanager
@@ -63,8 +65,9 @@ class Catalog:
                 busy, _, _ = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
                 raw.close()
+        self.owes = bool(busy)
         if busy:
-            log.warning("a long read kept the write-ahead log alive; deleted text leaves it with the next deletion")
+            log.warning("a long read kept the write-ahead log alive; deleted text leaves it within a minute or two")
 
     def close(self) -> None:
         self.forget()

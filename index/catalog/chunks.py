@@ -1,17 +1,17 @@
 """Passages with their places. With the vector files they are all that is needed to build the indexes again."""
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
-from sqlalchemy import ColumnElement, insert, select
+from sqlalchemy import ColumnElement, func, insert, select
 
 from index.catalog import Transaction
 from index.catalog.schema import chunks, documents, files
 from index.errors import ChunkNotFound
-from index.types import Chunk, Scalar, Vectors
+from index.types import Chunk, Extent, Scalar, Vectors
 
 ROWS = 4096  # per fetch
 
@@ -95,9 +95,27 @@ def of_document(tx: Transaction, document: int) -> Passages | None:
     return next(_passages(tx, documents.c.n == document), None)
 
 
-def of_store(tx: Transaction, store: int) -> Iterator[Passages]:
-    """Of its completed documents."""
-    return _passages(tx, documents.c.store == store)
+def of_documents(tx: Transaction, numbers: Collection[int]) -> list[Passages]:
+    """Of those of them that are completed."""
+    return list(_passages(tx, documents.c.n.in_(numbers)))
+
+
+def documents_after(tx: Transaction, store: int, chunk: int) -> list[int]:
+    """The completed documents whose chunks have higher numbers, in order."""
+    ours = select(chunks.c.document).join(documents).where(documents.c.store == store, chunks.c.n > chunk)
+    ours = ours.where(documents.c.status == "completed").distinct().order_by(chunks.c.document)
+    return list(tx.execute(ours).scalars())
+
+
+def extent(tx: Transaction, store: int, until: int | None = None) -> Extent:
+    """How far the chunks go that can be found in a store: all, or those up to `until`.
+
+    Numbers are given out in the order of publication, and never twice: where the extent is the same again, all are.
+    """
+    ours = select(func.max(chunks.c.n), func.count()).select_from(chunks.join(documents))
+    ours = ours.where(documents.c.store == store, documents.c.status == "completed")
+    last, count = tx.execute(ours if until is None else ours.where(chunks.c.n <= until)).one()
+    return Extent(last or 0, count)
 
 
 def get(tx: Transaction, numbers: Sequence[int]) -> dict[int, Chunk]:
