@@ -42,10 +42,10 @@ class Keeper:
 
     def keep(self, stop: threading.Event | None = None) -> None:
         for store, opened in self._shelf.opened().items():
-            if len(opened) < LEAST:
-                continue
             if opened.folder is not None:
                 self._read_words(store, opened, stop)
+            if len(opened) < LEAST:
+                continue
             covers = self._snapshots.covers(store)
             if covers is None or len(opened) > covers.count * GROWTH:
                 self._save(store, stop)

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from index.catalog import Catalog, chunks, documents, stores
-from index.catalog.chunks import Passages
+from index.catalog.chunks import Indexed, Passages
 from index.catalog.documents import Searchable
 from index.lexical import Lexical
 from index.snapshot import Snapshots
 from index.store import Store, indexed_text
-from index.types import Embedder, Vectors
+from index.types import Embedder, Extent, Vectors
 from index.vectors import Kept, VectorFiles, rounded
 
 GROUP = 64  # chunks embedded at once
@@ -37,6 +37,14 @@ class Loader:
     def load(self, store: int) -> Store:
         """The store as it was when this began. Raises StoreNotFound."""
         snapshot = self._snapshots.open(store)
+        try:
+            return self._load(store, snapshot)
+        except BaseException:
+            if snapshot is not None:
+                self._snapshots.discard(snapshot[0])
+            raise
+
+    def _load(self, store: int, snapshot: tuple[Path, Extent] | None) -> Store:
         with self._catalog.read() as tx:
             fresh = Store(self._embedder.dimension, stores.version(tx, store))
             file, listed = stores.vector_file(tx, store), documents.searchable(tx, store)
@@ -67,10 +75,15 @@ class Loader:
                 return
             for gone in fresh.documents - now.keys():
                 fresh.remove(gone)
-            new = chunks.of_documents(tx, sorted(now.keys() - fresh.documents))
             with self._files.reading(stores.vector_file(tx, store)) as read:
-                kept = [(one, read(one.document, now[one.document].block)) for one in new]
-            fresh.add(one.indexed(held.vectors if held else self._encoded(one)) for one, held in kept)
+
+                def new() -> Iterator[Indexed]:
+                    for numbers in _batches(sorted(now.keys() - fresh.documents)):
+                        for one in chunks.of_documents(tx, numbers):
+                            kept = read(one.document, now[one.document].block)
+                            yield one.indexed(kept.vectors if kept else self._encoded(one))
+
+                fresh.add(new())
             for one in now.values():
                 fresh.retag(one.document, one.attributes)
             fresh.version = version
@@ -79,11 +92,11 @@ class Loader:
         """Of the documents that are there now and whose chunks have higher numbers; fewer when told to stop."""
         with self._catalog.read() as tx:
             numbers = chunks.documents_after(tx, store, after)
-        for start in range(0, len(numbers), TEXTS):
+        for batch in _batches(numbers):
             if stop is not None and stop.is_set():
                 return
             with self._catalog.read() as tx:
-                read = chunks.of_documents(tx, numbers[start : start + TEXTS])
+                read = chunks.of_documents(tx, batch)
             yield from read
 
     def _opened(self, folder: Path) -> Lexical | None:
@@ -140,3 +153,8 @@ class Loader:
         texts = [indexed_text(passages.filename, entry.headings, entry.text) for entry in passages.entries]
         groups = (texts[start : start + GROUP] for start in range(0, len(texts), GROUP))
         return rounded(np.concatenate([self._embedder.encode(group) for group in groups]))
+
+
+def _batches(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(numbers), TEXTS):
+        yield numbers[start : start + TEXTS]

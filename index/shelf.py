@@ -7,6 +7,7 @@ alone, unless the store is not there yet.
 import threading
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 from index.catalog import Catalog, chunks, stores
 from index.catalog.documents import Place
@@ -36,9 +37,13 @@ class Shelf:
             opened = self._stores.get(store)
             if opened is None:
                 opened = self._loader.load(store)
-                with self._catalog.writing:  # nothing may be published between the catching up and the opening
-                    self._loader.catch_up(store, opened)
-                    self._stores[store] = opened
+                try:
+                    with self._catalog.writing:  # nothing may be published between the catching up and the opening
+                        self._loader.catch_up(store, opened)
+                        self._stores[store] = opened
+                except BaseException:
+                    self._discard(opened.folder)
+                    raise
             return opened
 
     @contextmanager
@@ -89,14 +94,17 @@ class Shelf:
             lexical.add(entry for one in new if one is not None for entry in words(one))
             with opened.gate.write():
                 opened.swap_words(lexical)
-        if before is not None:
-            self.snapshots.discard(before)
+        self._discard(before)
 
     def close(self, store: int) -> None:
         closed = self._stores.pop(store, None)
-        if closed is not None and closed.folder is not None:
-            self.snapshots.discard(closed.folder)
+        if closed is not None:
+            self._discard(closed.folder)
 
     def close_all(self) -> None:
         for store in self.opened():
             self.close(store)
+
+    def _discard(self, folder: Path | None) -> None:
+        if folder is not None:
+            self.snapshots.discard(folder)

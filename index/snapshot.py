@@ -73,7 +73,7 @@ class Snapshots:
             sync(path)
         sums = {path.name: _checksum(path) for path in files}
         line = json.dumps({"kind": self._kind, "covers": asdict(covers), "files": sums})
-        (aside / SEAL).write_text(f"{zlib.crc32(line.encode()):08x} {line}\n")
+        (aside / SEAL).write_text(f"{zlib.crc32(line.encode()):08x} {line}")
         sync(aside / SEAL)
         sync(aside)
 
@@ -93,7 +93,7 @@ class Snapshots:
 
     def _seal(self, store: int) -> tuple[Extent, dict[str, int]] | None:
         try:
-            checksum, line = (self._folder / str(store) / SEAL).read_text().rstrip("\n").split(" ", 1)
+            checksum, line = (self._folder / str(store) / SEAL).read_text().split(" ", 1)
             if int(checksum, 16) != zlib.crc32(line.encode()):
                 raise ValueError("the seal is damaged")
             told = json.loads(line)

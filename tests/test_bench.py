@@ -67,3 +67,14 @@ def test_a_passage_that_the_reader_prefers_moves_up(tmp_path: Path, capsys: pyte
     assert printed[0].startswith("2 questions over 3 passages")
     fused, reread = ([float(share) for share in line.split()[1:]] for line in printed[2:])
     assert fused[0] < reread[0] == 100.0 and fused == sorted(fused) and fused[-1] == reread[-1] == 100.0
+
+
+def test_the_start_of_a_made_memory_is_timed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("index.keeper.LEAST", 1)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    main(["start", "--chunks", "60", "--document", "20"])
+    texts, snapshot = capsys.readouterr().out.splitlines()[1:]
+    assert texts.startswith("from the texts") and snapshot.startswith("with a fresh snapshot")
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ from importlib import import_module
 BENCHES = {
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",
+    "start": "app.bench.start",
 }
 
 

@@ -222,7 +222,7 @@ class Meddled(Loader):
     memory: Memory
     gone: str
 
-    def texts(self, *given: object) -> Iterator[Passages]:  # type: ignore[override]
+    def texts(self, *given: object) -> Iterator[Passages]:
         yield from super().texts(*given)  # type: ignore[arg-type]
         filled(self.memory, 50, 1)
         self.memory.delete_file(self.gone)
@@ -249,6 +249,26 @@ def test_changes_while_the_keeper_works_are_not_lost(open_memory: Open, tmp_path
     keeper._closing.set()
     assert consistent(memory) and len(scores(memory)) == 12
     assert {path.name for path in (tmp_path / "data" / "catalog.words").iterdir()} == set()
+
+
+def test_an_opening_that_fails_leaves_no_words_on_the_disk(
+    open_memory: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = open_memory()
+    filled(memory)
+    memory._keeper.keep()
+    memory._shelf.close(1)
+
+    def fail(*_: object) -> None:
+        raise OSError("no memory")
+
+    for step in ("index.loading.Loader.catch_up", "index.store.Store.index"):
+        with monkeypatch.context() as patch:
+            patch.setattr(step, fail)
+            with pytest.raises(OSError, match="no memory"):
+                memory._shelf.get(1)
+        assert [path.name for path in (tmp_path / "data" / "catalog.words").iterdir()] == ["1"]
+    assert on_disk(memory) and consistent(memory)
 
 
 def test_small_stores_need_none(open_memory: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
