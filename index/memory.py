@@ -9,7 +9,7 @@
 Synchronous and thread-safe. One process at a time owns a data folder. What a method returned is on disk. Stores go by
 id, by name, or by an alias (`memory.aliases`). A search that starts after a document became `completed` sees it; one
 that starts after a removal does not. Deleted text leaves the disk at once, originals as soon as no other file has the
-same bytes.
+same bytes. (The single words of a large store that was opened in the last minutes may stay minutes longer: keeper.py.)
 """
 
 import secrets

@@ -1,4 +1,4 @@
-"""The truth about the memory: files, stores, documents and chunks, in one SQLite database.
+"""The truth about the memory: files, stores, documents and chunks, in one SQLite database; vectors lie beside it.
 
 Each module here is a set of functions over a transaction, so that its user decides what belongs together:
 

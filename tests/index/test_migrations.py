@@ -226,6 +226,7 @@ def test_processes_open_one_catalog_at_once(tmp_path: Path, new: bool) -> None:
     for other in others:
         _, said = other.communicate(timeout=60)
         assert other.returncode == 0, said
+    assert new or moved(path) == held_before(tmp_path)
     with opened(path), opened(tmp_path / "alone.sqlite"):
         assert layout(path) == layout(tmp_path / "alone.sqlite")
 
