@@ -9,7 +9,8 @@
 Synchronous and thread-safe. One process at a time owns a data folder. What a method returned is on disk. Stores go by
 id, by name, or by an alias (`memory.aliases`). A search that starts after a document became `completed` sees it; one
 that starts after a removal does not. What a `sight` does not hold is not found, as if it were not there. Deleted text
-leaves the disk at once, originals as soon as no other file has the same bytes.
+leaves the disk at once, originals as soon as no other file has the same bytes. (The single words of a large store that
+was opened in the last minutes may stay minutes longer: keeper.py.)
 """
 
 import secrets
@@ -36,12 +37,16 @@ from index.checks import (
 from index.errors import InvalidRequest
 from index.folderlock import FolderLock
 from index.ingest import Ingest, read_document
+from index.keeper import Keeper
+from index.lexical import KIND
+from index.loading import Loader
 from index.originals import Originals
 from index.parse import Limits
 from index.rank import DENSE_WEIGHT
 from index.removal import Removal
 from index.search import Searcher
 from index.shelf import Shelf
+from index.snapshot import Snapshots
 from index.types import (
     Attachment,
     Batch,
@@ -59,6 +64,7 @@ from index.types import (
     StoreFile,
     StoreInfo,
 )
+from index.vectors import VectorFiles
 
 __all__ = ["DEFAULT_STORE", "Memory"]
 
@@ -90,11 +96,15 @@ class Memory:
             check_embedder(made_with, embedder.fingerprint, data_dir)
             self._originals = Originals(data_dir / "originals")
             self.embedder, self.reader, self._limits = embedder, reader, limits or Limits()
-            self._shelf = Shelf(self._catalog, embedder.dimension)
-            self._shelf.get(self._recover())
+            vectors = VectorFiles(self._catalog.vectors, embedder.dimension, embedder.fingerprint)
+            snapshots = Snapshots(self._catalog.words, KIND)
+            loader = Loader(self._catalog, vectors, snapshots, embedder)
+            self._shelf = Shelf(self._catalog, vectors, snapshots, loader)
             self._removal = Removal(self._catalog, self._originals, self._shelf)
+            self._shelf.get(self._recover())
             self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
             self.aliases = Aliases(self._catalog, self._shelf)
+            self._keeper = Keeper(self._catalog, self._shelf, loader, snapshots)
             self._used: dict[int, int] = {}
             self._watchers: list[Callable[[float], None]] = []
             self._opened = opened.pop_all()
@@ -103,6 +113,8 @@ class Memory:
     def close(self) -> None:
         self._ingest.close()
         self.tidy()
+        self._keeper.close()
+        self._shelf.close_all()
         self._opened.close()
 
     # Files
@@ -340,6 +352,7 @@ class Memory:
             for store, moment in used.items():
                 stores.change(tx, store, {"last_active_at": moment})
         self._removal.expired(_now())
+        self._removal.compact()
 
     def _recover(self) -> int:
         """End what a crash interrupted between two steps. The number of the default store, made if need be."""
@@ -348,8 +361,8 @@ class Memory:
                 first = _new_store(FIRST_STORE)
                 stores.add(tx, first)
                 aliases.point(tx, DEFAULT_STORE, stores.number(tx, first.id), first.created_at)
-            self._originals.sweep(files.hashes(tx))
             default = stores.number(tx, DEFAULT_STORE)
+        self._removal.sweep()
         self._catalog.forget()
         return default
 
@@ -367,9 +380,9 @@ class Memory:
                 changes = [documents.attach(tx, number, one, batch, _now()) for one in checked]
             for change in filter(None, changes):
                 if change.attributes is None:
-                    self._shelf.remove(number, change.document)
+                    self._shelf.remove(change.place)
                 else:
-                    self._shelf.retag(number, change.document, change.attributes)
+                    self._shelf.retag(number, change.place.document, change.attributes)
         self._ingest.wake()
         return number
 

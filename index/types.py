@@ -205,6 +205,14 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """Chunks up to this number; so many of them."""
+
+    last: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """How much there is. `backlog` is what waits to become searchable."""
 

@@ -90,3 +90,14 @@ def test_drafts_are_compared_on_one_stream(capsys: pytest.CaptureFixture[str]) -
     assert (told["core"], told["streams"]) == ("tiny", "1")
     assert float(told["on/off"]) > 0
     assert float(told["drafted"]) > 0.3 and float(told["kept"]) > 50
+
+
+def test_the_start_of_a_made_memory_is_timed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("index.keeper.LEAST", 1)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    main(["start", "--chunks", "60", "--document", "20"])
+    texts, snapshot = capsys.readouterr().out.splitlines()[1:]
+    assert texts.startswith("from the texts") and snapshot.startswith("with a fresh snapshot")
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ BENCHES = {
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",
     "speculation": "app.bench.speculation",
+    "start": "app.bench.start",
 }
 
 

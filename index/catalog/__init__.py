@@ -1,4 +1,4 @@
-"""The truth about the memory: files, stores, documents and chunks, in one SQLite database.
+"""The truth about the memory: files, stores, documents and chunks, in one SQLite database; vectors lie beside it.
 
 Each module here is a set of functions over a transaction, so that its user decides what belongs together:
 
@@ -32,7 +32,10 @@ class Catalog:
     """An open catalog. `writing` may be held around several writes, and around what must agree with them."""
 
     def __init__(self, path: Path) -> None:
+        self.vectors = path.with_suffix(".vectors")  # the folder of the vector files that its rows tell of
+        self.words = path.with_suffix(".words")  # the folder of the lexical indexes' snapshots
         self.writing = threading.RLock()
+        self.owes = False  # deleted text is still in the write-ahead log
         self._engine = open_database(path)
 
     @contextmanager
@@ -65,8 +68,9 @@ class Catalog:
                 busy, _, _ = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
                 raw.close()
+        self.owes = bool(busy)
         if busy:
-            log.warning("a long read kept the write-ahead log alive; deleted text leaves it with the next deletion")
+            log.warning("a long read kept the write-ahead log alive; deleted text leaves it within a minute or two")
 
     def close(self) -> None:
         self.forget()

@@ -115,6 +115,28 @@ def expired(tx: Transaction, now: int) -> Sequence[int]:
     return tx.execute(select(stores.c.n).where(end <= now).join(documents).distinct()).scalars().all()
 
 
+def vector_file(tx: Transaction, store: int) -> str:
+    """The name of its vector file."""
+    found = tx.execute(select(stores.c.vectors).where(stores.c.n == store)).scalar_one_or_none()
+    if found is None:
+        raise StoreNotFound("the store was just deleted")
+    return _vector_file(store, found)
+
+
+def vector_files(tx: Transaction) -> dict[int, str]:
+    return {row.n: _vector_file(row.n, row.vectors) for row in tx.execute(select(stores.c.n, stores.c.vectors))}
+
+
+def next_vector_file(tx: Transaction, store: int) -> str:
+    """From now on another one counts."""
+    tx.execute(update(stores).where(stores.c.n == store).values(vectors=stores.c.vectors + 1))
+    return vector_file(tx, store)
+
+
+def _vector_file(store: int, generation: int) -> str:
+    return f"{store}-{generation}"
+
+
 def add_batch(tx: Transaction, store: int, batch_id: str, created_at: int) -> int:
     tx.execute(insert(batches).values(id=batch_id, store=store, created_at=created_at))
     return batch_number(tx, store, batch_id)
