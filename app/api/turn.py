@@ -11,13 +11,11 @@ from app.api.messages import check_order, check_tools
 from app.api.models import store_of
 from app.api.parts import Parts
 from app.calibration import Calibration
-from app.engine.types import Sampling
+from app.cores.profile import Profile
 from index.errors import AmbiguousName, StoreNotFound
 from index.filters import compile_filter
 from index.memory import Memory
 from index.types import StoreInfo
-
-DEFAULTS = Sampling()
 
 
 async def turn_of(wanted: ChatRequest, parts: Parts, key: str) -> Turn:
@@ -37,7 +35,9 @@ async def turn_of(wanted: ChatRequest, parts: Parts, key: str) -> Turn:
         tools=[tool.model_dump(exclude_none=True) for tool in wanted.tools or ()],
         stores=stores,
         policy=policy,
-        sampling=replace(wanted.sampling(_most(wanted), parts.core.profile), top_logprobs=_likeliest(wanted)),
+        sampling=replace(
+            wanted.sampling(_most(wanted, parts.core.profile), parts.core.profile), top_logprobs=_likeliest(wanted)
+        ),
         stop=wanted.stop or (),
         reply_schema=wanted.reply_schema,
         key=key,
@@ -54,12 +54,19 @@ def abreast_of(turn: Turn, n: int) -> list[Turn]:
 
 
 def _calibrations(parts: Parts, stores: Sequence[str]) -> tuple[Calibration, ...]:
-    """Of the stores. Other cores than those that learned the loop are sure of their words, not of a passage."""
-    return parts.calibrations.of(stores) if parts.core.profile.trained_loop else ()
+    """Of the stores. Cores that judge no passages are sure of their words; which weights run elsewhere is not known."""
+    judges = parts.core.profile.judges and not parts.settings.core_url
+    return parts.calibrations.of(stores) if judges else ()
 
 
 def _policy(wanted: ChatRequest, given: Extension, parts: Parts, calibrations: Sequence[Calibration]) -> Policy:
     """Of several calibrated stores with thresholds of their own the highest counts; the request's goes before all."""
+    if given.need_threshold is not None and parts.core.profile.reads:
+        raise ApiError(
+            f"The core {parts.core.name!r} does not decide whether to search, so it has no need. "
+            "Leave out 'need_threshold', or choose by 'tool_choice'.",
+            param="cogcore.need_threshold",
+        )
     own = [c.abstain_below for c in calibrations if c.abstain_below is not None]
     settings, choice = parts.settings, wanted.tool_choice or "auto"
     mode: Choice = "none" if choice == "none" else "auto" if choice == "auto" else "required"
@@ -74,11 +81,11 @@ def _policy(wanted: ChatRequest, given: Extension, parts: Parts, calibrations: S
     )
 
 
-def _most(wanted: ChatRequest) -> int:
+def _most(wanted: ChatRequest, profile: Profile) -> int:
     most = wanted.max_completion_tokens or wanted.max_tokens
     if wanted.max_tokens and most != wanted.max_tokens:
         raise ApiError("max_tokens and max_completion_tokens differ. Send one of them.", param="max_tokens")
-    return most or DEFAULTS.max_tokens
+    return most or profile.max_tokens
 
 
 def _likeliest(wanted: ChatRequest) -> int:
