@@ -12,13 +12,11 @@ from app.api.messages import check_names, check_order
 from app.api.models import MODEL, store_of
 from app.api.parts import Parts
 from app.calibration import Calibration
-from app.engine.types import Sampling
-from app.settings import Settings
+from app.cores.profile import Profile
 from index.errors import AmbiguousName, StoreNotFound
 from index.filters import compile_filter
 from index.types import StoreInfo
 
-DEFAULTS = Sampling()
 Named = tuple[str, str]
 """A store's id, name or alias, and the parameter that names it."""
 
@@ -30,14 +28,16 @@ async def turn_of(wanted: ChatRequest, parts: Parts, caller: Caller) -> Turn:
     if given.filters is not None:
         # Now, while it can still be a 400: the search comes in the middle of the answer.
         compile_filter(given.filters, "cogcore.filters")
-    policy = policy_of(wanted.tool_choice, wanted.parallel_tool_calls, given, parts.settings)
+    policy = policy_of(wanted.tool_choice, wanted.parallel_tool_calls, given, parts)
     tools = wanted.tools or ()
     check_names([(t.function.name, f"tools[{n}].function.name") for n, t in enumerate(tools)], policy.function)
     turn = Turn(
         messages=[message.plain() for message in wanted.messages],
         tools=[tool.model_dump(exclude_none=True) for tool in tools],
         policy=policy,
-        sampling=replace(wanted.sampling(_most(wanted), parts.core.profile), top_logprobs=_likeliest(wanted)),
+        sampling=replace(
+            wanted.sampling(_most(wanted, parts.core.profile), parts.core.profile), top_logprobs=_likeliest(wanted)
+        ),
         stop=wanted.stop or (),
         reply_schema=wanted.reply_schema,
         key=caller.cache_key(parts.secret, wanted.prompt_cache_key or ""),
@@ -87,13 +87,20 @@ def abreast_of(turn: Turn, n: int) -> list[Turn]:
 
 
 def _calibrations(parts: Parts, stores: Sequence[str]) -> tuple[Calibration, ...]:
-    """Of the stores. Other cores than those that learned the loop are sure of their words, not of a passage."""
-    return parts.calibrations.of(stores) if parts.core.profile.trained_loop else ()
+    """Of the stores. Cores that judge no passages are sure of their words; which weights run elsewhere is not known."""
+    judges = parts.core.profile.judges and not parts.settings.core_url
+    return parts.calibrations.of(stores) if judges else ()
 
 
-def policy_of(chosen: str | None, parallel: bool | None, given: Extension, settings: Settings) -> Policy:
+def policy_of(chosen: str | None, parallel: bool | None, given: Extension, parts: Parts) -> Policy:
     """The request's, else the server's. `chosen` is a mode, or a function after NAMED."""
-    choice = chosen or "auto"
+    if given.need_threshold is not None and parts.core.profile.reads:
+        raise ApiError(
+            f"The core {parts.core.name!r} does not decide whether to search, so it has no need. "
+            "Leave out 'need_threshold', or choose by 'tool_choice'.",
+            param="cogcore.need_threshold",
+        )
+    settings, choice = parts.settings, chosen or "auto"
     mode: Choice = "none" if choice == "none" else "auto" if choice == "auto" else "required"
     return Policy(
         choice=mode,
@@ -105,11 +112,11 @@ def policy_of(chosen: str | None, parallel: bool | None, given: Extension, setti
     )
 
 
-def _most(wanted: ChatRequest) -> int:
+def _most(wanted: ChatRequest, profile: Profile) -> int:
     most = wanted.max_completion_tokens or wanted.max_tokens
     if wanted.max_tokens and most != wanted.max_tokens:
         raise ApiError("max_tokens and max_completion_tokens differ. Send one of them.", param="max_tokens")
-    return most or DEFAULTS.max_tokens
+    return most or profile.max_tokens
 
 
 def _likeliest(wanted: ChatRequest) -> int:

@@ -17,7 +17,7 @@ from app.api.parts import Parts
 from app.api.responses.input import conversation
 from app.api.responses.past import Past
 from app.api.responses.request import FileSearch, Format, FunctionTool, ResponseRequest
-from app.api.turn import DEFAULTS, Named, grounded, named_in, policy_of
+from app.api.turn import Named, grounded, named_in, policy_of
 from app.engine.types import InvalidPrompt, PromptTooLong
 from index.checks import check_share
 from index.filters import compile_filter
@@ -36,7 +36,7 @@ async def turn_of(wanted: ResponseRequest, past: Past, parts: Parts, caller: Cal
     check_names([(tool.name, f"tools[{n}].name") for n, tool in wanted.functions], policy.function)
     if wanted.top_logprobs and not wanted.includes("message.output_text.logprobs"):
         raise ApiError("'top_logprobs' needs 'include': [\"message.output_text.logprobs\"].", param="top_logprobs")
-    sampling = wanted.sampling(wanted.max_output_tokens or DEFAULTS.max_tokens, parts.core.profile)
+    sampling = wanted.sampling(wanted.max_output_tokens or parts.core.profile.max_tokens, parts.core.profile)
     turn = Turn(
         messages=messages,
         tools=[_function(tool) for _, tool in wanted.functions],
@@ -110,7 +110,7 @@ def _policy(wanted: ResponseRequest, given: Extension, parts: Parts) -> Policy:
     if given.filters is not None:
         # Now, while it can still be a 400: the search comes in the middle of the answer.
         compile_filter(given.filters, "cogcore.filters")
-    policy = policy_of(wanted.chosen, wanted.parallel_tool_calls, given, parts.settings)
+    policy = policy_of(wanted.chosen, wanted.parallel_tool_calls, given, parts)
     if wanted.max_tool_calls is not None:
         policy = replace(policy, max_searches=min(policy.max_searches, wanted.max_tool_calls))
     for place, (n, tool) in enumerate(wanted.searches):
