@@ -163,7 +163,7 @@ class Mixture:
         if answer and other and answer[1].lower() == other[1].lower():
             other = None
         question = polite(rng, made.question)
-        return self.turns.read(self._past(rng), question, made.question, hits, answer, other=other)
+        return self.turns.read(self._past(rng), question, made.question, hits, answer, other=other, contested=True)
 
     def reckon(self, rng: Random) -> Row:
         """A question whose answer is a sum over a number that a passage gives, with simulated marks."""

@@ -78,8 +78,12 @@ class Turns:
         answer: Answer | None,
         hop: Hop | None = None,
         other: Answer | None = None,
+        contested: bool = False,
     ) -> Row:
-        """A whole lookup, in one search or two. `other` is what another passage says. Without an answer it abstains."""
+        """A whole lookup, in one search or two. `other` is what another passage says. Without an answer it abstains.
+
+        Where several passages state what is asked, it is `contested` whether more than the answer is to be told.
+        """
         row, _ = self.asked(past, user, query, hits, hop)
         if answer is None:
             self._verdict(row, None, grammar.ABSENT)
@@ -90,7 +94,13 @@ class Turns:
                 parts += [grammar.but(number), (" " + other[1],), grammar.cite(other[0])]
             else:
                 parts.append(grammar.cite(*((hop.lead[0],) if hop else ()), number))
+            written = len(row.ids)
             self._verdict(row, number, grammar.FOUND.format(number), *parts)
+            if contested:
+                ends = self._encode(grammar.cite(number)), self._encode(grammar.but(number))
+                fork = next(n for n, ids in enumerate(zip(*ends, strict=False)) if ids[0] != ids[1])
+                before = (grammar.FOUND.format(number), " " + span)
+                row.weights[written + sum(len(self._encode(text)) for text in before) + fork] = CHOICE
         return row
 
     def reckon(
