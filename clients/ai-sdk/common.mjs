@@ -12,6 +12,7 @@ export function chatting(model, named) {
     async chat() {
       const result = await generateText({ model, prompt: ASKED.question });
       assert(result.text.includes(ASKED.answer));
+      assert(result.reasoningText);
       assert.equal(result.finishReason, "stop");
       assert(result.usage.totalTokens > 0);
     },

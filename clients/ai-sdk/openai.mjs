@@ -23,9 +23,11 @@ await run({
   },
 
   async "responses: file search"() {
-    const result = await generateText({ ...searching, include: ["file_search_call.results"] });
+    const providerOptions = { openai: { include: ["file_search_call.results"] } };
+    const result = await generateText({ ...searching, providerOptions });
     assert(result.text.includes(ASKED.answer));
-    assert.equal(result.toolCalls[0].toolName, "file_search");
+    const found = result.content.find((part) => part.type === "tool-result" && part.toolName === "file_search");
+    assert.equal(found?.output.results[0].filename, ASKED.file);
     await assertCited(result.sources);
     assert(result.sources.some((source) => source.sourceType === "document" && source.filename === ASKED.file));
   },
