@@ -93,10 +93,33 @@ def _parser() -> argparse.ArgumentParser:
     pointed.add_argument("store", metavar="STORE", help="the store's name or id")
     alias.set_defaults(run=_alias)
 
+    key = commands.add_parser(
+        "key",
+        help="API keys for clients, made and revoked while the server runs",
+        description="Works on the data folder. Once a key was made, the server answers nobody without one.",
+    )
+    keys = key.add_subparsers(dest="action", required=True, metavar="ACTION")
+    made = keys.add_parser("create", help="make a key, and show it this once")
+    shown = keys.add_parser("list", help="every key that was made, but for the secret itself")
+    revoked = keys.add_parser("revoke", help="end a key, at once")
+    made.add_argument("name", metavar="NAME", help="whose it is, or what for")
+    made.add_argument("--scope", choices=("read", "write", "admin"), default="read", help="what it may do (read)")
+    made.add_argument("--store", action="append", dest="stores", metavar="STORE", help="only this one; may be repeated")
+    made.add_argument("--organisation", default="default", help="shares cached prompts with no other (default)")
+    made.add_argument("--days", type=_count, help="how long it is good; without, it does not expire")
+    made.add_argument("--requests", type=int, metavar="N", help="a minute; 0 any number (COGCORE_REQUESTS_PER_MINUTE)")
+    made.add_argument("--tokens", type=int, metavar="N", help="a minute; 0 any number (COGCORE_TOKENS_PER_MINUTE)")
+    revoked.add_argument("id", metavar="ID")
+    key.set_defaults(run=_key)
+
+    audit = commands.add_parser("audit", help="the newest changes: who, when, to what")
+    audit.add_argument("--last", type=_count, default=100, metavar="N", help="how many (100)")
+    audit.set_defaults(run=_audit)
+
     for command in (serve, ingest, ask, listed, pointed, rolled, removed):
         command.add_argument("--host", help="instead of COGCORE_HOST")
         command.add_argument("--port", type=int, help="instead of COGCORE_PORT")
-    for command in (serve, ingest, ask, calibrate, listed, pointed, rolled, removed):
+    for command in (serve, ingest, ask, calibrate, listed, pointed, rolled, removed, made, shown, revoked, audit):
         command.add_argument("--data-dir", type=Path, help="instead of COGCORE_DATA_DIR")
     for name, what in (("eval", "measure the answers"), ("bench", "measure the speed"), ("train", "make the core")):
         commands.add_parser(name, help=what, add_help=False)
@@ -151,6 +174,20 @@ def _alias(arguments: argparse.Namespace) -> int:
 
     given = {name: getattr(arguments, name) for name in ("name", "store") if hasattr(arguments, name)}
     return alias(settings, arguments.action, **given)
+
+
+def _key(arguments: argparse.Namespace) -> int:
+    settings = read(**_given(arguments))
+    from app.cli.key import key
+
+    return key(settings, arguments)
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    settings = read(**_given(arguments))
+    from app.cli.audit import audit
+
+    return audit(settings, arguments.last)
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from app.api.app import create_app
 from app.api.parts import Parts
+from app.audit import FILE as AUDIT
 from app.cores.load import Core, load_core, load_remote_core
 from app.engine.device import pick
+from app.keys import FILE as KEYS
 from app.sample import documents
 from app.settings import Settings
 from index.embed import load_embedder
@@ -37,6 +39,7 @@ def _local(settings: Settings, device: str) -> Core:
         threads=settings.threads or None,
         max_sequences=settings.max_sequences,
         queue=settings.queue,
+        speculation=settings.drafts,
     )
 
 
@@ -53,9 +56,9 @@ def _remote(settings: Settings) -> Core:
 
 
 def is_new(folder: Path) -> bool:
-    """Whether nothing was ever kept there. What cannot be looked into is not new."""
+    """Whether nothing was ever kept there but API keys. What cannot be looked into is not new."""
     try:
-        return not folder.exists() or not any(folder.iterdir())
+        return not folder.exists() or all(path.name.startswith((KEYS, AUDIT)) for path in folder.iterdir())
     except OSError:
         return False
 

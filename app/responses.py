@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     Column,
+    ColumnElement,
     Connection,
     ForeignKey,
     Integer,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    and_,
     delete,
     insert,
     select,
@@ -40,6 +42,7 @@ responses = Table(
     schema,
     Column("n", Integer, primary_key=True),
     Column("id", String, nullable=False, unique=True),
+    Column("owner", String, nullable=False),
     Column("created_at", Integer, nullable=False),
     Column("status", String, nullable=False),
     Column("body", JSON, nullable=False),
@@ -68,9 +71,10 @@ class ResponseNotFound(NotFound):
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A response. `body` is the object as clients see it, `input` are its items, `files` the documents it drew on;
-    `events` are those of its stream, if it may be resumed.
+    `events` are those of its stream, if it may be resumed. To all but its `owner` it is as if it were not there.
     """
 
+    owner: str
     body: Wire
     input: Sequence[Wire]
     files: Collection[str] = field(default=frozenset())
@@ -100,7 +104,7 @@ class Responses:
         values = {"status": kept.body["status"], "body": kept.body, "events": kept.events}
         with self._file.open() as tx:
             new = insert(responses).values(
-                id=kept.id, created_at=kept.body["created_at"], input=list(kept.input), **values
+                id=kept.id, owner=kept.owner, created_at=kept.body["created_at"], input=list(kept.input), **values
             )
             changed = update(responses).where(responses.c.id == kept.id).values(values).returning(responses.c.n)
             n = tx.execute(changed).scalar_one_or_none()
@@ -112,29 +116,29 @@ class Responses:
                 tx.execute(insert(outputs), [{"item": item["id"], "response": n} for item in items])
             _drop(tx, tx.execute(select(responses.c.n).order_by(responses.c.n.desc()).offset(KEPT)).scalars().all())
 
-    def get(self, response_id: str) -> Kept:
+    def get(self, response_id: str, owner: str) -> Kept:
         with self._file.open() as tx:
-            return _get(tx, response_id)
+            return _get(tx, response_id, owner)
 
-    def chain(self, response_id: str) -> list[Kept]:
+    def chain(self, response_id: str, owner: str) -> list[Kept]:
         """The response and all before it, oldest first."""
         found: list[Kept] = []
         wanted: str | None = response_id
         with self._file.open() as tx:
             while wanted is not None:
-                found.append(_get(tx, wanted))
+                found.append(_get(tx, wanted, owner))
                 wanted = found[-1].previous
         return found[::-1]
 
-    def holding(self, item_ids: Collection[str]) -> Mapping[str, Kept]:
+    def holding(self, item_ids: Collection[str], owner: str) -> Mapping[str, Kept]:
         """The responses in whose output these items are."""
         with self._file.open() as tx:
             joined = select(outputs.c.item, responses).join(responses).where(outputs.c.item.in_(item_ids))
-            return {row.item: _kept(tx, row) for row in tx.execute(joined)}
+            return {row.item: _kept(tx, row) for row in tx.execute(joined.where(responses.c.owner == owner))}
 
-    def delete(self, response_id: str) -> None:
+    def delete(self, response_id: str, owner: str) -> None:
         with self._file.open() as tx:
-            if not tx.execute(delete(responses).where(responses.c.id == response_id)).rowcount:
+            if not tx.execute(delete(responses).where(_is(response_id, owner))).rowcount:
                 raise _unknown(response_id)
 
     def unended(self) -> list[Kept]:
@@ -167,15 +171,19 @@ class Responses:
             tx.execute(delete(responses).where(responses.c.created_at < time.time() - KEPT_SECONDS))
 
 
-def _get(tx: Connection, response_id: str) -> Kept:
-    row = tx.execute(select(responses).where(responses.c.id == response_id)).one_or_none()
+def _is(response_id: str, owner: str) -> ColumnElement[bool]:
+    return and_(responses.c.id == response_id, responses.c.owner == owner)
+
+
+def _get(tx: Connection, response_id: str, owner: str) -> Kept:
+    row = tx.execute(select(responses).where(_is(response_id, owner))).one_or_none()
     if row is None:
         raise _unknown(response_id)
     return _kept(tx, row)
 
 
 def _kept(tx: Connection, row: Row[*tuple[Any, ...]]) -> Kept:
-    return Kept(row.body, row.input, frozenset(_files(tx, row.n)), row.events)
+    return Kept(row.owner, row.body, row.input, frozenset(_files(tx, row.n)), row.events)
 
 
 def _files(tx: Connection, n: int) -> Sequence[str]:

@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 PREFIX = "COGCORE_"
 CONFIG = PREFIX + "CONFIG"
+MOST_DRAFTED = 16
 
 
 class SettingsError(ValueError):
@@ -35,7 +36,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs an API key.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
-    api_key: SecretStr | None = Field(None, description="Clients must send it as `Authorization: Bearer`.")
+    api_key: SecretStr | None = Field(
+        None, description="The administrator's key, sent as `Authorization: Bearer`. `cogcore key` makes others."
+    )
     public_url: str = Field("", description="How clients reach this server; citations link there. Empty: as asked.")
     data_dir: Path = Field(Path("data"), description="Folder of documents, catalog and indexes.")
     sample: bool = Field(True, description="Fill an empty memory with the sample knowledge base at the first start.")
@@ -57,6 +60,9 @@ class Settings(BaseSettings):
         0, ge=0, description="Tokens of KV kept in all. 0: as the core's context needs, and free memory allows."
     )
     queue: int = Field(64, ge=1, le=65536, description="Sequences that may wait; one more is refused with 429.")
+    speculation: str = Field(
+        "auto", description="Tokens that are drafted from the prompt, to be verified in one step: a number, or `off`."
+    )
     need_threshold: float = Field(0.25, ge=0, le=1, description="Search when the core's need is at least this.")
     abstain_below: float = Field(0.35, ge=0, le=1, description="Say `I do not know` when confidence is below this.")
     autonomy: float = Field(
@@ -66,6 +72,13 @@ class Settings(BaseSettings):
     request_timeout: float = Field(
         600.0, ge=0, description="Seconds until an answer must have begun; a stream may then go on. 0: no limit."
     )
+    requests_per_minute: int = Field(
+        0,
+        ge=0,
+        description="Requests in a minute of an API key that was made without a limit of its own. 0: any number.",
+    )
+    tokens_per_minute: int = Field(0, ge=0, description="The same for tokens, of prompts and answers. 0: any number.")
+    audit: bool = Field(True, description="Write each change to `audit.jsonl` in the data folder: who, when, to what.")
     keep_alive: float = Field(
         10.0, gt=0, description="Seconds of silence after which a stream says that it lives, for proxies."
     )
@@ -95,6 +108,21 @@ class Settings(BaseSettings):
     def _absolutes(cls, urls: str) -> str:
         # OpenAI's clients are given the address with its version.
         return ",".join(cls._absolute(url.strip()).removesuffix("/v1") for url in urls.split(",") if url.strip())
+
+    @field_validator("speculation", mode="before")
+    @classmethod
+    def _auto_off_or_length(cls, given: object) -> str:
+        said = str(given)  # a file may have a number
+        if said not in ("auto", "off") and not (said.isdecimal() and 1 <= int(said) <= MOST_DRAFTED):
+            raise ValueError(f"must be auto, off, or how many tokens: 1 to {MOST_DRAFTED}")
+        return said
+
+    @property
+    def drafts(self) -> int | None:
+        """The most tokens that are drafted; None for what suits the device."""
+        if self.speculation == "auto":
+            return None
+        return 0 if self.speculation == "off" else int(self.speculation)
 
     @property
     def core_urls(self) -> list[str]:

@@ -6,7 +6,7 @@ from index.catalog import Catalog, aliases, stores
 from index.checks import DEFAULT_STORE, check_alias
 from index.errors import InvalidRequest
 from index.shelf import Shelf
-from index.types import Alias
+from index.types import Alias, Sight
 
 
 class Aliases:
@@ -15,13 +15,13 @@ class Aliases:
     def __init__(self, catalog: Catalog, shelf: Shelf) -> None:
         self._catalog, self._shelf = catalog, shelf
 
-    def all(self) -> list[Alias]:
+    def all(self, sight: Sight | None = None) -> list[Alias]:
         with self._catalog.read() as tx:
-            return aliases.page(tx)
+            return aliases.page(tx, sight)
 
-    def get(self, name: str) -> Alias:
+    def get(self, name: str, sight: Sight | None = None) -> Alias:
         with self._catalog.read() as tx:
-            return aliases.get(tx, name)
+            return aliases.get(tx, name, sight)
 
     def set(self, name: str, store: str) -> Alias:
         """Point a name to a store: one that is there moves, a new one is made."""

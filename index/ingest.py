@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from index.catalog import Catalog, chunks, documents, files
-from index.catalog.chunks import Draft
+from index.catalog import Catalog, Transaction, chunks, documents, files, stores
+from index.catalog.chunks import Draft, Indexed
 from index.catalog.documents import Job
 from index.chunk import split
 from index.errors import InvalidFile, ParseError
@@ -24,6 +24,7 @@ from index.parse import Limits, parse
 from index.shelf import Shelf
 from index.store import indexed_text
 from index.types import Chunking, Embedder, Failure, StoreFile, Vectors
+from index.vectors import rounded
 
 MOST_ATTEMPTS = 5
 GROUP = 64  # chunks embedded between two looks at whether to go on
@@ -167,8 +168,8 @@ class Ingest:
                 if not documents.complete(tx, job.document, size):
                     return  # removed or cancelled meanwhile
                 files.keep_text(tx, job.file_n, work.text)
-                chunks.add(tx, job.document, work.drafts, work.vectors)
-                parts = chunks.of_document(tx, job.document)
+                chunks.add(tx, job.document, work.drafts)
+                parts = self._written(tx, job, work.vectors)
             if store is not None:
                 store.add(parts)
 
@@ -179,15 +180,29 @@ class Ingest:
                 twin = documents.twin(tx, job)
                 if twin is None:
                     return False
+                with self._shelf.files.reading(stores.vector_file(tx, twin.store)) as read:
+                    kept = read(twin.document, twin.block)
+                if kept is None:
+                    return False
+                if not documents.complete(tx, job.document, twin.usage_bytes):
+                    return True  # removed or cancelled meanwhile
                 text = files.text_of(tx, twin.file_n)
-                if documents.complete(tx, job.document, twin.usage_bytes):
-                    if text is not None:
-                        files.keep_text(tx, job.file_n, text)
-                    chunks.copy(tx, twin.document, job.document)
-                parts = chunks.of_document(tx, job.document)
+                if text is not None:
+                    files.keep_text(tx, job.file_n, text)
+                chunks.copy(tx, twin.document, job.document)
+                parts = self._written(tx, job, kept.vectors)
             if store is not None:
                 store.add(parts)
             return True
+
+    def _written(self, tx: Transaction, job: Job, vectors: Vectors) -> list[Indexed]:
+        """What the indexes need of a document whose chunks are in the catalog, its vectors on the disk."""
+        passages = chunks.of_document(tx, job.document)
+        if passages is None:
+            return []
+        file = stores.vector_file(tx, job.store)
+        documents.keep_block(tx, job.document, self._shelf.files.append(file, job.document, passages.chunks, vectors))
+        return [passages.indexed(rounded(vectors))]
 
     def _do_chores(self) -> None:
         if time.monotonic() - self._rested >= REST:

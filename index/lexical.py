@@ -1,14 +1,17 @@
-"""BM25 over words, by tantivy, held in RAM and made anew from the catalog: 20,000 passages take about a second.
+"""BM25 over words, by tantivy, in RAM or in a folder, made from the catalog: 20,000 passages take about a second.
 
 Words are lower-cased, folded to ASCII and stemmed as English. A script written without spaces (Chinese, Thai) is
 hardly split, so there the dense index does the work. Not locked: see store.py.
 """
 
 from collections.abc import Collection, Iterable
+from importlib.metadata import version
+from pathlib import Path
 
 import tantivy
 from tantivy import Document, Filter, Occur, Query, TextAnalyzerBuilder, Tokenizer
 
+KIND = f"1, tantivy {version('tantivy')}"  # raise the number when other words are made of the same texts
 HEAP_BYTES = 15_000_000  # the least that tantivy takes; it only bounds what is buffered between two segments
 LONGEST_WORD = 60
 QUERY_WORDS = 64
@@ -17,9 +20,10 @@ Entry = tuple[int, int, str]  # document, chunk, indexed text
 
 
 class Lexical:
-    """Texts under the numbers of their documents and chunks."""
+    """Texts under the numbers of their documents and chunks. Raises ValueError where that is damaged."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
         self._schema = (
             tantivy.SchemaBuilder()
             .add_text_field("text", tokenizer_name="words", index_option="freq")
@@ -35,9 +39,10 @@ class Lexical:
             .filter(Filter.stemmer("english"))
             .build()
         )
-        self._index = tantivy.Index(self._schema)
+        self._index = tantivy.Index(self._schema, None if folder is None else str(folder))
         self._index.register_tokenizer("words", self._words)
         self._index.config_reader("manual")
+        self._index.reload()
 
     def __len__(self) -> int:
         return self._index.searcher().num_docs

@@ -8,8 +8,9 @@
 
 Synchronous and thread-safe. One process at a time owns a data folder. What a method returned is on disk. Stores go by
 id, by name, or by an alias (`memory.aliases`). A search that starts after a document became `completed` sees it; one
-that starts after a removal does not. Deleted text leaves the disk at once, originals as soon as no other file has the
-same bytes.
+that starts after a removal does not. What a `sight` does not hold is not found, as if it were not there. Deleted text
+leaves the disk at once, originals as soon as no other file has the same bytes. (The single words of a large store that
+was opened in the last minutes may stay minutes longer: keeper.py.)
 """
 
 import secrets
@@ -36,12 +37,16 @@ from index.checks import (
 from index.errors import InvalidRequest
 from index.folderlock import FolderLock
 from index.ingest import Ingest, read_document
+from index.keeper import Keeper
+from index.lexical import KIND
+from index.loading import Loader
 from index.originals import Originals
 from index.parse import Limits
 from index.rank import DENSE_WEIGHT
 from index.removal import Removal
 from index.search import Searcher
 from index.shelf import Shelf
+from index.snapshot import Snapshots
 from index.types import (
     Attachment,
     Batch,
@@ -54,10 +59,12 @@ from index.types import (
     Page,
     PassageReader,
     Scalar,
+    Sight,
     Stats,
     StoreFile,
     StoreInfo,
 )
+from index.vectors import VectorFiles
 
 __all__ = ["DEFAULT_STORE", "Memory"]
 
@@ -89,11 +96,15 @@ class Memory:
             check_embedder(made_with, embedder.fingerprint, data_dir)
             self._originals = Originals(data_dir / "originals")
             self.embedder, self.reader, self._limits = embedder, reader, limits or Limits()
-            self._shelf = Shelf(self._catalog, embedder.dimension)
-            self._shelf.get(self._recover())
+            vectors = VectorFiles(self._catalog.vectors, embedder.dimension, embedder.fingerprint)
+            snapshots = Snapshots(self._catalog.words, KIND)
+            loader = Loader(self._catalog, vectors, snapshots, embedder)
+            self._shelf = Shelf(self._catalog, vectors, snapshots, loader)
             self._removal = Removal(self._catalog, self._originals, self._shelf)
+            self._shelf.get(self._recover())
             self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
             self.aliases = Aliases(self._catalog, self._shelf)
+            self._keeper = Keeper(self._catalog, self._shelf, loader, snapshots)
             self._used: dict[int, int] = {}
             self._watchers: list[Callable[[float], None]] = []
             self._opened = opened.pop_all()
@@ -102,6 +113,8 @@ class Memory:
     def close(self) -> None:
         self._ingest.close()
         self.tidy()
+        self._keeper.close()
+        self._shelf.close_all()
         self._opened.close()
 
     # Files
@@ -116,9 +129,9 @@ class Memory:
             files.add(tx, file)
         return file
 
-    def file(self, file_id: str) -> File:
+    def file(self, file_id: str, sight: Sight | None = None) -> File:
         with self._catalog.read() as tx:
-            return files.get(tx, file_id)
+            return files.get(tx, file_id, sight)
 
     def files(
         self,
@@ -127,9 +140,10 @@ class Memory:
         before: str | None = None,
         order: Order = "desc",
         purpose: str | None = None,
+        sight: Sight | None = None,
     ) -> Page[File]:
         with self._catalog.read() as tx:
-            return files.page(tx, Cut(limit, after, before, order), purpose)
+            return files.page(tx, Cut(limit, after, before, order), purpose, sight)
 
     def delete_file(self, file_id: str) -> None:
         """From everywhere: all stores, the catalog and the disk."""
@@ -171,15 +185,20 @@ class Memory:
             stores.add(tx, info)
             return stores.get(tx, info.id)
 
-    def store(self, id_or_name: str) -> StoreInfo:
+    def store(self, id_or_name: str, sight: Sight | None = None) -> StoreInfo:
         with self._catalog.read() as tx:
-            return stores.get(tx, id_or_name)
+            return stores.get(tx, id_or_name, sight)
 
     def stores(
-        self, limit: int = 20, after: str | None = None, before: str | None = None, order: Order = "desc"
+        self,
+        limit: int = 20,
+        after: str | None = None,
+        before: str | None = None,
+        order: Order = "desc",
+        sight: Sight | None = None,
     ) -> Page[StoreInfo]:
         with self._catalog.read() as tx:
-            return stores.page(tx, Cut(limit, after, before, order))
+            return stores.page(tx, Cut(limit, after, before, order), sight)
 
     def update_store(
         self,
@@ -318,9 +337,9 @@ class Memory:
         """From now on `told` hears after each search, in its thread, how many seconds it took."""
         self._watchers.append(told)
 
-    def chunk(self, chunk_id: str) -> Chunk:
+    def chunk(self, chunk_id: str, sight: Sight | None = None) -> Chunk:
         with self._catalog.read() as tx:
-            return chunks.by_id(tx, chunk_id)
+            return chunks.by_id(tx, chunk_id, sight)
 
     def stats(self) -> Stats:
         with self._catalog.read() as tx:
@@ -333,6 +352,7 @@ class Memory:
             for store, moment in used.items():
                 stores.change(tx, store, {"last_active_at": moment})
         self._removal.expired(_now())
+        self._removal.compact()
 
     def _recover(self) -> int:
         """End what a crash interrupted between two steps. The number of the default store, made if need be."""
@@ -341,8 +361,8 @@ class Memory:
                 first = _new_store(FIRST_STORE)
                 stores.add(tx, first)
                 aliases.point(tx, DEFAULT_STORE, stores.number(tx, first.id), first.created_at)
-            self._originals.sweep(files.hashes(tx))
             default = stores.number(tx, DEFAULT_STORE)
+        self._removal.sweep()
         self._catalog.forget()
         return default
 
@@ -360,9 +380,9 @@ class Memory:
                 changes = [documents.attach(tx, number, one, batch, _now()) for one in checked]
             for change in filter(None, changes):
                 if change.attributes is None:
-                    self._shelf.remove(number, change.document)
+                    self._shelf.remove(change.place)
                 else:
-                    self._shelf.retag(number, change.document, change.attributes)
+                    self._shelf.retag(number, change.place.document, change.attributes)
         self._ingest.wake()
         return number
 

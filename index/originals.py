@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
+from index.disk import sync
 from index.errors import FolderFault
 
 
@@ -36,7 +37,7 @@ class Originals:
             Path(aside).unlink(missing_ok=True)
             raise
         for folder in (place.parent, self._folder):
-            _sync(folder)
+            sync(folder)
         return sha256
 
     def holds(self, sha256: str) -> bool:
@@ -64,11 +65,3 @@ class Originals:
 
     def _place(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

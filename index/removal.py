@@ -3,9 +3,12 @@
 Whatever is removed under one lock is gone together, and its words leave the write-ahead log before anybody is told.
 """
 
-from index.catalog import Catalog, aliases, documents, files, stores
+from index.catalog import Catalog, Transaction, aliases, chunks, documents, files, stores
 from index.originals import Originals
 from index.shelf import Shelf
+from index.vectors import Block
+
+LEAST_ROOM = 1 << 22  # bytes that are worth the copying
 
 
 class Removal:
@@ -25,7 +28,7 @@ class Removal:
                 files.remove(tx, file_id)
                 last = not files.uses(tx, file.sha256)
             for place in places:
-                self._shelf.remove(place.store, place.document)
+                self._shelf.remove(place)
             if last:
                 self._originals.drop(file.sha256)
             self._catalog.forget()
@@ -36,17 +39,19 @@ class Removal:
             with self._catalog.write() as tx:
                 number = stores.number(tx, id_or_name)
                 aliases.check_free(tx, number)
+                file = stores.vector_file(tx, number)
                 stores.remove(tx, number)
             self._shelf.close(number)
+            self._shelf.files.drop(file)
+            self._shelf.snapshots.drop(number)
             self._catalog.forget()
 
     def document(self, store: str, file_id: str) -> None:
         with self._catalog.writing:
             with self._catalog.write() as tx:
-                number = stores.number(tx, store)
-                document = documents.number(tx, number, file_id)
-                documents.remove(tx, document)
-            self._shelf.remove(number, document)
+                place = documents.place(tx, documents.number(tx, stores.number(tx, store), file_id))
+                documents.remove(tx, place.document)
+            self._shelf.remove(place)
             self._catalog.forget()
 
     def expired(self, now: int) -> None:
@@ -58,8 +63,45 @@ class Removal:
                 for place in late:
                     documents.remove(tx, place.document)
             for place in late:
-                self._shelf.remove(place.store, place.document)
+                self._shelf.remove(place)
             for file_id in late_files:
                 self.file(file_id)
-            if late:
+            if late or self._catalog.owes:
                 self._catalog.forget()
+
+    def sweep(self) -> None:
+        """End what a crash interrupted between the catalog's commit and the disk."""
+        with self._catalog.writing:
+            with self._catalog.read() as tx:
+                self._originals.sweep(files.hashes(tx))
+                blocks = documents.blocks(tx)
+                named = stores.vector_files(tx)
+                stale = [store for store in self._shelf.snapshots.stores() if not self._is_whole(tx, store)]
+            for store in stale:
+                self._shelf.snapshots.drop(store)
+            self._shelf.files.sweep({name: [block for _, block in blocks.get(n, [])] for n, name in named.items()})
+
+    def _is_whole(self, tx: Transaction, store: int) -> bool:
+        """Whether all that a snapshot covers is still there."""
+        covers = self._shelf.snapshots.covers(store)
+        return covers is not None and chunks.extent(tx, store, covers.last) == covers
+
+    def compact(self) -> None:
+        """Give back the room of what was removed, where that is the larger part of a vector file."""
+        with self._catalog.writing:
+            with self._catalog.read() as tx:
+                blocks = documents.blocks(tx)
+                named = stores.vector_files(tx)
+            for store, name in named.items():
+                alive = sum(block.length for _, block in blocks.get(store, []))
+                if self._shelf.files.size(name) - alive > max(alive, LEAST_ROOM):
+                    self._move(store, name, blocks.get(store, []))
+
+    def _move(self, store: int, name: str, blocks: list[tuple[int, Block]]) -> None:
+        """The old file goes when no row names it any more; until then the new one is nothing."""
+        with self._catalog.write() as tx:
+            target = stores.next_vector_file(tx, store)
+            copied = self._shelf.files.copy(name, [block for _, block in blocks], target)
+            for (document, _), block in zip(blocks, copied, strict=True):
+                documents.keep_block(tx, document, block)
+        self._shelf.files.drop(name)

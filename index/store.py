@@ -5,17 +5,21 @@ by side; a change waits for those running, holds those that come later, and is s
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
-from index.catalog.chunks import Entry, Indexed
+import numpy as np
+
+from index.catalog.chunks import Indexed, Passages
+from index.catalog.documents import Searchable
 from index.dense import Dense
 from index.filters import FILENAME, Predicate
-from index.lexical import Lexical
+from index.lexical import Entry, Lexical
 from index.rank import DENSE_WEIGHT, DEPTH, fuse
 from index.types import Scalar, Vectors
+from index.vectors import Kept
 
 READABLE = str.maketrans("_-", "  ")
 
@@ -94,9 +98,33 @@ class Store:
     def __len__(self) -> int:
         return len(self._dense)
 
+    @property
+    def documents(self) -> Set[int]:
+        return self._documents.keys()
+
     def add(self, parts: Iterable[Indexed]) -> None:
         """Make documents searchable."""
         self._lexical.add(self._take(parts))
+
+    def hold(self, held: Sequence[tuple[Searchable, Kept]]) -> None:
+        """Documents with their vectors; their words come with `index`, or are there."""
+        if held:
+            vectors = np.concatenate([kept.vectors for _, kept in held])
+            self._dense.add(np.concatenate([kept.chunks for _, kept in held]), vectors)
+        for one, kept in held:
+            self._documents[one.document] = Document(one.filename, one.attributes, tuple(kept.chunks.tolist()))
+
+    def index(self, passages: Iterable[Passages]) -> None:
+        """The words of documents that are held; others are left out."""
+        self._lexical.add(entry for one in passages if one.document in self._documents for entry in words(one))
+
+    def swap_words(self, lexical: Lexical) -> None:
+        self._lexical = lexical
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its words are, unless in RAM."""
+        return self._lexical.folder
 
     def remove(self, document: int) -> None:
         """Forget a document, if it is here."""
@@ -122,15 +150,17 @@ class Store:
         lexical = self._lexical.search(question, DEPTH, documents)
         return fuse(dense, lexical, weight)
 
-    def _take(self, parts: Iterable[Indexed]) -> Iterator[tuple[int, int, str]]:
+    def _take(self, parts: Iterable[Indexed]) -> Iterator[Entry]:
         for part in parts:
             numbers = tuple(entry.chunk for entry in part.entries)
             self._dense.add(numbers, part.vectors)
             known = self._documents.get(part.document)
             before = known.chunks if known else ()
             self._documents[part.document] = Document(part.filename, part.attributes, before + numbers)
-            yield from ((part.document, entry.chunk, _text(part, entry)) for entry in part.entries)
+            yield from words(part)
 
 
-def _text(part: Indexed, entry: Entry) -> str:
-    return indexed_text(part.filename, entry.headings, entry.text)
+def words(part: Indexed | Passages) -> Iterator[Entry]:
+    """What the lexical index needs of a document."""
+    for entry in part.entries:
+        yield part.document, entry.chunk, indexed_text(part.filename, entry.headings, entry.text)

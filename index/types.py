@@ -143,6 +143,14 @@ class Hits(list[Hit]):
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """What of the memory there is for one who may not see all: these stores and what is in them, and these files."""
+
+    stores: frozenset[str]
+    files: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page of a listing, newest first unless asked otherwise."""
 
@@ -194,6 +202,14 @@ class Attachment:
     file_id: str
     attributes: Mapping[str, Scalar] | None = None
     chunking: Chunking | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Chunks up to this number; so many of them."""
+
+    last: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

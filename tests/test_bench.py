@@ -1,4 +1,4 @@
-"""The reader's measure: its scoring by hand, and the whole command on a file of two questions."""
+"""Each measure's parts by hand, and its whole command on something small."""
 
 import json
 import lzma
@@ -8,6 +8,8 @@ import pytest
 
 from app.bench.__main__ import main
 from app.bench.reader import Case, cases, f1, normalized, told
+from app.bench.speculation import answer, paragraphs
+from app.cores.load import TINY_FOLDER, load_tokenizer
 from index.reader import Reader
 
 PASSAGE = "The canteen opens at 7:30 in the morning. It is on the third floor."
@@ -67,3 +69,35 @@ def test_a_passage_that_the_reader_prefers_moves_up(tmp_path: Path, capsys: pyte
     assert printed[0].startswith("2 questions over 3 passages")
     fused, reread = ([float(share) for share in line.split()[1:]] for line in printed[2:])
     assert fused[0] < reread[0] == 100.0 and fused == sorted(fused) and fused[-1] == reread[-1] == 100.0
+
+
+def test_what_an_answer_copies_stands_in_its_prompt() -> None:
+    tokenizer = load_tokenizer(TINY_FOLDER)
+    answers = [answer(tokenizer, paragraphs(), stream) for stream in range(32)]
+    assert len({tuple(one.prompt) for one in answers}) == 32
+    for one in answers:
+        prompt, text = str(tokenizer.decode(one.prompt)), str(tokenizer.decode(one.text))
+        quotes = [line.split(": ", 1)[1].rsplit(" [", 1)[0] for line in text.splitlines()]
+        assert len(quotes) == 4 and all(quote in prompt for quote in quotes)
+        assert 0.5 < one.copied / len(one.text) < 0.8
+        assert 200 < len(one.prompt) + len(one.text) < 1024
+
+
+def test_drafts_are_compared_on_one_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["speculation", "--core", "tiny", "--streams", "1", "--repeats", "1", "--threads", "1"])
+    head, line = capsys.readouterr().out.splitlines()[1:]
+    told = dict(zip(head.split(), line.replace(" %", "").split(), strict=True))
+    assert (told["core"], told["streams"]) == ("tiny", "1")
+    assert float(told["on/off"]) > 0
+    assert float(told["drafted"]) > 0.3 and float(told["kept"]) > 50
+
+
+def test_the_start_of_a_made_memory_is_timed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("index.keeper.LEAST", 1)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    main(["start", "--chunks", "60", "--document", "20"])
+    texts, snapshot = capsys.readouterr().out.splitlines()[1:]
+    assert texts.startswith("from the texts") and snapshot.startswith("with a fresh snapshot")
+    assert list(tmp_path.iterdir()) == []

@@ -18,6 +18,8 @@ from app.agent.events import Done
 from app.agent.loop import answer
 from app.agent.turn import Turn
 from app.api import Parts
+from app.api.access import ANYONE
+from app.api.caller import Caller
 from app.api.chat_request import ChatRequest
 from app.api.turn import turn_of
 from app.calibration import Calibration, keep, kept
@@ -78,7 +80,8 @@ async def parts(calibrated: Path, embedder: SentenceEmbedder, reader: Reader) ->
 
 async def asked(parts: Parts, **extension: object) -> Turn:
     body = {"model": "cogcore", "messages": [{"role": "user", "content": QUESTION}], "cogcore": extension}
-    return await turn_of(ChatRequest.model_validate(body), parts, "")
+    caller = Caller(ANYONE, parts.keys, parts.memory)
+    return await turn_of(ChatRequest.model_validate(body), parts, caller)
 
 
 async def end(parts: Parts, turn: Turn) -> Done:

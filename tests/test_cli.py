@@ -109,6 +109,15 @@ def test_a_store_may_have_any_name(server: str, docs: Path, name: str, capsys: p
     assert f"2 stores are named '{name}'" in capsys.readouterr().err
 
 
+def test_whoever_owns_the_folder_needs_no_key_of_it(
+    alone: None, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["key", "create", "shop"]) == 0
+    (docs / "bad.pdf").unlink()
+    assert main(["ingest", str(docs), "--store", "valley"]) == 0
+    assert "1 done" in capsys.readouterr().out
+
+
 def test_an_alias_is_set_listed_rolled_back_and_removed(server: str, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = (httpx.post(f"{server}/v1/vector_stores", json={"name": n}).json()["id"] for n in ("may", "june"))
     assert main(["alias", "set", "month", "may"]) == 0

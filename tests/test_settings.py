@@ -63,12 +63,19 @@ def test_a_file_that_cannot_be_read(
         ("PUBLIC_URL", "https://"),
         ("CORE_URL", "http://gpu1:8000,gpu2:8000"),
         ("CORE_TIMEOUT", "0"),
+        ("SPECULATION", "on"),
+        ("SPECULATION", "17"),
     ],
 )
 def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"COGCORE_{name}", value)
     with pytest.raises(SettingsError, match=f"COGCORE_{name}={value}: "):
         read()
+
+
+@pytest.mark.parametrize(("said", "drafts"), [("auto", None), ("off", 0), ("4", 4), (4, 4)])
+def test_how_much_is_drafted(said: str | int, drafts: int | None) -> None:
+    assert read(speculation=said).drafts == drafts
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "cogcore.example.org"])

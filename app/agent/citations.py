@@ -4,11 +4,15 @@ A quote is the parsed document's own text, inside the chunk that was found. What
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 
-from app.agent.events import Cited
+from anyio import to_thread
+
+from app.agent.events import Cited, Event
 from app.agent.prompt import Excerpt
+from app.agent.rounds import Rounds
+from app.agent.verdict import Place
 from index.chunk import sentence_spans
 from index.errors import MemoryFault
 from index.memory import Memory
@@ -70,6 +74,26 @@ def verify(memory: Memory, support: Support) -> Cited | None:
     if not inside or not quote or document[support.start : support.end] != quote:
         return None
     return Cited(support.hit, quote, support.start, support.end, support.reply_start, support.reply_end)
+
+
+async def cite(rounds: Rounds, memory: Memory, places: Sequence[Place]) -> AsyncGenerator[Event]:
+    """Quote the sentences of these places, for which the reply's last markers stand."""
+    for piece in rounds.close():
+        yield piece
+    markers = list(MARKER.finditer(rounds.reply))[-len(places) :]
+    if len(markers) < len(places):
+        return
+    quoted = set[tuple[str, int, int]]()
+    for (excerpt, start, end), marker in zip(places, markers, strict=True):
+        sentence = sentence_at(excerpt.hit.chunk, *excerpt.locate(start, end))
+        cited = await to_thread.run_sync(verify, memory, Support(excerpt.hit, *sentence, *marker.span()))
+        if not cited:
+            continue
+        yield cited
+        if cited.place not in quoted:
+            quoted.add(cited.place)
+            for piece in rounds.say(shown(cited)):
+                yield piece
 
 
 def shown(cited: Cited) -> str:

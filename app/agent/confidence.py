@@ -13,6 +13,7 @@ from index.types import Hit
 
 UNSUPPORTED = 0.1
 """The most that a reply may claim which looked things up and leans on nothing it found."""
+FINITE = 700.0  # the exponential of more is not
 
 
 def opening(tokenizer: PreTrainedTokenizerBase, verdict: str) -> list[int]:
@@ -41,6 +42,14 @@ def found(none: float, passage: float, hit: Hit, led: float = 1.0) -> float:
     """
     core = led * (1 - none) * passage
     return core if hit.mark is None else math.sqrt(core * hit.score)
+
+
+def answerable(yes: Sequence[float], no: Sequence[float]) -> float:
+    """That sources answer: of the two things a reader may say of them, the share of the one. Logs of both are given.
+
+    Whatever else it might have said does not count: it is not asked for more than the choice.
+    """
+    return 1 / (1 + math.exp(min(sum(no) - sum(yes), FINITE)))
 
 
 def worded(logprobs: Sequence[float]) -> float:

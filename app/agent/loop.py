@@ -1,6 +1,7 @@
 """The turn: a conversation in, events out. Closing the stream of events cancels whatever runs.
 
-A core that learned the loop takes its own road (app.agent.trained). Any other is told of its tools by its chat template
+A core that learned the loop takes its own road (app.agent.trained), and so does one that only reads what is looked up
+for it (app.agent.reading). Any other is told of its tools by its chat template
 and calls them in its own way: it decides to search by the same number, and budgets are kept here, not by advice.
 """
 
@@ -18,6 +19,7 @@ from app.agent.events import Calculated, Decided, Event, ToolCall
 from app.agent.lookup import Lookups
 from app.agent.parser import Call, Malformed
 from app.agent.prompt import Excerpt, show
+from app.agent.reading import ReadingTurn
 from app.agent.rounds import Rounds
 from app.agent.schema import ANY_OBJECT, Calls, SchemaMask, SchemaRefused, Thought, compiled
 from app.agent.tools import ARGUMENT, CALCULATE, CALCULATOR, SEARCH, SEARCH_MEMORY, CalculationError, calculate
@@ -37,8 +39,8 @@ SPENT = "No searches are left. Answer from the passages above, or say that you d
 
 async def answer(turn: Turn, core: Core, memory: Memory) -> AsyncGenerator[Event]:
     """Answer a turn. The last event is Done. Raises TurnRefused, EngineError and MemoryFault."""
-    one = TrainedTurn(turn, core, memory) if core.profile.trained_loop else ToolTurn(turn, core, memory)
-    async with aclosing(one.events()) as events:
+    kind = TrainedTurn if core.profile.trained_loop else ReadingTurn if core.profile.reads else ToolTurn
+    async with aclosing(kind(turn, core, memory).events()) as events:
         async for event in events:
             yield event
 

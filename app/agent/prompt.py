@@ -31,9 +31,14 @@ class Renderer:
         # SmolLM3's own leaves calls out and shows results as if the user had said them.
         self._spelled_out = "tool_calls" not in str(tokenizer.chat_template)
 
-    def start(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
-        """The ids of a conversation, up to where the core begins to write."""
-        return self._encode(self._text(self._fit(messages), tools))
+    def start(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
+        documents: Sequence[Mapping[str, str]] = (),
+    ) -> list[int]:
+        """The ids of a conversation, up to where the core begins to write. `documents` as `sources` gives them."""
+        return self._encode(self._text(self._fit(messages), tools, documents))
 
     def extend(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], so_far: Sequence[int]
@@ -51,13 +56,19 @@ class Renderer:
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _text(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
+    def _text(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]],
+        documents: Sequence[Mapping[str, str]] = (),
+    ) -> str:
         """Raises TurnRefused where the template takes no such conversation, as Llama's no two calls at once."""
         shown = [dict(tool) for tool in tools] or None
         variables: dict[str, Any] = {"tools": shown, self.profile.tools_argument: shown, **self.profile.template}
         try:
             text = self.tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
+                documents=[dict(document) for document in documents] or None,
                 tokenize=False,
                 add_generation_prompt=True,
                 **variables,
@@ -156,18 +167,29 @@ def excerpt(number: int, hit: Hit, words: int | None) -> Excerpt:
 
 def show(hits: Sequence[Hit], profile: Profile, first: int = 1) -> tuple[str, list[Excerpt]]:
     """The tool result that the core reads, and the excerpts in it, numbered from `first`."""
-    excerpts = [excerpt(n, hit, profile.excerpt_words) for n, hit in enumerate(hits[: profile.passages], first)]
+    excerpts = _excerpts(hits, profile, first)
     if not excerpts:
         return "Nothing was found.", []
     if profile.marks:
         return "\n".join(map(_marked, excerpts)), excerpts
-    return "\n\n".join(map(_plain, excerpts)), excerpts
+    return "\n\n".join(f"[{shown.number}] {_placed(shown)}" for shown in excerpts), excerpts
 
 
-def _plain(shown: Excerpt) -> str:
+def sources(hits: Sequence[Hit], profile: Profile) -> tuple[list[dict[str, str]], list[Excerpt]]:
+    """The documents for a chat template that takes some, and the excerpts in them, numbered as it numbers them."""
+    excerpts = _excerpts(hits, profile, 1)
+    return [{"text": _placed(shown)} for shown in excerpts], excerpts
+
+
+def _excerpts(hits: Sequence[Hit], profile: Profile, first: int) -> list[Excerpt]:
+    return [excerpt(n, hit, profile.excerpt_words) for n, hit in enumerate(hits[: profile.passages], first)]
+
+
+def _placed(shown: Excerpt) -> str:
+    """The whole passage after the place where it stands."""
     chunk = shown.hit.chunk
     place = " > ".join((chunk.filename, *chunk.headings)) + (f", p. {chunk.page}" if chunk.page else "")
-    return disarmed(f"[{shown.number}] {place}\n{chunk.text}")
+    return disarmed(f"{place}\n{chunk.text}")
 
 
 def _marked(shown: Excerpt) -> str:

@@ -10,10 +10,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
 
-from anyio import to_thread
-
 from app.agent import confidence
-from app.agent.citations import MARKER, Support, sentence_at, shown, verify
+from app.agent.citations import cite
 from app.agent.events import Calculated, Decided, Event
 from app.agent.lookup import Lookups
 from app.agent.mask import WORD, GrammarMask, vocabulary_of
@@ -21,8 +19,8 @@ from app.agent.parser import Call, Piece
 from app.agent.prompt import Excerpt, show
 from app.agent.rounds import Rounds
 from app.agent.tools import CALCULATE, SEARCH, CalculationError, calculate
-from app.agent.turn import Message, Turn, TurnRefused
-from app.agent.verdict import PassageChosen, Place, Verdict, given_by, led_by, nearest
+from app.agent.turn import Message, Turn, TurnRefused, refuse_forms
+from app.agent.verdict import PassageChosen, Verdict, given_by, led_by, nearest
 from app.cores import grammar
 from app.cores.grammar import Grammar
 from app.cores.load import Core
@@ -36,21 +34,13 @@ class TrainedTurn:
     """One turn, from its prompt to Done."""
 
     def __init__(self, turn: Turn, core: Core, memory: Memory) -> None:
-        if turn.tools:
-            raise TurnRefused(
-                "tools", f"the core {core.name!r} cannot call your functions: leave out 'tools' or serve another core"
-            )
-        if turn.reply_schema is not None:
-            raise TurnRefused(
-                "response_format",
-                f"the core {core.name!r} writes no JSON: leave out 'response_format' or serve another core",
-            )
+        refuse_forms(turn, core.name)
         self.turn, self.memory = turn, memory
         self.rounds = Rounds(turn, core)
         self.lookups = Lookups(turn, memory)
         self.vocabulary = vocabulary_of(core.tokenizer)
         self.messages: list[Message] = list(turn.messages)
-        self.user = next((str(m["content"]) for m in reversed(turn.messages) if m["role"] == "user"), "")
+        self.user = turn.question
         if turn.policy.choice == "required" and turn.policy.function is None and not self._searches:
             raise TurnRefused("tool_choice", "nothing can be searched: allow a search and name a store, or choose auto")
 
@@ -162,30 +152,11 @@ class TrainedTurn:
 
     async def _cited(self, verdict: Verdict, answer: str) -> AsyncGenerator[Event]:
         """The quotes of all that the answer leans on, and the end."""
-        async with aclosing(self._cite(verdict.places)) as cited:
+        async with aclosing(cite(self.rounds, self.memory, verdict.places)) as cited:
             async for event in cited:
                 yield event
         async for event in self._done(verdict, answer):
             yield event
-
-    async def _cite(self, places: Sequence[Place]) -> AsyncGenerator[Event]:
-        """Quote the sentences of these places, for which the reply's last markers stand."""
-        for piece in self.rounds.close():
-            yield piece
-        markers = list(MARKER.finditer(self.rounds.reply))[-len(places) :]
-        if len(markers) < len(places):
-            return
-        quoted = set[tuple[str, int, int]]()
-        for (excerpt, start, end), marker in zip(places, markers, strict=True):
-            sentence = sentence_at(excerpt.hit.chunk, *excerpt.locate(start, end))
-            cited = await to_thread.run_sync(verify, self.memory, Support(excerpt.hit, *sentence, *marker.span()))
-            if not cited:
-                continue
-            yield cited
-            if cited.place not in quoted:
-                quoted.add(cited.place)
-                for piece in self.rounds.say(shown(cited)):
-                    yield piece
 
     def _show(self, first: int) -> list[Excerpt]:
         """Append the passages found to the conversation: all that fit. Those without a word cannot be quoted."""

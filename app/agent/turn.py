@@ -28,7 +28,7 @@ class Policy:
     tool). `none`: no tool is called. `function` names the one tool that must be called: a client's, or a hosted one.
     Unless `parallel`, the client gets one call at most. Of each search the best `hits` count, as the memory ranks them:
     with its reader if `rerank`, without those below `score_threshold`, by meaning with `dense_weight` of all weight.
-    Below `abstain_below` confidence a core with a trained loop says that it does not know.
+    Below `abstain_below` confidence a core that judges passages says that it does not know.
     """
 
     choice: Choice = "auto"
@@ -68,6 +68,23 @@ class Turn:
     calibrations: Sequence[Calibration] = ()
     versions: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def question(self) -> str:
+        """What the user said last."""
+        return next((str(m["content"]) for m in reversed(self.messages) if m["role"] == "user"), "")
+
     def calibrated(self, confidence: float) -> float:
         """The confidence in an answer from the stores: by the most cautious of their calibrations, if they have any."""
         return min((fitted(confidence) for fitted in self.calibrations), default=confidence)
+
+
+def refuse_forms(turn: Turn, core: str) -> None:
+    """Raise TurnRefused where a core that writes answers and nothing else is asked for calls or JSON."""
+    if turn.tools:
+        raise TurnRefused(
+            "tools", f"the core {core!r} cannot call your functions: leave out 'tools' or serve another core"
+        )
+    if turn.reply_schema is not None:
+        raise TurnRefused(
+            "response_format", f"the core {core!r} writes no JSON: leave out 'response_format' or serve another core"
+        )

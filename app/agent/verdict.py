@@ -67,15 +67,9 @@ def nearest(paths: Sequence[Path], excerpts: Sequence[Excerpt], *, differ: bool)
     Nothing where no answer was written in full.
     """
     taken = grammar.answering(len(excerpts), differ=differ)
-
-    def distance(place: Place) -> int:
-        excerpt, start, _ = place
-        mark = excerpt.hit.mark
-        return abs(excerpt.starts[start] - mark.start) if mark else 0
-
     readings = (zip(taken[path.alternative], path.spans, strict=True) for path in paths)
     places = [[(excerpts[n], span.start, span.end) for n, span in reading] for reading in readings]
-    return min(places, key=lambda several: sum(map(distance, several)), default=[])
+    return min(places, key=lambda several: sum(map(_distance, several)), default=[])
 
 
 def given_by(excerpt: Excerpt, expression: str, user: str) -> Place | None:
@@ -85,6 +79,27 @@ def given_by(excerpt: Excerpt, expression: str, user: str) -> Place | None:
         if found:
             return excerpt, *found.span()
     return None
+
+
+def said_by(excerpt: Excerpt, words: str) -> Place | None:
+    """Where the excerpt says these words, but for case, quotation marks around them and a full stop at their end.
+
+    Of several places the one nearest to the reader's mark. A part of a word or number is none.
+    """
+    words = " ".join(words.split()).strip(' ."“”')
+    if not words:
+        return None
+    before = r"(?<!\w)(?<!\d[.,])" if words[0].isalnum() else ""
+    after = r"(?!\w|[.,]\d)" if words[-1].isalnum() else ""
+    found = re.finditer(before + re.escape(words) + after, excerpt.text, re.IGNORECASE)
+    return min(((excerpt, *match.span()) for match in found), key=_distance, default=None)
+
+
+def _distance(place: Place) -> int:
+    """From the reader's mark, in characters; 0 where it has set none."""
+    excerpt, start, _ = place
+    mark = excerpt.hit.mark
+    return abs(excerpt.starts[start] - mark.start) if mark else 0
 
 
 def led_by(path: Path, excerpt: Excerpt) -> Place:

@@ -5,6 +5,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from app.api.caller import Asking
 from app.api.limits import Strict
 from app.api.listing import Wire, listing
 from app.api.parts import Parts
@@ -55,14 +56,14 @@ def routes(parts: Parts) -> APIRouter:
     router, aliases = APIRouter(prefix="/v1/cogcore/aliases", tags=["aliases"]), parts.memory.aliases
 
     @router.get("", response_model=AliasList)
-    def page() -> Wire:
+    def page(caller: Asking) -> Wire:
         """All of them, by name."""
-        return listing(Page(aliases.all(), False), alias_object)
+        return listing(Page(aliases.all(caller.sight), False), alias_object)
 
     @router.get("/{alias}", response_model=AliasObject)
-    def alias(alias: str) -> Wire:
+    def alias(alias: str, caller: Asking) -> Wire:
         """One of them."""
-        return alias_object(aliases.get(alias))
+        return alias_object(aliases.get(alias, caller.sight))
 
     @router.post("/{alias}", response_model=AliasObject)
     def point(alias: str, target: Target) -> Wire:

@@ -13,6 +13,7 @@ from app.api import (
     errors,
     files,
     health,
+    keys,
     mcp,
     metrics,
     models,
@@ -23,9 +24,11 @@ from app.api import (
     store_files,
     stores,
 )
+from app.api.access import Access
 from app.api.door import Door
 from app.api.parts import Parts
 from app.api.record import Record
+from app.api.trail import Trail
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -45,12 +48,14 @@ def create_app(parts: Parts) -> FastAPI:
     errors.install(app)
     for part in (
         *(chat, completions, embeddings, rerank, models),
-        *(files, stores, store_files, aliases, passages, reviews, health),
+        *(files, stores, store_files, aliases, passages, reviews, keys, health),
     ):
         app.include_router(part.routes(parts))
     app.include_router(responses.routes(parts, runs))
     app.include_router(mcp.routes(sessions))
     app.include_router(metrics.routes(parts.metrics))
-    app.add_middleware(Door, settings=parts.settings)
+    if parts.settings.audit:
+        app.add_middleware(Trail, audit=parts.audit)
+    app.add_middleware(Door, settings=parts.settings, access=Access(parts))
     app.add_middleware(Record, metrics=parts.metrics)
     return app

@@ -9,24 +9,22 @@ from fastapi import APIRouter, Request, Response
 from app.agent.loop import answer
 from app.api.abreast import abreast
 from app.api.autonomy import autonomy_of
-from app.api.caller import cache_key
+from app.api.caller import Asking
 from app.api.chat_request import ChatRequest
 from app.api.encode import Mark, Numbered, chunks, whole
 from app.api.hangup import ClientGone, EventStream, after, unless_gone
 from app.api.ledger import Head, Wire
 from app.api.logprobs import Spelling
 from app.api.parts import Parts
-from app.api.signature import signing_key
 from app.api.turn import abreast_of, turn_of
 from app.api.wire import frames, whole_json
 
 
 def routes(parts: Parts) -> APIRouter:
     router, settings = APIRouter(prefix="/v1/chat", tags=["chat"]), parts.settings
-    key = signing_key(settings.api_key.get_secret_value()) if settings.api_key else None
 
     @router.post("/completions")
-    async def complete(request: Request, wanted: ChatRequest) -> Response:
+    async def complete(request: Request, wanted: ChatRequest, caller: Asking) -> Response:
         """A turn, whole or streamed.
 
         Beside OpenAI's fields the completion, streamed its last chunk, has the object `cogcore`. Its `status` is
@@ -35,12 +33,13 @@ def routes(parts: Parts) -> APIRouter:
         does when it does it: its `type` is `decided`, `searching`, `searched`, `calculated` or `cited`.
         """
         n = wanted.n or 1
-        turn = await turn_of(wanted, parts, cache_key(request, parts.secret, wanted.prompt_cache_key or ""))
+        turn = await turn_of(wanted, parts, caller)
         spelling = await asyncio.to_thread(Spelling, parts.core.tokenizer) if wanted.logprobs else None
         base_url = settings.public_url or str(request.base_url).rstrip("/")
-        head = Head(wanted.model, base_url, key, turn.versions, spelling)
+        head = Head(wanted.model, base_url, parts.link_key, turn.versions, spelling)
         mark = autonomy_of(turn, wanted.cogcore, parts).mark
-        turns = [parts.metrics.turn(answer(one, parts.core, parts.memory)) for one in abreast_of(turn, n)]
+        core = caller.quota.metered(parts.core)
+        turns = [parts.metrics.turn(answer(one, core, parts.memory)) for one in abreast_of(turn, n)]
         events = abreast(turns, settings.keep_alive)
         try:
             if wanted.stream:

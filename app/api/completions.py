@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.agent.parser import Detokenizer, Stops
-from app.api.caller import cache_key
+from app.api.caller import Asking
 from app.api.completion_request import CompletionRequest
 from app.api.errors import TABLE, ApiError
 from app.api.hangup import ClientGone, EventStream, after, unless_gone
@@ -45,16 +45,14 @@ def routes(parts: Parts) -> APIRouter:
     router = APIRouter(prefix="/v1/completions", tags=["completions"])
 
     @router.post("")
-    async def complete(request: Request, wanted: CompletionRequest) -> Response:
+    async def complete(request: Request, wanted: CompletionRequest, caller: Asking) -> Response:
         """The core's continuation of a prompt, whole or streamed: no memory is asked, no tool is called."""
         if wanted.model != MODEL:
             said = f"The model '{wanted.model}' completes no prompts: '{MODEL}' does, and no store is read."
             raise ApiError(said, param="model", code="model_not_found", status=404)
         prompt = prompt_of(wanted, parts.core)
-        reply, made = (
-            Reply(wanted, prompt, parts.core),
-            steps(wanted, prompt, parts.core, cache_key(request, parts.secret, wanted.cache_salt)),
-        )
+        key = caller.cache_key(parts.secret, wanted.cache_salt)
+        reply, made = Reply(wanted, prompt, parts.core), steps(wanted, prompt, caller.quota.metered(parts.core), key)
         try:
             if wanted.stream:
                 # Refusals come with the first step, while a status can still be chosen.

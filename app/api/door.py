@@ -1,26 +1,18 @@
-"""What every request passes, as one ASGI middleware: its id, its time, who may enter, how much it may send.
-
-Without an API key the server answers only under its own names and never to another site's page: a web page that
-the user visits could otherwise reach it through the browser (DNS rebinding, cross-site posts).
-"""
+"""What every request passes, as one ASGI middleware: its id, its time, who may enter, how much it may send."""
 
 import asyncio
-import hmac
 import logging
-import re
 import time
 import uuid
 from contextlib import suppress
-from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import ApiError, TimedOut, TooLarge, describe, response
-from app.api.signature import sign, signing_key
-from app.settings import Settings, loopback
+from app.api.access import OPEN, Access, Refused
+from app.api.errors import TimedOut, TooLarge, describe, response
+from app.settings import Settings
 
-OPEN = frozenset({"/health", "/healthz", "/readyz"})
 JSON_LIMIT = 8 * 2**20
 FORM_OVERHEAD = 2**16
 DRAIN = 2**30
@@ -29,21 +21,13 @@ DRAIN_SECONDS = 20
 log = logging.getLogger("cogcore.http")
 
 
-class Refused(ApiError):
-    """Who asks may not enter."""
-
-
 class Door:
     """Wraps the whole application, so that no route can be added beside it."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app = app
-        self.key = settings.api_key.get_secret_value().encode() if settings.api_key else None
+    def __init__(self, app: ASGIApp, settings: Settings, access: Access) -> None:
+        self.app, self.access = app, access
         self.upload_limit = settings.max_upload_mb * 2**20 + FORM_OVERHEAD
-        self.signing_key = signing_key(self.key.decode()) if self.key else b""
-        self.tenant = sign(self.signing_key, "tenant")[:12] if self.key else None  # for the log, and no help to guess
         self.seconds = settings.request_timeout or None
-        self.public_name = urlsplit(settings.public_url).hostname
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,7 +35,7 @@ class Door:
             return
         began, headers = time.perf_counter(), Headers(scope=scope)
         request_id = _request_id(headers)
-        started = False
+        scope["request_id"], started = request_id, False
 
         async def stamp(message: Message) -> None:
             nonlocal started
@@ -61,10 +45,14 @@ class Door:
                 out["x-request-id"] = request_id
                 out["openai-processing-ms"] = str(round((time.perf_counter() - began) * 1000))
                 out["x-content-type-options"] = "nosniff"
+                if "caller" in scope:
+                    out.update(scope["caller"].quota.headers())
             await send(message)
 
         try:
-            self._admit(scope, headers)
+            if scope["path"] not in OPEN:
+                scope["caller"] = caller = await self.access.caller(scope, headers)
+                caller.quota.admit()
             await self._in_time(scope, self._limited(headers, receive), stamp)
         except Exception as error:
             if describe(error)[1].status >= 500:
@@ -90,42 +78,6 @@ class Door:
                 await self.app(scope, receive, begun)
         except TimeoutError as error:
             raise TimedOut(self.seconds) if limit.expired() else error from None
-
-    def _admit(self, scope: Scope, headers: Headers) -> None:
-        """Raise Refused unless the request may enter, and say whose it is. The only check of its kind."""
-        if scope["path"] in OPEN:
-            return
-        if self.key is None:
-            self._same_site(headers)
-            return
-        scheme, _, sent = headers.get("authorization", "").partition(" ")
-        bearer = scheme.lower() == "bearer" and hmac.compare_digest(sent.strip().encode(), self.key)
-        signature = QueryParams(scope["query_string"]).get("signature", "")
-        ours = sign(self.signing_key, scope["path"])
-        if not bearer and not hmac.compare_digest(signature.encode(), ours.encode()):
-            raise Refused(
-                "The API key is missing or wrong. Send the server's COGCORE_API_KEY as `Authorization: Bearer KEY`.",
-                code="invalid_api_key",
-                status=401,
-            )
-        scope["tenant"] = self.tenant
-
-    def _same_site(self, headers: Headers) -> None:
-        host = re.sub(r":\d*$", "", headers.get("host", "")).lower().strip("[]")
-        if not loopback(host) and host != self.public_name:
-            raise Refused(
-                f"This server has no API key and does not answer as '{host}'. "
-                "Ask for it as 127.0.0.1, or set COGCORE_PUBLIC_URL or COGCORE_API_KEY.",
-                code="forbidden",
-                status=403,
-            )
-        origin = headers.get("origin")
-        if origin and origin.partition("://")[2] != headers.get("host"):
-            raise Refused(
-                f"This server has no API key and takes no requests from pages of {origin}. Set COGCORE_API_KEY.",
-                code="forbidden",
-                status=403,
-            )
 
     def _limited(self, headers: Headers, receive: Receive) -> Receive:
         """`receive` that refuses a body over its limit, said by its Content-Length or not."""

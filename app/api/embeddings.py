@@ -13,11 +13,13 @@ from anyio import CapacityLimiter
 from fastapi import APIRouter, Request, Response
 from pydantic import BeforeValidator
 
+from app.api.caller import Asking
 from app.api.errors import ApiError
 from app.api.hangup import ClientGone, unless_gone
 from app.api.limits import Strict
 from app.api.parts import Parts
 from app.api.pieces import in_pieces
+from app.api.quota import Quota
 from index.types import Embedder, Vectors
 
 # OpenAI's own limits.
@@ -56,7 +58,7 @@ def routes(parts: Parts) -> APIRouter:
     limiter = CapacityLimiter(1)
 
     @router.post("")
-    async def embed(request: Request, wanted: EmbeddingRequest) -> Response:
+    async def embed(request: Request, wanted: EmbeddingRequest, caller: Asking) -> Response:
         """Vectors of length 1, by the model that the memory searches with. GET /v1/models names it.
 
         An input longer than the model reads is refused, not cut. `encoding_format` base64 is float32, little-endian.
@@ -68,15 +70,16 @@ def routes(parts: Parts) -> APIRouter:
             said = f"'dimensions' must be {embedder.dimension}: vectors of '{embedder.name}' cannot be shortened."
             raise ApiError(said, param="dimensions", code="invalid_value")
         try:
-            return await unless_gone(request, _answer(wanted, embedder, limiter))
+            return await unless_gone(request, _answer(wanted, embedder, limiter, caller.quota))
         except ClientGone:
             return Response(status_code=499)
 
     return router
 
 
-async def _answer(wanted: EmbeddingRequest, embedder: Embedder, limiter: CapacityLimiter) -> Response:
+async def _answer(wanted: EmbeddingRequest, embedder: Embedder, limiter: CapacityLimiter, quota: Quota) -> Response:
     texts, total = await _texts(wanted.input, embedder, limiter)
+    quota.spend(total)
     vectors = await in_pieces(
         lambda some: _written(embedder.encode(some), wanted.encoding_format), texts, EMBEDDED, limiter
     )

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.agent.turn import TurnRefused
+from app.api.quota import OverLimit
 from app.engine.types import (
     EngineBusy,
     EngineClosed,
@@ -56,6 +57,7 @@ TABLE: Mapping[type[Exception], Row] = {
     InvalidPrompt: Row(400, code="invalid_prompt", param="messages"),
     InvalidSampling: Row(400, code="invalid_value"),
     EngineBusy: Row(429, "rate_limit_error", "rate_limit_exceeded"),
+    OverLimit: Row(429, "rate_limit_error", "rate_limit_exceeded"),
     EngineError: Row(500, "server_error", "engine_error"),
     EngineClosed: Row(503, "server_error", "shutting_down"),
     EngineUnavailable: Row(503, "server_error", "core_unavailable"),
@@ -143,9 +145,11 @@ def _sentence(text: str) -> str:
 
 
 def _retry(error: Exception) -> dict[str, str]:
-    if not isinstance(error, EngineBusy):
+    if not isinstance(error, EngineBusy | OverLimit):
         return {}
-    return {"Retry-After": str(math.ceil(error.retry_after)), "retry-after-ms": str(round(error.retry_after * 1000))}
+    seconds = error.retry_after
+    told = {"Retry-After": str(math.ceil(seconds)), "retry-after-ms": str(math.ceil(seconds * 1000))}
+    return {**told, "x-should-retry": "true"}
 
 
 def _invalid(errors: Sequence[Any]) -> tuple[str, Row, dict[str, str]]:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
 from starlette.datastructures import FormData
 
+from app.api.caller import Asking, SeenFile
 from app.api.errors import ApiError
 from app.api.listing import Cursor, Order, Wire, listing
 from app.api.parts import Parts
@@ -38,12 +39,13 @@ def file_object(file: types.File) -> Wire:
 
 def routes(parts: Parts) -> APIRouter:
     router, memory = APIRouter(prefix="/v1/files", tags=["files"]), parts.memory
-    # File ids by Idempotency-Key, oldest first: who retries does not upload twice. Lost on a restart.
-    uploads: dict[str, str] = {}
+    # File ids by API key and Idempotency-Key, oldest first: who retries does not upload twice. Lost on a restart.
+    uploads: dict[tuple[str, str], str] = {}
 
     @router.post("")
     async def upload(
         request: Request,
+        caller: Asking,
         file: Annotated[UploadFile, File()],
         purpose: Annotated[str, Form()],
         idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
@@ -57,17 +59,18 @@ def routes(parts: Parts) -> APIRouter:
         if not data:
             raise ApiError(f"{file.filename} is empty. Upload a file with content.", param="file", code="empty_file")
         if idempotency_key:
-            before = await asyncio.to_thread(_before, idempotency_key, file.filename, data)
+            before = await asyncio.to_thread(_before, (caller.key.id, idempotency_key), file.filename, data)
             if before:
                 return file_object(before)
         added = await asyncio.to_thread(memory.add_file, file.filename, data, purpose, expires_at)
+        await asyncio.to_thread(caller.uploaded, added.id)
         if idempotency_key:
-            uploads[idempotency_key] = added.id
+            uploads[caller.key.id, idempotency_key] = added.id
             if len(uploads) > REMEMBERED:
                 del uploads[next(iter(uploads))]
         return file_object(added)
 
-    def _before(key: str, filename: str, data: bytes) -> types.File | None:
+    def _before(key: tuple[str, str], filename: str, data: bytes) -> types.File | None:
         """What an earlier request with this key made, unless it was deleted since."""
         try:
             before = memory.file(uploads.get(key, ""))
@@ -80,27 +83,29 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.get("")
     def files(
+        caller: Asking,
         purpose: Annotated[str | None, Query()] = None,
         limit: Annotated[int, Query(ge=1, le=10000)] = 10000,
         order: Order = "desc",
         after: Cursor = None,
     ) -> Wire:
-        return listing(memory.files(limit=limit, after=after, order=order, purpose=purpose), file_object)
+        found = memory.files(limit=limit, after=after, order=order, purpose=purpose, sight=caller.sight)
+        return listing(found, file_object)
 
     @router.get("/{file_id}")
-    def file(file_id: str) -> Wire:
+    def file(file_id: SeenFile) -> Wire:
         return file_object(memory.file(file_id))
 
     @router.get("/{file_id}/content")
-    def content(file_id: str) -> Response:
+    def content(file_id: SeenFile) -> Response:
         # As a download: an uploaded page must never run as one of ours.
         headers = {"Content-Disposition": f"attachment; filename*=utf-8''{quote(memory.file(file_id).filename)}"}
         return Response(memory.content(file_id), media_type="application/octet-stream", headers=headers)
 
     @router.delete("/{file_id}")
-    def delete(file_id: str) -> Wire:
-        memory.delete_file(file_id)
-        parts.forget(file_id)
+    def delete(file_id: SeenFile, caller: Asking) -> Wire:
+        if caller.delete(file_id):
+            parts.forget(file_id)
         parts.core.engine.forget()
         return {"id": file_id, "object": "file", "deleted": True}
 

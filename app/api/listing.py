@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import Query
 
 from index.memory import Memory
-from index.types import Page, StoreInfo
+from index.types import Page, Sight, StoreInfo
 
 T = TypeVar("T")
 Wire = dict[str, Any]
@@ -28,11 +28,11 @@ def listing(page: Page[T], wire: Callable[[T], Mapping[str, Any]]) -> Wire:
     }
 
 
-def everything(memory: Memory) -> list[StoreInfo]:
-    """All stores, oldest first."""
+def everything(memory: Memory, sight: Sight | None = None) -> list[StoreInfo]:
+    """All stores that are seen, oldest first."""
     stores: list[StoreInfo] = []
     while True:
-        found = memory.stores(limit=100, order="asc", after=stores[-1].id if stores else None)
+        found = memory.stores(limit=100, order="asc", after=stores[-1].id if stores else None, sight=sight)
         stores.extend(found.data)
         if not found.has_more:
             return stores

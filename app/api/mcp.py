@@ -18,15 +18,15 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive, Scope, Send
 
+from app.api.caller import Caller
 from app.api.health import VERSION
 from app.api.limits import Strict
 from app.api.listing import everything
 from app.api.parts import Parts
 from app.api.passages import link
-from app.api.signature import signing_key
 from index.errors import MemoryFault, NotFound
 from index.memory import Memory
-from index.types import Chunk, Hit
+from index.types import Chunk, Hit, Sight
 
 RESULTS = 10
 FETCHED = 50_000  # characters: a handbook would fill a model's context, and more than one call
@@ -83,9 +83,8 @@ class Tools:
     """Search and fetch over one memory. `base_url` is where the links of a result lead."""
 
     def __init__(self, parts: Parts) -> None:
-        self._memory, settings = parts.memory, parts.settings
-        self._public_url = settings.public_url
-        self._key = signing_key(settings.api_key.get_secret_value()) if settings.api_key else None
+        self._parts, self._memory = parts, parts.memory
+        self._public_url = parts.settings.public_url
 
     async def list(self, _: Context, __: wire.PaginatedRequestParams | None) -> wire.ListToolsResult:
         return wire.ListToolsResult(tools=[SEARCH, FETCH])
@@ -94,12 +93,13 @@ class Tools:
         """What a tool says; what it cannot do is said to the model that called it."""
         request: Any = context.request  # there is one: the transport is HTTP
         base_url = self._public_url or str(request.base_url).rstrip("/")
+        caller: Caller = request.scope["caller"]
         try:
             match asked.name:
                 case "search":
-                    return await _told(self._search, Search, asked.arguments, base_url)
+                    return await _told(self._search, Search, asked.arguments, base_url, caller)
                 case "fetch":
-                    return await _told(self._fetch, Fetch, asked.arguments, base_url)
+                    return await _told(self._fetch, Fetch, asked.arguments, base_url, caller)
                 case other:
                     raise MCPError(wire.INVALID_PARAMS, f"There is no tool '{other}', only search and fetch.")
         except ValidationError as error:
@@ -108,11 +108,12 @@ class Tools:
         except MemoryFault as error:
             return _refused(f"{error}.")
 
-    def _search(self, asked: Search, base_url: str) -> Results:
-        return Results(results=[self._result(hit.chunk, base_url) for hit in best(self._memory, asked.query)])
+    def _search(self, asked: Search, base_url: str, caller: Caller) -> Results:
+        found = best(self._memory, asked.query, caller.sight)
+        return Results(results=[self._result(hit.chunk, base_url) for hit in found])
 
-    def _fetch(self, asked: Fetch, base_url: str) -> Document:
-        chunk = self._memory.chunk(asked.id)
+    def _fetch(self, asked: Fetch, base_url: str, caller: Caller) -> Document:
+        chunk = self._memory.chunk(asked.id, caller.sight)
         text = self._memory.text(chunk.file_id)
         begin = max(0, min(chunk.start - FETCHED // 2, len(text) - FETCHED))
         end = min(begin + FETCHED, len(text))
@@ -122,14 +123,14 @@ class Tools:
         return Document(**{**about, "text": text[begin:end]}, metadata=metadata)
 
     def _result(self, chunk: Chunk, base_url: str) -> Result:
-        url = link(base_url, self._key, chunk.id, chunk.start, chunk.end)
+        url = link(base_url, self._parts.link_key, chunk.id, chunk.start, chunk.end)
         return Result(id=chunk.id, title=" › ".join((chunk.filename, *chunk.headings)), url=url, text=chunk.text)
 
 
-def best(memory: Memory, query: str) -> list[Hit]:
-    """The best passages of all stores; one that stands in several counts once."""
+def best(memory: Memory, query: str, sight: Sight | None) -> list[Hit]:
+    """The best passages of all stores that are seen; one that stands in several counts once."""
     found: dict[tuple[str, int], Hit] = {}
-    for store in everything(memory):
+    for store in everything(memory, sight):
         if store.counts["completed"]:
             try:
                 hits = memory.search(store.id, query, RESULTS)
@@ -142,10 +143,14 @@ def best(memory: Memory, query: str) -> list[Hit]:
 
 
 async def _told(
-    tool: Callable[[Asked, str], BaseModel], kind: type[Asked], arguments: dict[str, Any] | None, base_url: str
+    tool: Callable[[Asked, str, Caller], BaseModel],
+    kind: type[Asked],
+    arguments: dict[str, Any] | None,
+    base_url: str,
+    caller: Caller,
 ) -> wire.CallToolResult:
     asked = kind.model_validate(arguments or {})
-    made = (await to_thread.run_sync(tool, asked, base_url)).model_dump()
+    made = (await to_thread.run_sync(tool, asked, base_url, caller)).model_dump()
     text = wire.TextContent(type="text", text=json.dumps(made, ensure_ascii=False))
     return wire.CallToolResult(content=[text], structured_content=made)
 

@@ -111,6 +111,8 @@ def of_engine(engine: Engine) -> Iterator[Metric]:
     yield _total("prompt_tokens", "Tokens of prompts.", usage.prompt_tokens)
     yield _total("prompt_tokens_cached", "Those of them whose KV was there already.", usage.cached_tokens)
     yield _total("generation_tokens", "Tokens that the core wrote.", usage.generated_tokens)
+    yield _total("spec_decode_num_draft_tokens", "Tokens that were drafted from the prompt.", usage.drafted_tokens)
+    yield _total("spec_decode_num_accepted_tokens", "Those of them that were right.", usage.accepted_tokens)
     yield _seconds("request_queue_time", "Engine requests: from submission to a place.", usage.queue_seconds)
     yield _seconds("time_to_first_token", "Engine requests: to their first token.", usage.first_token_seconds)
     yield _seconds("inter_token_latency", "Engine requests: from each token to the next.", usage.token_seconds)
@@ -154,7 +156,7 @@ def routes(metrics: Metrics) -> APIRouter:
 
     @router.get("/metrics", response_class=Response)
     def exposed() -> Response:
-        """Prometheus' text format. It needs the key, as all routes do."""
+        """Prometheus' text format. It needs a key that is not limited to stores."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -6,8 +6,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from app.api.metrics import Metrics
+from app.api.signature import signing_key
+from app.audit import FILE as AUDIT
+from app.audit import Audit
 from app.calibration import Calibrations
 from app.cores.load import Core, core_folder
+from app.keys import FILE as KEYS
+from app.keys import Keys
 from app.responses import Responses
 from app.reviews import Reviews
 from app.settings import Settings
@@ -50,6 +55,21 @@ class Parts:
         self.responses.forget(file_id)
 
     @cached_property
+    def keys(self) -> Keys:
+        return Keys(self.settings.data_dir / KEYS)
+
+    @property
+    def audit(self) -> Audit:
+        return Audit(self.settings.data_dir / AUDIT)
+
+    @property
+    def link_key(self) -> bytes | None:
+        """What signs the links of citations. None: the server is open, and so are they."""
+        if self.settings.api_key:
+            return signing_key(self.settings.api_key.get_secret_value())
+        return self.keys.secret if self.keys.exist() else None
+
+    @cached_property
     def metrics(self) -> Metrics:
         return Metrics(self.core.engine, self.memory)
 
@@ -59,3 +79,4 @@ class Parts:
         await asyncio.to_thread(self.memory.close)
         self.reviews.close()
         self.responses.close()
+        self.keys.close()

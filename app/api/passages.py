@@ -7,6 +7,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
 
+from app.api.caller import Asking
 from app.api.parts import Parts
 from app.api.signature import sign
 from index.types import Chunk
@@ -52,8 +53,11 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.get("/{chunk_id}", response_class=HTMLResponse)
     def passage(
-        chunk_id: str, start: Annotated[int, Query(ge=0)] = 0, end: Annotated[int, Query(ge=0)] = 0
+        chunk_id: str,
+        caller: Asking,
+        start: Annotated[int, Query(ge=0)] = 0,
+        end: Annotated[int, Query(ge=0)] = 0,
     ) -> HTMLResponse:
-        return HTMLResponse(page(parts.memory.chunk(chunk_id), start, end), headers=HEADERS)
+        return HTMLResponse(page(parts.memory.chunk(chunk_id, caller.sight), start, end), headers=HEADERS)
 
     return router

@@ -45,5 +45,7 @@ class Record:
         route, ms = getattr(scope.get("route"), "path", "unknown"), round(seconds * 1000)
         self.metrics.request(method, route, status, seconds)
         fields = {"id": request_id, "method": method, "route": route, "status": status, "ms": ms}
-        fields["tenant"] = scope.get("tenant")
+        if "caller" in scope:
+            key = scope["caller"].key
+            fields |= {"key": key.id, "organisation": key.organisation}
         log.info("%s %s %d %d ms %s", method, route, status, ms, request_id, extra={"fields": fields})

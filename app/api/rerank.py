@@ -8,6 +8,7 @@ from anyio import CapacityLimiter
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from app.api.caller import Asking
 from app.api.errors import ApiError
 from app.api.hangup import ClientGone, unless_gone
 from app.api.limits import Strict
@@ -15,6 +16,7 @@ from app.api.listing import Wire
 from app.api.models import READER
 from app.api.parts import Parts
 from app.api.pieces import in_pieces
+from app.api.quota import Quota
 from app.api.wire import whole_json
 from index.types import Embedder, PassageReader
 
@@ -56,7 +58,7 @@ def routes(parts: Parts) -> APIRouter:
     limiter = CapacityLimiter(1)
 
     @router.post("")
-    async def rerank(request: Request, wanted: RerankRequest) -> Response:
+    async def rerank(request: Request, wanted: RerankRequest, caller: Asking) -> Response:
         """The documents that answer the query, best first. `relevance_score` is how probably one answers, 0 to 1.
 
         A long document is read in windows and has the score of its best one. Of a query the first 40 tokens are read.
@@ -67,7 +69,7 @@ def routes(parts: Parts) -> APIRouter:
             said = f"The model '{wanted.model}' reranks nothing: '{READER}' does."
             raise ApiError(said, param="model", code="model_not_found", status=404)
         try:
-            made = await unless_gone(request, _answer(wanted, memory.reader, memory.embedder, limiter))
+            made = await unless_gone(request, _answer(wanted, memory.reader, memory.embedder, limiter, caller.quota))
         except ClientGone:
             return Response(status_code=499)
         return whole_json(made)
@@ -75,7 +77,9 @@ def routes(parts: Parts) -> APIRouter:
     return router
 
 
-async def _answer(wanted: RerankRequest, reader: PassageReader, embedder: Embedder, limiter: CapacityLimiter) -> Wire:
+async def _answer(
+    wanted: RerankRequest, reader: PassageReader, embedder: Embedder, limiter: CapacityLimiter, quota: Quota
+) -> Wire:
     texts = [one if isinstance(one, str) else str(one["text"]) for one in wanted.documents]
 
     def count(some: Sequence[str]) -> list[int]:
@@ -89,6 +93,7 @@ async def _answer(wanted: RerankRequest, reader: PassageReader, embedder: Embedd
     if total > MOST_TOKENS:
         said = f"Query and documents have {total} tokens together; at most {MOST_TOKENS}. Send several requests."
         raise ApiError(said, param="documents", code="context_length_exceeded")
+    quota.spend(total)
     scores = await in_pieces(read, texts, READ, limiter)
     best = sorted(range(len(scores)), key=lambda n: -scores[n])[: wanted.top_n]
     return {

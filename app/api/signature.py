@@ -12,5 +12,5 @@ def signing_key(api_key: str) -> bytes:
 
 
 def sign(key: bytes, path: str) -> str:
-    """What opens this one path, for as long as the API key stays."""
+    """What opens this one path, for as long as the key does."""
     return hmac.digest(key, path.encode(), "sha256").hex()

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
+from app.api.caller import Asking, Caller, SeenStore
 from app.api.errors import ApiError
 from app.api.limits import Strategy, Strict
 from app.api.listing import Cursor, Limit, Order, Wire, listing
@@ -22,8 +23,8 @@ class NewFile(Strict):
     attributes: dict[str, Any] | None = None
     chunking_strategy: Strategy = None
 
-    def attachment(self) -> Attachment:
-        return Attachment(self.file_id, self.attributes, self.chunking_strategy)
+    def attachment(self, caller: Caller) -> Attachment:
+        return Attachment(caller.file(self.file_id), self.attributes, self.chunking_strategy)
 
 
 class AttributesChange(Strict):
@@ -36,14 +37,14 @@ class NewBatch(Strict):
     attributes: dict[str, Any] | None = None
     chunking_strategy: Strategy = None
 
-    def attachments(self) -> list[Attachment]:
+    def attachments(self, caller: Caller) -> list[Attachment]:
         if (self.file_ids is None) == (self.files is None):
             raise ApiError("Send either 'file_ids' or 'files'.", param="file_ids")
         if self.files is not None:
             if self.attributes is not None or self.chunking_strategy is not None:
                 raise ApiError("With 'files', attributes and chunking_strategy belong to each of them.", param="files")
-            return [file.attachment() for file in self.files]
-        return [Attachment(one, self.attributes, self.chunking_strategy) for one in self.file_ids or ()]
+            return [file.attachment(caller) for file in self.files]
+        return [Attachment(caller.file(one), self.attributes, self.chunking_strategy) for one in self.file_ids or ()]
 
 
 def store_file_object(file: StoreFile) -> Wire:
@@ -79,12 +80,13 @@ def routes(parts: Parts) -> APIRouter:
     router, memory = APIRouter(prefix="/v1/vector_stores/{store_id}", tags=["vector stores"]), parts.memory
 
     @router.post("/files")
-    def attach(store_id: str, wanted: NewFile) -> Wire:
-        return store_file_object(memory.attach(store_id, wanted.file_id, wanted.attributes, wanted.chunking_strategy))
+    def attach(store_id: SeenStore, wanted: NewFile, caller: Asking) -> Wire:
+        file_id = caller.file(wanted.file_id)
+        return store_file_object(memory.attach(store_id, file_id, wanted.attributes, wanted.chunking_strategy))
 
     @router.get("/files")
     def files(
-        store_id: str,
+        store_id: SeenStore,
         limit: Limit = 20,
         order: Order = "desc",
         after: Cursor = None,
@@ -94,22 +96,22 @@ def routes(parts: Parts) -> APIRouter:
         return listing(memory.store_files(store_id, limit, after, before, order, status), store_file_object)
 
     @router.get("/files/{file_id}")
-    def file(store_id: str, file_id: str, response: Response) -> Wire:
+    def file(store_id: SeenStore, file_id: str, response: Response) -> Wire:
         response.headers["openai-poll-after-ms"] = POLL_MS
         return store_file_object(memory.store_file(store_id, file_id))
 
     @router.post("/files/{file_id}")
-    def update(store_id: str, file_id: str, change: AttributesChange) -> Wire:
+    def update(store_id: SeenStore, file_id: str, change: AttributesChange) -> Wire:
         return store_file_object(memory.update_attributes(store_id, file_id, change.attributes or {}))
 
     @router.delete("/files/{file_id}")
-    def detach(store_id: str, file_id: str) -> Wire:
+    def detach(store_id: SeenStore, file_id: str) -> Wire:
         memory.detach(store_id, file_id)
         parts.core.engine.forget()
         return {"id": file_id, "object": "vector_store.file.deleted", "deleted": True}
 
     @router.get("/files/{file_id}/content")
-    def content(store_id: str, file_id: str) -> Wire:
+    def content(store_id: SeenStore, file_id: str) -> Wire:
         text = memory.text(memory.store_file(store_id, file_id).id)
         return {
             "object": "vector_store.file_content.page",
@@ -119,21 +121,21 @@ def routes(parts: Parts) -> APIRouter:
         }
 
     @router.post("/file_batches")
-    def attach_batch(store_id: str, wanted: NewBatch) -> Wire:
-        return batch_object(memory.attach_batch(store_id, wanted.attachments()))
+    def attach_batch(store_id: SeenStore, wanted: NewBatch, caller: Asking) -> Wire:
+        return batch_object(memory.attach_batch(store_id, wanted.attachments(caller)))
 
     @router.get("/file_batches/{batch_id}")
-    def batch(store_id: str, batch_id: str, response: Response) -> Wire:
+    def batch(store_id: SeenStore, batch_id: str, response: Response) -> Wire:
         response.headers["openai-poll-after-ms"] = POLL_MS
         return batch_object(memory.batch(store_id, batch_id))
 
     @router.post("/file_batches/{batch_id}/cancel")
-    def cancel(store_id: str, batch_id: str) -> Wire:
+    def cancel(store_id: SeenStore, batch_id: str) -> Wire:
         return batch_object(memory.cancel_batch(store_id, batch_id))
 
     @router.get("/file_batches/{batch_id}/files")
     def batch_files(
-        store_id: str,
+        store_id: SeenStore,
         batch_id: str,
         limit: Limit = 20,
         order: Order = "desc",

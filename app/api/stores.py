@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter
 from pydantic import BeforeValidator, Field
 
+from app.api.caller import Asking, SeenStore
 from app.api.errors import ApiError
 from app.api.limits import Strategy, Strict, only
 from app.api.listing import Cursor, Limit, Order, Wire, listing
@@ -125,15 +126,17 @@ def routes(parts: Parts) -> APIRouter:
         return store_object(memory.store(store.id))
 
     @router.get("")
-    def stores(limit: Limit = 20, order: Order = "desc", after: Cursor = None, before: Cursor = None) -> Wire:
-        return listing(memory.stores(limit, after, before, order), store_object)
+    def stores(
+        caller: Asking, limit: Limit = 20, order: Order = "desc", after: Cursor = None, before: Cursor = None
+    ) -> Wire:
+        return listing(memory.stores(limit, after, before, order, caller.sight), store_object)
 
     @router.get("/{store_id}")
-    def store(store_id: str) -> Wire:
+    def store(store_id: SeenStore) -> Wire:
         return store_object(memory.store(store_id))
 
     @router.post("/{store_id}")
-    def update(store_id: str, change: StoreChange) -> Wire:
+    def update(store_id: SeenStore, change: StoreChange) -> Wire:
         updated = memory.update_store(
             store_id,
             name=change.name,
@@ -145,14 +148,14 @@ def routes(parts: Parts) -> APIRouter:
         return store_object(updated)
 
     @router.delete("/{store_id}")
-    def delete(store_id: str) -> Wire:
+    def delete(store_id: SeenStore) -> Wire:
         found = memory.store(store_id)
         memory.delete_store(found.id)
         parts.core.engine.forget()
         return {"id": found.id, "object": "vector_store.deleted", "deleted": True}
 
     @router.post("/{store_id}/search")
-    def search(store_id: str, wanted: Search) -> Wire:
+    def search(store_id: SeenStore, wanted: Search) -> Wire:
         ranking = wanted.ranking_options
         hits = memory.search(
             store_id,

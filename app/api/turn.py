@@ -5,44 +5,44 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.agent.turn import Choice, Policy, Turn
+from app.api.caller import Caller
 from app.api.chat_request import NAMED, ChatRequest, Extension
 from app.api.errors import ApiError
 from app.api.messages import check_names, check_order
-from app.api.models import store_of
+from app.api.models import MODEL, store_of
 from app.api.parts import Parts
 from app.calibration import Calibration
-from app.engine.types import Sampling
-from app.settings import Settings
+from app.cores.profile import Profile
 from index.errors import AmbiguousName, StoreNotFound
 from index.filters import compile_filter
-from index.memory import Memory
 from index.types import StoreInfo
 
-DEFAULTS = Sampling()
 Named = tuple[str, str]
 """A store's id, name or alias, and the parameter that names it."""
 
 
-async def turn_of(wanted: ChatRequest, parts: Parts, key: str) -> Turn:
-    """The turn; cached prompts it shares with those of the same `key`. Raises ApiError and InvalidRequest."""
+async def turn_of(wanted: ChatRequest, parts: Parts, caller: Caller) -> Turn:
+    """The turn, over stores that the caller sees. Raises ApiError and InvalidRequest."""
     check_order(wanted.messages)
     given = wanted.cogcore or Extension()
     if given.filters is not None:
         # Now, while it can still be a 400: the search comes in the middle of the answer.
         compile_filter(given.filters, "cogcore.filters")
-    policy = policy_of(wanted.tool_choice, wanted.parallel_tool_calls, given, parts.settings)
+    policy = policy_of(wanted.tool_choice, wanted.parallel_tool_calls, given, parts)
     tools = wanted.tools or ()
     check_names([(t.function.name, f"tools[{n}].function.name") for n, t in enumerate(tools)], policy.function)
     turn = Turn(
         messages=[message.plain() for message in wanted.messages],
         tools=[tool.model_dump(exclude_none=True) for tool in tools],
         policy=policy,
-        sampling=replace(wanted.sampling(_most(wanted), parts.core.profile), top_logprobs=_likeliest(wanted)),
+        sampling=replace(
+            wanted.sampling(_most(wanted, parts.core.profile), parts.core.profile), top_logprobs=_likeliest(wanted)
+        ),
         stop=wanted.stop or (),
         reply_schema=wanted.reply_schema,
-        key=key,
+        key=caller.cache_key(parts.secret, wanted.prompt_cache_key or ""),
     )
-    return await grounded(turn, parts, wanted.model, named_in(given), given.abstain_below)
+    return await grounded(turn, parts, caller, wanted.model, named_in(given), given.abstain_below)
 
 
 def named_in(given: Extension) -> list[Named] | None:
@@ -53,12 +53,19 @@ def named_in(given: Extension) -> list[Named] | None:
 
 
 async def grounded(
-    turn: Turn, parts: Parts, model: str, named: Sequence[Named] | None, abstain_below: float | None
+    turn: Turn,
+    parts: Parts,
+    caller: Caller,
+    model: str,
+    named: Sequence[Named] | None,
+    abstain_below: float | None,
 ) -> Turn:
-    """The turn over the stores that are named, else over the model's own; what is asked of confidence goes before
-    what they say of it. Of several calibrated stores with thresholds of their own the highest counts.
+    """The turn over the stores that are named, else over the model's own, as far as the caller sees them.
+
+    What is asked of confidence goes before what they say of it. Of several calibrated stores with thresholds of their
+    own the highest counts.
     """
-    found = await asyncio.to_thread(_stores, parts.memory, model, named)
+    found = await asyncio.to_thread(_stores, caller, model, named)
     stores = [store.id for store in found]
     calibrations = await asyncio.to_thread(_calibrations, parts, stores)
     own = [c.abstain_below for c in calibrations if c.abstain_below is not None]
@@ -80,13 +87,20 @@ def abreast_of(turn: Turn, n: int) -> list[Turn]:
 
 
 def _calibrations(parts: Parts, stores: Sequence[str]) -> tuple[Calibration, ...]:
-    """Of the stores. Other cores than those that learned the loop are sure of their words, not of a passage."""
-    return parts.calibrations.of(stores) if parts.core.profile.trained_loop else ()
+    """Of the stores. Cores that judge no passages are sure of their words; which weights run elsewhere is not known."""
+    judges = parts.core.profile.judges and not parts.settings.core_url
+    return parts.calibrations.of(stores) if judges else ()
 
 
-def policy_of(chosen: str | None, parallel: bool | None, given: Extension, settings: Settings) -> Policy:
+def policy_of(chosen: str | None, parallel: bool | None, given: Extension, parts: Parts) -> Policy:
     """The request's, else the server's. `chosen` is a mode, or a function after NAMED."""
-    choice = chosen or "auto"
+    if given.need_threshold is not None and parts.core.profile.reads:
+        raise ApiError(
+            f"The core {parts.core.name!r} does not decide whether to search, so it has no need. "
+            "Leave out 'need_threshold', or choose by 'tool_choice'.",
+            param="cogcore.need_threshold",
+        )
+    settings, choice = parts.settings, chosen or "auto"
     mode: Choice = "none" if choice == "none" else "auto" if choice == "auto" else "required"
     return Policy(
         choice=mode,
@@ -98,11 +112,11 @@ def policy_of(chosen: str | None, parallel: bool | None, given: Extension, setti
     )
 
 
-def _most(wanted: ChatRequest) -> int:
+def _most(wanted: ChatRequest, profile: Profile) -> int:
     most = wanted.max_completion_tokens or wanted.max_tokens
     if wanted.max_tokens and most != wanted.max_tokens:
         raise ApiError("max_tokens and max_completion_tokens differ. Send one of them.", param="max_tokens")
-    return most or DEFAULTS.max_tokens
+    return most or profile.max_tokens
 
 
 def _likeliest(wanted: ChatRequest) -> int:
@@ -111,15 +125,16 @@ def _likeliest(wanted: ChatRequest) -> int:
     return wanted.top_logprobs or 0
 
 
-def _stores(memory: Memory, model: str, named: Sequence[Named] | None) -> list[StoreInfo]:
+def _stores(caller: Caller, model: str, named: Sequence[Named] | None) -> list[StoreInfo]:
     """Looked up here and never again: an alias that moves meanwhile does not move this turn."""
-    own = store_of(memory, model)
-    if named is None:
-        return [own]
+    if named is None or model != MODEL:  # who names the stores needs no default store
+        own = store_of(caller.memory, model, caller.sight)
+        if named is None:
+            return [own]
     found: dict[str, StoreInfo] = {}
     for name, param in named:
         try:
-            store = memory.store(name)
+            store = caller.memory.store(name, caller.sight)
             found[store.id] = store
         except (AmbiguousName, StoreNotFound) as error:
             status = 404 if isinstance(error, StoreNotFound) else 400

@@ -7,6 +7,8 @@ from importlib import import_module
 BENCHES = {
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",
+    "speculation": "app.bench.speculation",
+    "start": "app.bench.start",
 }
 
 

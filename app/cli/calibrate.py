@@ -69,8 +69,12 @@ def forget(settings: Settings, store: str) -> int:
 
 async def _calibrate(parts: Parts, wanted: Wanted, asked: list[Question] | None) -> None:
     try:
-        if not parts.core.profile.trained_loop:
+        if not parts.core.profile.judges:
             raise EvalError(f"the core {parts.core.name} did not learn to judge passages: there is nothing to refit.")
+        if parts.settings.core_url:
+            raise EvalError(
+                "COGCORE_CORE_URL: which weights run elsewhere cannot be told, so no fit could hold for them."
+            )
         store = parts.memory.store(wanted.store).id
         await asyncio.to_thread(watch, parts.memory, store)
         if asked is None:

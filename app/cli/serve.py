@@ -54,7 +54,7 @@ def serve(settings: Settings) -> int:
         )
         # An interrupt is how a server is stopped, not how it fails.
         with suppress(KeyboardInterrupt):
-            Server(config, lambda: print(welcome(base, bool(settings.api_key)), flush=True)).run(sockets=[bound])
+            Server(config, lambda: print(welcome(base, parts.link_key is not None), flush=True)).run(sockets=[bound])
     return 0
 
 

@@ -5,12 +5,14 @@ to one process: with a server running, nothing is opened here.
 """
 
 import asyncio
+import secrets
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from app.cli.progress import watch
 from app.settings import Settings, reachable
@@ -26,10 +28,9 @@ class ServerError(Exception):
 async def connected(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, bool]]:
     """A client of the running server, or of one made here; and whether one runs, so that its links lead somewhere."""
     base = f"http://{reachable(settings.host)}:{settings.port}"
-    key = settings.api_key
     options: dict[str, Any] = {
         "base_url": base,
-        "headers": {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
+        "headers": _bearer(settings),
         # Slow answers are fine, a slow greeting on this machine is not.
         "timeout": httpx.Timeout(600, connect=2),
         # No proxy stands before this machine.
@@ -49,8 +50,11 @@ async def connected(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient
     from app.main import build, create_app
     from index.errors import MemoryFault
 
+    # Whoever may open the folder needs no key that was made for others.
+    own = settings.model_copy(update={"api_key": settings.api_key or SecretStr(secrets.token_urlsafe())})
+    options["headers"] = _bearer(own)
     try:
-        parts = build(settings)
+        parts = build(own)
     except (MemoryFault, EngineError, UnknownCore) as error:
         raise ServerError(str(error)) from error
     try:
@@ -60,6 +64,11 @@ async def connected(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient
             yield client, False
     finally:
         await parts.close()
+
+
+def _bearer(settings: Settings) -> dict[str, str]:
+    key = settings.api_key
+    return {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
 
 
 async def _runs(client: httpx.AsyncClient) -> bool:

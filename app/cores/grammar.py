@@ -48,11 +48,13 @@ SEARCH = THINK.format("I must look this up.") + QUERY
 SUM = CALL.format("calculate", "expression")
 CALCULATE = THINK.format("This needs the calculator.") + SUM
 TALK = THINK.format("No lookup is needed.")
-FOUND = THINK.format("[{0}] answers this.") + "The answer is"
+ANSWER = "The answer is"
+FOUND = THINK.format("[{0}] answers this.") + ANSWER
 LEADS = THINK.format("On from [{0}].")
 RECKONS = THINK.format("With [{0}] I can calculate.")
-ABSENT = THINK.format("No passage answers this.") + "I do not know: nothing in the memory answers this."
-RESULT = THINK.format("The calculator has answered.") + "The answer is"
+UNKNOWN = "I do not know: nothing in the memory answers this."
+ABSENT = THINK.format("No passage answers this.") + UNKNOWN
+RESULT = THINK.format("The calculator has answered.") + ANSWER
 
 
 def escaped(text: str) -> str:

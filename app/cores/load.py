@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from app.cores import occ
 from app.cores.profile import Profile
 from app.cores.profiles import PROFILES, profile_for
 from app.engine.load import TOKENIZER, DType, load_engine, resolve
@@ -50,6 +51,7 @@ def load_core(
     cache_tokens: int | None = None,
     queue: int = 64,
     threads: int | None = None,
+    speculation: int | None = None,
 ) -> Core:
     """Load a core and start its engine. Blocks. `profile` overrides what the checkpoint's config would choose.
 
@@ -65,6 +67,7 @@ def load_core(
         cache_tokens=cache_tokens,
         queue=queue,
         threads=threads,
+        speculation=speculation,
     )
     return Core(name, tokenizer, chosen, engine, _ends(folder))
 
@@ -115,6 +118,11 @@ def _prompted(name: str, folder: Path, profile: str) -> tuple[PreTrainedTokenize
         raise UnknownCore(
             f"{name}: its chat template knows no tool calls of a form that is read here (<tool_call>, or Llama 3's), "
             f"so it could not search; take another core, or choose a profile among {', '.join(PROFILES)}"
+        )
+    if chosen.reads and (missing := occ.TOKENS - tokenizer.get_vocab().keys()):
+        raise UnknownCore(
+            f"{name}: its tokenizer lacks {', '.join(sorted(missing))}, which the profile {chosen.name} needs: "
+            "take OCC-RAG, or another profile"
         )
     return tokenizer, sampled(chosen, _json(folder / "generation_config.json"))
 

@@ -22,10 +22,13 @@ class Profile:
     Such a core may search `hops` times in a turn, each time from a passage of the search before, with words of earlier
     messages (`follow_ups`), calculate with the numbers of a passage (`reckons`), and tell what another passage says
     instead (`differs`), if it has learned to.
+    `reads` cores answer from sources that are looked up for them (app.cores.occ), and neither decide nor call anything.
+    `max_tokens` are what a core may write where the request does not say.
     """
 
     name: str
     trained_loop: bool = False
+    reads: bool = False
     search_opening: str = '<tool_call>\n{"name": "search_memory", "arguments": {"query": "'
     arguments_follow: str = '", "arguments":'
     decide_after: str = ""
@@ -44,6 +47,12 @@ class Profile:
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
+    max_tokens: int = 512
+
+    @property
+    def judges(self) -> bool:
+        """Whether it says of passages how probably they answer: only then its confidence can be calibrated."""
+        return self.trained_loop or self.reads
 
 
 TINY = Profile(

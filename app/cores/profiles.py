@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from app.cores import occ
 from app.cores.profile import TINY, Profile
 
 _FIELD = {"content": "text", "content_args": {"strip": False}}
@@ -63,6 +64,17 @@ BARE_RESPONSE = _response(
     }
 )
 """Llama 3: JSON without a tag, or after <|python_tag|>."""
+
+READING_RESPONSE: Mapping[str, Any] = {
+    "defaults": {"role": "assistant"},
+    "start_anchor": "<|im_start|>assistant\n",
+    "fields": {
+        # What it forgets to close its status ends.
+        "reasoning_content": {"open": [*occ.THOUGHTS], "close": [*occ.THOUGHTS.values(), occ.STATUS], **_FIELD},
+        "content": {"open": occ.ANSWER, "close": occ.ANSWER_END, **_FIELD},
+    },
+}
+"""OCC-RAG: three thoughts, a status that is neither thought nor text, and an answer."""
 
 INSTRUCTIONS = (
     "You answer from the user's own documents. Look up with search_memory whatever is not small talk or arithmetic; "
@@ -123,6 +135,14 @@ LLAMA3 = replace(
     temperature=0.6,
     top_p=0.9,
 )
+OCC_RAG = Profile(
+    name="occ-rag",
+    reads=True,
+    response_template=READING_RESPONSE,
+    template={"enable_thinking": False},
+    max_tokens=2048,  # its analyses come before its answer
+)
+"""OCC-RAG-0.6B and 1.7B. Known by their card and public examples only: no weights were at hand to test with."""
 PROFILES: Mapping[str, Profile] = {
     p.name: p
     for p in (
@@ -135,6 +155,7 @@ PROFILES: Mapping[str, Profile] = {
         SMOLLM3,
         SMOLLM3_THINKING,
         LLAMA3,
+        OCC_RAG,
     )
 }
 
@@ -144,7 +165,7 @@ def profile_for(config: Mapping[str, Any], chat_template: str) -> Profile | None
     if named := config.get("cogcore_profile"):
         return PROFILES.get(named)
     if "<|query_start|>" in chat_template:
-        return None  # OCC-RAG answers from the documents it is given, and calls nothing.
+        return OCC_RAG if occ.BEGUN in chat_template else None
     family = config.get("model_type")
     if "<tool_call>" not in chat_template:
         return LLAMA3 if family == "llama" and '"parameters"' in chat_template else None

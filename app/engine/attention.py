@@ -1,8 +1,8 @@
 """Which keys each token of a step sees. The one place to change for another attention kernel.
 
 A step is a flat list of tokens cut into segments: one token of a sequence that is decoding, a piece of a prompt that is
-being read, or several pieces in a row (or, later, a drafted continuation to verify: any count works anywhere). All of a
-layer's KV is written before any of it is read, so a piece sees those before it in the same step.
+being read, or several pieces in a row, drafted tokens among them: any count works anywhere. All of a layer's KV is
+written before any of it is read, so a piece sees those before it in the same step.
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from app.engine.cache import KVCache, Slots
 from app.engine.config import DecoderConfig, read_config
 from app.engine.device import NotEnoughMemory, free_memory
+from app.engine.draft import Speculation
 from app.engine.local import LocalEngine
 from app.engine.model import Decoder, Layer, Weights
 from app.engine.plan import Planner
@@ -61,6 +63,7 @@ def load_engine(
     threads: int | None = None,
     prefill_chunk: int | None = None,
     step_seconds: float = 0.05,
+    speculation: int | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> LocalEngine:
     """Load a checkpoint of a family that `config` names and start its thread. Blocks.
@@ -68,9 +71,10 @@ def load_engine(
     Raises UnsupportedModel, and NotEnoughMemory. `cache_tokens` is the KV of all slots together, in tokens,
     2 · max_sequences slots of equal size; the context length is one slot's share. By default it is the model's own up
     to 8192, and there are fewer slots where memory is short. `prefill_chunk` is the most prompt tokens in a step;
-    while somebody is being answered there are only as many as a step of `step_seconds` has time for. `threads` sets
-    torch's for the whole process. "auto" is float32 on a CPU (quickest for small models, and the same numbers
-    everywhere) and the checkpoint's own dtype elsewhere.
+    while somebody is being answered there are only as many as a step of `step_seconds` has time for. `speculation` is
+    the most ids that are drafted for a request and step, 0 for none. `threads` sets torch's for the whole process.
+    "auto" is float32 on a CPU (quickest for small models, and the same numbers everywhere) and the checkpoint's own
+    dtype elsewhere.
     """
     if max_sequences < 1 or queue < 1:
         raise ValueError(f"max_sequences and queue must be at least 1, not {max_sequences} and {queue}")
@@ -87,7 +91,11 @@ def load_engine(
     cache = KVCache(config.layers, slots, config.kv_heads, context, config.head_dim, kind, device)
     # Up to about 160 rows a step keep the bits of a row independent of the others (see model.py); a GPU wants more.
     chunk, quantum = (128, 32) if device == "cpu" else (2048, 512)
-    planner = Planner(prefill_chunk or chunk, quantum, step_seconds)
+    # On a CPU about six rows cost what a step costs without any. On a GPU drafts are cheap, but each has its launches.
+    drafts = Speculation(8, 24, 6) if device == "cpu" else Speculation(8, 32, 32, apart=False)
+    if speculation is not None:
+        drafts = replace(drafts, most=speculation)
+    planner = Planner(prefill_chunk or chunk, quantum, step_seconds, drafts)
     places = Slots(cache, slots, clock)
     return LocalEngine(Scheduler(decoder, places, planner, min(max_sequences, slots), queue, threads, clock))
 

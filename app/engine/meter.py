@@ -38,6 +38,7 @@ class Usage:
     Now: `running` and `waiting` requests; of `slots` those `free`, `kept` of these for conversations between rounds.
     Tokens: a prompt's are in `prompt_tokens` when it is admitted, in `cached_tokens` where KV was reused, and in
     `prefilled_tokens` as they are run; a token that follows is in `generated_tokens` when it is told, a mask's too.
+    `drafted_tokens` were run unasked, and what `accepted_tokens` of them left in the cache was of use.
     Requests: `finished` by reason ("stop", "length", "scored"), `failed` in the engine or by its end, `cancelled` by
     their clients, `refused` because the queue was full. `split_steps` counts steps that raised and were run in halves.
     Seconds, as histograms: `queue_seconds` from submission to admission, `first_token_seconds` from submission to the
@@ -54,6 +55,8 @@ class Usage:
     cached_tokens: int
     prefilled_tokens: int
     generated_tokens: int
+    drafted_tokens: int
+    accepted_tokens: int
     finished: Mapping[str, int]
     failed: int
     cancelled: int
@@ -85,6 +88,9 @@ class Meter:
 
     def prefilled(self, tokens: int) -> None:
         self._add(prefilled_tokens=tokens)
+
+    def drafted(self, tokens: int, accepted: int) -> None:
+        self._add(drafted_tokens=tokens, accepted_tokens=accepted)
 
     def admitted(self, request: Request) -> None:
         with self._lock:
@@ -121,6 +127,8 @@ class Meter:
                 cached_tokens=self._counts["cached_tokens"],
                 prefilled_tokens=self._counts["prefilled_tokens"],
                 generated_tokens=self._counts["generated_tokens"],
+                drafted_tokens=self._counts["drafted_tokens"],
+                accepted_tokens=self._counts["accepted_tokens"],
                 finished={reason: self._finished[reason] for reason in ("stop", "length", "scored")},
                 failed=self._counts["failed"],
                 cancelled=self._counts["cancelled"],

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from app.engine.cache import Slot
+from app.engine.draft import Drafter
 from app.engine.sampler import Sampler
 from app.engine.types import EngineError, Scored, Token
 
@@ -26,6 +27,7 @@ class Request:
     keep: float = 0.0
     inbox: asyncio.Queue[Outcome] = field(default_factory=asyncio.Queue)
     slot: Slot | None = None
+    drafter: Drafter = field(default_factory=Drafter)
     cached: int = 0
     told: int = 0
     scores: list[float] = field(default_factory=list)

@@ -65,7 +65,12 @@ class Sampler:
         """Why nothing follows what was generated; None while something may."""
         if self.generated and self.generated[-1] in self.sampling.stop_ids:
             return "stop"
-        return "length" if len(self.generated) >= self.sampling.max_tokens else None
+        return None if self.left > 0 else "length"
+
+    @property
+    def left(self) -> int:
+        """How many tokens may still be generated."""
+        return self.sampling.max_tokens - len(self.generated)
 
     def took(self, token: int) -> None:
         self.generated.append(token)

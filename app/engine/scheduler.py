@@ -1,20 +1,20 @@
-"""One thread owns the model. Each step runs every answer by one token, and the prompts by as much as there is time for.
+"""One thread owns the model. A step runs every answer by a token or more, and prompts by as much as there is time for.
 
 A request's way: submit (any thread) → waiting, bounded → admitted to a slot that knows the longest beginning of its
-prompt → prefilled in pieces → one token a step, with those that its mask then forces → finished, its slot kept as
-cache. Whatever happens, each request gets one terminal outcome: a Token with `finish`, its scores, or an EngineError.
+prompt → prefilled in pieces → one token a step, with those that its mask then forces and those that were drafted right
+→ finished, its slot kept as cache. Whatever happens, each request gets one terminal outcome: a Token with `finish`, its
+scores, or an EngineError.
 Who is admitted next is decided in admission.py, what a step runs in plan.py, what is remembered in cache.py.
 """
 
-import asyncio
 import logging
 import math
 import threading
 import time
 import traceback
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from app.engine.attention import Segment
 from app.engine.cache import Slots
 from app.engine.meter import Meter, Usage
 from app.engine.model import Decoder
+from app.engine.outbox import Outbox
 from app.engine.plan import Part, Planner
 from app.engine.request import Outcome, Request
 from app.engine.sampler import Sampler
@@ -40,6 +41,13 @@ class _Rows:
     logits: Tensor
     totals: list[float]
     bests: list[tuple[int, float]]
+
+    def finite(self, first: int, end: int) -> bool:
+        return all(map(math.isfinite, self.totals[first:end]))
+
+    def check(self, first: int, end: int) -> None:
+        if not self.finite(first, end):
+            raise FloatingPointError("the model's logits are not finite")
 
 
 class Scheduler:
@@ -63,7 +71,7 @@ class Scheduler:
         self._meter = Meter()
         self._waiting = Waiting()
         self._running: list[Request] = []
-        self._posts: list[tuple[Request, Outcome]] = []
+        self._outbox = Outbox()
         self._forgets: list[tuple[str | None, threading.Event]] = []
         self._changed = threading.Condition()
         self._closing = False
@@ -137,7 +145,7 @@ class Scheduler:
             with torch.inference_mode():
                 while self._ready():
                     self._advance(self._planner.plan(self._running))
-                    self._deliver()
+                    self._outbox.deliver()
         except BaseException as exc:
             # Not for a request's faults, they are caught below: this is our own bug, or the end of memory.
             logger.exception("the engine's thread has died")
@@ -152,7 +160,7 @@ class Scheduler:
             for request in left:
                 request.slot = None  # its cache is out of use, and may be what has failed
                 self._finish(request, EngineClosed(self._why_closed))
-            self._deliver()
+            self._outbox.deliver()
 
     def _ready(self) -> bool:
         """Wait for work and admit what fits. False when there is none and none will come."""
@@ -217,7 +225,10 @@ class Scheduler:
                 # Its frames hold the failed step's tensors, and memory may be what was missing.
                 traceback.clear_frames(exc.__traceback__)
                 if len(batch) == 1:
-                    self._fail(batch[0].request, exc, poisoned=True)
+                    if batch[0].draft:  # it may have been what was too much
+                        left.append([batch[0].undrafted()])
+                    else:
+                        self._fail(batch[0].request, exc, poisoned=True)
                     continue
                 logger.warning("a step of %d sequences failed (%r); running it in halves", len(batch), exc)
                 self._meter.split()
@@ -236,8 +247,9 @@ class Scheduler:
         wanted: list[int] = []
         for part in parts:
             ids += part.request.ids[part.start : part.start + part.count]
-            segments += part.segments(self._planner.quantum)
-            part.slot.written = max(part.slot.written, part.start + part.count)
+            ids += part.draft
+            segments += self._planner.segments(part)
+            part.slot.written = max(part.slot.written, part.end)
             wanted += range(len(ids) - part.wanted, len(ids))
         logits = self.decoder.forward(ids, segments, self.slots.cache, wanted)
         best_scores, best_ids = logits.max(-1)
@@ -245,43 +257,60 @@ class Scheduler:
         return _Rows(logits, logits.logsumexp(-1).tolist(), bests)
 
     def _read(self, parts: Sequence[Part], step: _Rows) -> None:
-        logits, totals, bests = step.logits, step.totals, step.bests
         row = 0
         for part in parts:
-            rows = slice(row, row + part.wanted)
-            row += part.wanted
-            if not part.wanted:
+            first, row = row, row + part.wanted
+            drawn = row - len(part.draft)  # the rows before this one are real, those after it if their draft is right
+            if first == row:
                 continue
-            request, last = part.request, rows.stop - 1
+            request = part.request
             try:
-                if not all(map(math.isfinite, totals[rows])):
-                    raise FloatingPointError("the model's logits are not finite")
-                self._score(request, logits[rows], totals[rows])
+                step.check(first, drawn)
+                self._score(request, step, first, drawn)
                 if request.sampler and part.start + part.count == len(request.ids):
-                    self._sample(request, request.sampler, logits[last], totals[last], *bests[last])
+                    self._sample(part, request.sampler, step, range(drawn - 1, row))
             except Exception as exc:
                 self._fail(request, exc, poisoned=isinstance(exc, FloatingPointError))
 
-    def _score(self, request: Request, logits: Tensor, totals: Sequence[float]) -> None:
+    def _score(self, request: Request, step: _Rows, first: int, end: int) -> None:
         """Tell of the ids that were known before this step: a continuation to score, or what a mask has forced."""
-        known = request.ids[request.told : request.told + len(logits)]
+        known = request.ids[request.told : request.told + end - first]
         if not known:
             return
-        targets = torch.tensor(known, device=logits.device)
-        chosen = logits[: len(known)].gather(1, targets[:, None])[:, 0].tolist()
-        for row, (token, score) in enumerate(zip(known, chosen, strict=True)):
-            self._tell(request, token, score, logits[row], totals[row])
+        targets = torch.tensor(known, device=step.logits.device)
+        chosen = step.logits[first : first + len(known)].gather(1, targets[:, None])[:, 0].tolist()
+        for row, (token, score) in enumerate(zip(known, chosen, strict=True), first):
+            self._tell(request, token, score, step, row)
 
-    def _sample(
-        self, request: Request, sampler: Sampler, logits: Tensor, total: float, best: int, best_score: float
-    ) -> None:
-        token = best if sampler.plain else sampler.pick(logits)
-        sampler.took(token)
-        request.ids.append(token)
-        self._tell(request, token, best_score if token == best else float(logits[token]), logits, total)
-        request.ids += sampler.forced()
+    def _sample(self, part: Part, sampler: Sampler, step: _Rows, rows: range) -> None:
+        """Draw a token from each row, as long as it is the one that was drafted: what was run after it is then real.
 
-    def _tell(self, request: Request, token: int, score: float, logits: Tensor, total: float) -> None:
+        So the draws, and all that the request's mask and generator see, are those of one token a step.
+        """
+        request, kept = part.request, 0
+        for row, drafted in zip_longest(rows, part.draft):
+            step.check(row, row + 1)
+            best, score = step.bests[row]
+            token = best if sampler.plain else sampler.pick(step.logits[row])
+            sampler.took(token)
+            request.ids.append(token)
+            self._tell(request, token, score if token == best else float(step.logits[row, token]), step, row)
+            forced = sampler.forced()
+            request.ids += forced
+            # What a mask forces is run in one piece with the token before it, drafted or not: the bits stay the same.
+            if token != drafted or forced or request.done:
+                break
+            part.slot.ids.append(token)
+            kept += 1
+        if part.draft:
+            request.drafter.learn(len(part.draft), kept)
+            self._meter.drafted(len(part.draft), kept)
+            # What is not a number would poison even rows that a mask hides.
+            if not step.finite(rows[kept] + 1, rows.stop):
+                self.slots.cache.wipe(part.slot.index, part.start + part.count + kept, part.end)
+
+    def _tell(self, request: Request, token: int, score: float, step: _Rows, row: int) -> None:
+        total = step.totals[row]
         request.told += 1
         last = request.told == len(request.ids)
         if request.sampler is None:
@@ -292,14 +321,14 @@ class Scheduler:
         self._meter.told(request, self._clock())
         top: tuple[tuple[int, float], ...] = ()
         if count := request.sampler.sampling.top_logprobs:
-            scores, ids = logits.topk(count)
+            scores, ids = step.logits[row].topk(count)
             top = tuple(zip(ids.tolist(), (scores - total).tolist(), strict=True))
         finish = request.sampler.finish if last else None
         item = Token(token, score - total, top, finish, request.cached)
         if finish:
             self._finish(request, item)
         else:
-            self._posts.append((request, item))
+            self._outbox.add(request, item)
 
     def _fail(self, request: Request, cause: Exception, *, poisoned: bool = False) -> None:
         logger.warning("a request failed: %r", cause, exc_info=cause)
@@ -317,7 +346,7 @@ class Scheduler:
         request.done = True
         self._meter.ended(request, outcome, self._clock())
         self._release(request, poisoned=poisoned)
-        self._posts.append((request, outcome))
+        self._outbox.add(request, outcome)
 
     def _release(self, request: Request, *, poisoned: bool = False) -> None:
         if request.slot is not None:
@@ -326,21 +355,3 @@ class Scheduler:
             self._seconds += 0.1 * (self._clock() - request.admitted - self._seconds)
         if request in self._running:
             self._running.remove(request)
-
-    def _deliver(self) -> None:
-        """Hand the step's outcomes over, one wake-up per event loop."""
-        loops: defaultdict[asyncio.AbstractEventLoop, list[tuple[Request, Outcome]]] = defaultdict(list)
-        posted, self._posts = self._posts, []
-        for request, outcome in posted:
-            loops[request.loop].append((request, outcome))
-        for loop, posts in loops.items():
-            try:
-                loop.call_soon_threadsafe(_hand_over, posts)
-            except RuntimeError:  # that loop is closed: nobody reads any more
-                for request, _ in posts:
-                    request.cancelled = True
-
-
-def _hand_over(posts: Sequence[tuple[Request, Outcome]]) -> None:
-    for request, outcome in posts:
-        request.inbox.put_nowait(outcome)

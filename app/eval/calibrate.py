@@ -18,6 +18,7 @@ from app.agent.loop import answer
 from app.agent.turn import Policy, Turn
 from app.calibration import Calibration, logit
 from app.cores.load import Core
+from app.engine.types import Sampling
 from app.eval import cloze, metrics
 from app.eval.ask import Reply
 from app.eval.judge import judge
@@ -135,7 +136,8 @@ async def outcomes(
 async def _ask(question: Question, core: Core, memory: Memory, store: str, searches: int, *, absent: bool) -> Reply:
     without = {"type": "ne", "key": FILENAME, "value": question.file} if absent else None
     policy = Policy(choice="required", max_searches=searches, abstain_below=0.0, filters=without)
-    turn = Turn(question.messages, stores=[store], policy=policy)
+    sampling = Sampling(max_tokens=core.profile.max_tokens)
+    turn = Turn(question.messages, stores=[store], policy=policy, sampling=sampling)
     quotes: list[str] = []
     async with aclosing(answer(turn, core, memory)) as events:
         async for event in events:

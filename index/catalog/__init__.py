@@ -1,4 +1,4 @@
-"""The truth about the memory: files, stores, documents and chunks, in one SQLite database.
+"""The truth about the memory: files, stores, documents and chunks, in one SQLite database; vectors lie beside it.
 
 Each module here is a set of functions over a transaction, so that its user decides what belongs together:
 
@@ -14,12 +14,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import URL, Connection, create_engine, insert
+from sqlalchemy.exc import DatabaseError
 
 from index.catalog.schema import facts, open_database, read_fact
+from index.errors import FolderFault
 
-__all__ = ["Catalog", "Transaction"]
+__all__ = ["Catalog", "Transaction", "glimpse"]
 
 Transaction = Connection
 log = logging.getLogger(__name__)
@@ -29,7 +32,10 @@ class Catalog:
     """An open catalog. `writing` may be held around several writes, and around what must agree with them."""
 
     def __init__(self, path: Path) -> None:
+        self.vectors = path.with_suffix(".vectors")  # the folder of the vector files that its rows tell of
+        self.words = path.with_suffix(".words")  # the folder of the lexical indexes' snapshots
         self.writing = threading.RLock()
+        self.owes = False  # deleted text is still in the write-ahead log
         self._engine = open_database(path)
 
     @contextmanager
@@ -62,9 +68,24 @@ class Catalog:
                 busy, _, _ = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
                 raw.close()
+        self.owes = bool(busy)
         if busy:
-            log.warning("a long read kept the write-ahead log alive; deleted text leaves it with the next deletion")
+            log.warning("a long read kept the write-ahead log alive; deleted text leaves it within a minute or two")
 
     def close(self) -> None:
         self.forget()
         self._engine.dispose()
+
+
+@contextmanager
+def glimpse(path: Path) -> Iterator[Transaction]:
+    """Read a catalog that another process may own. Changes nothing in it, not its version either."""
+    address = f"file:{quote(str(path.absolute()))}"
+    engine = create_engine(URL.create("sqlite", database=address, query={"mode": "ro", "uri": "true"}))
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DatabaseError as error:
+        raise FolderFault(f"the catalog {path} cannot be read: {error.orig}") from error
+    finally:
+        engine.dispose()

@@ -6,8 +6,9 @@ from sqlalchemy import Row, delete, insert, select, update
 
 from index.catalog import Transaction
 from index.catalog.schema import aliases, stores, targets_before
+from index.catalog.stores import seen
 from index.errors import AliasNotFound, InvalidRequest
-from index.types import Alias
+from index.types import Alias, Sight
 
 KEPT = 100  # earlier targets of one alias
 
@@ -16,13 +17,14 @@ def is_one(tx: Transaction, name: str) -> bool:
     return tx.execute(select(aliases.c.n).where(aliases.c.name == name)).first() is not None
 
 
-def get(tx: Transaction, name: str) -> Alias:
-    return _alias(tx, _row(tx, name))
+def get(tx: Transaction, name: str, sight: Sight | None = None) -> Alias:
+    return _alias(tx, _row(tx, name, sight), sight)
 
 
-def page(tx: Transaction) -> list[Alias]:
+def page(tx: Transaction, sight: Sight | None = None) -> list[Alias]:
     """All of them, by name."""
-    return [_alias(tx, row) for row in tx.execute(select(aliases).order_by(aliases.c.name)).all()]
+    wanted = select(aliases).join(stores).where(seen(sight)).order_by(aliases.c.name)
+    return [_alias(tx, row, sight) for row in tx.execute(wanted).all()]
 
 
 def point(tx: Transaction, name: str, store: int, now: int) -> None:
@@ -71,18 +73,18 @@ def check_free(tx: Transaction, store: int) -> None:
         )
 
 
-def _row(tx: Transaction, name: str) -> Row[*tuple[Any, ...]]:
-    found = tx.execute(select(*aliases.c).where(aliases.c.name == name)).one_or_none()
+def _row(tx: Transaction, name: str, sight: Sight | None = None) -> Row[*tuple[Any, ...]]:
+    found = tx.execute(select(*aliases.c).join(stores).where(aliases.c.name == name, seen(sight))).one_or_none()
     if found is None:
         raise AliasNotFound(f"there is no alias {name!r}; list the aliases to see their names")
     return found
 
 
-def _alias(tx: Transaction, row: Row[*tuple[Any, ...]]) -> Alias:
+def _alias(tx: Transaction, row: Row[*tuple[Any, ...]], sight: Sight | None) -> Alias:
     wanted = (
         select(stores.c.id)
         .join(targets_before, targets_before.c.store == stores.c.n)
-        .where(targets_before.c.alias == row.n)
+        .where(targets_before.c.alias == row.n, seen(sight))
         .order_by(targets_before.c.n.desc())
     )
     ids = tx.execute(wanted).scalars().all()

@@ -1,18 +1,20 @@
-"""Passages with their places and vectors: all that is needed to build the dense and the lexical index again."""
+"""Passages with their places. With the vector files they are all that is needed to build the indexes again."""
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
-import numpy as np
-from sqlalchemy import ColumnElement, insert, select
+from sqlalchemy import ColumnElement, func, insert, select
 
 from index.catalog import Transaction
-from index.catalog.schema import chunks, documents, files
+from index.catalog.schema import chunks, documents, files, stores
+from index.catalog.stores import seen
 from index.errors import ChunkNotFound
-from index.types import Chunk, Scalar, Vectors
+from index.types import Chunk, Extent, Scalar, Sight, Vectors
 
-ROWS = 4096  # per fetch: 4,096 chunks with their vectors are about 10 MB
+ROWS = 4096  # per fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,25 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Passages:
+    """The chunks of one document, in order, as the catalog has them."""
+
+    document: int
+    filename: str
+    attributes: Mapping[str, Scalar]
+    entries: Sequence[Entry]
+
+    @property
+    def chunks(self) -> list[int]:
+        return [entry.chunk for entry in self.entries]
+
+    def indexed(self, vectors: Vectors) -> "Indexed":
+        return Indexed(self.document, self.filename, self.attributes, self.entries, vectors)
+
+
+@dataclass(frozen=True, slots=True)
 class Indexed:
-    """Chunks of one document, in order."""
+    """Chunks of one document, in order, with their vectors."""
 
     document: int
     filename: str
@@ -46,11 +65,7 @@ class Indexed:
     vectors: Vectors
 
 
-def pack(vector: np.ndarray) -> bytes:
-    return vector.astype("<f2").tobytes()
-
-
-def add(tx: Transaction, document: int, drafts: Sequence[Draft], vectors: Vectors) -> None:
+def add(tx: Transaction, document: int, drafts: Sequence[Draft]) -> None:
     if drafts:
         tx.execute(
             insert(chunks),
@@ -63,26 +78,45 @@ def add(tx: Transaction, document: int, drafts: Sequence[Draft], vectors: Vector
                     "end": draft.end,
                     "page": draft.page,
                     "headings": list(draft.headings),
-                    "vector": pack(vector),
                 }
-                for draft, vector in zip(drafts, vectors, strict=True)
+                for draft in drafts
             ],
         )
 
 
 def copy(tx: Transaction, source: int, target: int) -> None:
-    fields = (chunks.c[name] for name in ("text", "start", "end", "page", "headings", "vector"))
+    fields = (chunks.c[name] for name in ("text", "start", "end", "page", "headings"))
     taken = tx.execute(select(*fields).where(chunks.c.document == source).order_by(chunks.c.n)).mappings().all()
     if taken:
         tx.execute(insert(chunks), [{**row, "id": _new_id(), "document": target} for row in taken])
 
 
-def of_document(tx: Transaction, document: int) -> list[Indexed]:
-    return list(_indexed(tx, documents.c.n == document))
+def of_document(tx: Transaction, document: int) -> Passages | None:
+    """None unless it is completed."""
+    return next(_passages(tx, documents.c.n == document), None)
 
 
-def of_store(tx: Transaction, store: int) -> Iterator[Indexed]:
-    return _indexed(tx, documents.c.store == store)
+def of_documents(tx: Transaction, numbers: Collection[int]) -> list[Passages]:
+    """Of those of them that are completed."""
+    return list(_passages(tx, documents.c.n.in_(numbers)))
+
+
+def documents_after(tx: Transaction, store: int, chunk: int) -> list[int]:
+    """The completed documents whose chunks have higher numbers, in order."""
+    ours = select(chunks.c.document).join(documents).where(documents.c.store == store, chunks.c.n > chunk)
+    ours = ours.where(documents.c.status == "completed").distinct().order_by(chunks.c.document)
+    return list(tx.execute(ours).scalars())
+
+
+def extent(tx: Transaction, store: int, until: int | None = None) -> Extent:
+    """How far the chunks go that can be found in a store: all, or those up to `until`.
+
+    Numbers are given out in the order of publication, and never twice: where the extent is the same again, all are.
+    """
+    ours = select(func.max(chunks.c.n), func.count()).select_from(chunks.join(documents))
+    ours = ours.where(documents.c.store == store, documents.c.status == "completed")
+    last, count = tx.execute(ours if until is None else ours.where(chunks.c.n <= until)).one()
+    return Extent(last or 0, count)
 
 
 def get(tx: Transaction, numbers: Sequence[int]) -> dict[int, Chunk]:
@@ -120,8 +154,10 @@ def get(tx: Transaction, numbers: Sequence[int]) -> dict[int, Chunk]:
     }
 
 
-def by_id(tx: Transaction, chunk_id: str) -> Chunk:
-    found = tx.execute(select(chunks.c.n).where(chunks.c.id == chunk_id)).scalar_one_or_none()
+def by_id(tx: Transaction, chunk_id: str, sight: Sight | None = None) -> Chunk:
+    joined = chunks.join(documents, chunks.c.document == documents.c.n).join(stores, documents.c.store == stores.c.n)
+    wanted = select(chunks.c.n).select_from(joined).where(chunks.c.id == chunk_id, seen(sight))
+    found = tx.execute(wanted).scalar_one_or_none()
     if found is None:
         raise ChunkNotFound(f"there is no chunk {chunk_id!r}; its document may have been removed")
     return get(tx, [found])[found]
@@ -132,15 +168,13 @@ def _new_id() -> str:
     return f"chunk_{secrets.token_hex(12)}"
 
 
-def _indexed(tx: Transaction, condition: ColumnElement[bool]) -> Iterator[Indexed]:
-    """Completed documents only; a large one comes in several parts."""
+def _passages(tx: Transaction, condition: ColumnElement[bool]) -> Iterator[Passages]:
     rows = tx.execute(
         select(
             chunks.c.n,
             chunks.c.document,
             chunks.c.headings,
             chunks.c.text,
-            chunks.c.vector,
             documents.c.attributes,
             files.c.filename,
         )
@@ -150,16 +184,7 @@ def _indexed(tx: Transaction, condition: ColumnElement[bool]) -> Iterator[Indexe
         .order_by(chunks.c.document, chunks.c.n)
         .execution_options(yield_per=ROWS)
     )
-    for part in rows.partitions():
-        start = 0
-        for stop in range(1, len(part) + 1):
-            if stop == len(part) or part[stop].document != part[start].document:
-                first = part[start]
-                yield Indexed(
-                    document=first.document,
-                    filename=first.filename,
-                    attributes=first.attributes,
-                    entries=[Entry(row.n, tuple(row.headings), row.text) for row in part[start:stop]],
-                    vectors=np.stack([np.frombuffer(row.vector, "<f2") for row in part[start:stop]]).astype(np.float32),
-                )
-                start = stop
+    for document, group in groupby(rows, key=attrgetter("document")):
+        held = list(group)
+        entries = [Entry(row.n, tuple(row.headings), row.text) for row in held]
+        yield Passages(document, held[0].filename, held[0].attributes, entries)

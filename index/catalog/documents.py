@@ -14,6 +14,7 @@ from index.catalog.paging import Cut, cut
 from index.catalog.schema import chunks, documents, files, stores
 from index.errors import FileNotFound
 from index.types import Attachment, Chunking, Failure, File, FileStatus, Page, Scalar, Stats, StoreFile
+from index.vectors import Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,35 @@ class Place:
     store: int
     file_n: int
     usage_bytes: int
+    block: Block | None  # its vectors; None where it has none
+
+
+@dataclass(frozen=True, slots=True)
+class Searchable:
+    """A completed document, as an open store needs it."""
+
+    document: int
+    filename: str
+    attributes: Mapping[str, Scalar]
+    block: Block | None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """What an attach means for an open store: new attributes for a document, or its removal."""
 
-    document: int
+    place: Place
     attributes: Mapping[str, Scalar] | None
+
+
+PLACE = (
+    documents.c.n,
+    documents.c.store,
+    documents.c.file,
+    documents.c.usage_bytes,
+    documents.c.block_at,
+    documents.c.block_bytes,
+)
 
 
 def attach(tx: Transaction, store: int, wanted: Attachment, batch: int | None, now: int) -> Change | None:
@@ -55,16 +77,17 @@ def attach(tx: Transaction, store: int, wanted: Attachment, batch: int | None, n
         return None
     known = get(tx, store, wanted.file_id)
     if known.status in ("failed", "cancelled") or wanted.chunking not in (None, known.chunking):
+        removed = place(tx, document)
         remove(tx, document)
         kept = Attachment(wanted.file_id, wanted.attributes or known.attributes, wanted.chunking or known.chunking)
         _add(tx, store, file_n, kept, batch, now)
-        return Change(document, None)
+        return Change(removed, None)
     if batch is not None:
         tx.execute(update(documents).where(documents.c.n == document).values(batch=batch))
     if wanted.attributes is None:
         return None
     retag(tx, document, wanted.attributes)
-    return Change(document, wanted.attributes)
+    return Change(place(tx, document), wanted.attributes)
 
 
 def find(tx: Transaction, store: int, file_id: str) -> int | None:
@@ -114,12 +137,44 @@ def cancel_batch(tx: Transaction, batch: int) -> None:
     )
 
 
+def place(tx: Transaction, document: int) -> Place:
+    (found,) = _places(tx, documents.c.n == document)
+    return found
+
+
 def places_of_file(tx: Transaction, file_n: int) -> list[Place]:
     return _places(tx, documents.c.file == file_n)
 
 
 def places_of_store(tx: Transaction, store: int) -> list[Place]:
     return _places(tx, documents.c.store == store)
+
+
+def searchable(tx: Transaction, store: int) -> list[Searchable]:
+    """The completed documents, in the order of their vectors in the file."""
+    rows = tx.execute(
+        select(documents.c.n, files.c.filename, documents.c.attributes, documents.c.block_at, documents.c.block_bytes)
+        .join(files)
+        .where(documents.c.store == store, documents.c.status == "completed")
+        .order_by(documents.c.block_at)
+    )
+    return [Searchable(row.n, row.filename, row.attributes, _block(row)) for row in rows]
+
+
+def blocks(tx: Transaction) -> dict[int, list[tuple[int, Block]]]:
+    """Of each store: its documents that have vectors, in the order of these."""
+    found: dict[int, list[tuple[int, Block]]] = {}
+    for row in tx.execute(
+        select(documents.c.store, documents.c.n, documents.c.block_at, documents.c.block_bytes)
+        .where(documents.c.block_at.is_not(None))
+        .order_by(documents.c.block_at)
+    ):
+        found.setdefault(row.store, []).append((row.n, Block(row.block_at, row.block_bytes)))
+    return found
+
+
+def keep_block(tx: Transaction, document: int, block: Block) -> None:
+    tx.execute(update(documents).where(documents.c.n == document).values(block_at=block.at, block_bytes=block.length))
 
 
 def waits(tx: Transaction, taken: Collection[int]) -> bool:
@@ -162,7 +217,7 @@ def release(tx: Transaction, document: int) -> None:
 def twin(tx: Transaction, job: Job) -> Place | None:
     """A searchable document of the same bytes, name and chunking: its chunks are what this job would make."""
     found = tx.execute(
-        select(documents.c.n, documents.c.store, documents.c.file, documents.c.usage_bytes)
+        select(*PLACE)
         .join(files)
         .where(
             documents.c.status == "completed",
@@ -173,7 +228,7 @@ def twin(tx: Transaction, job: Job) -> Place | None:
         )
         .limit(1)
     ).first()
-    return Place(*found) if found else None
+    return _to_place(found) if found else None
 
 
 def complete(tx: Transaction, document: int, usage_bytes: int) -> bool:
@@ -231,10 +286,15 @@ def _count_change(tx: Transaction, document: int) -> None:
 
 
 def _places(tx: Transaction, condition: ColumnElement[bool]) -> list[Place]:
-    rows = tx.execute(
-        select(documents.c.n, documents.c.store, documents.c.file, documents.c.usage_bytes).where(condition)
-    )
-    return [Place(*row) for row in rows]
+    return [_to_place(row) for row in tx.execute(select(*PLACE).where(condition))]
+
+
+def _to_place(row: Row[*tuple[Any, ...]]) -> Place:
+    return Place(row.n, row.store, row.file, row.usage_bytes, _block(row))
+
+
+def _block(row: Row[*tuple[Any, ...]]) -> Block | None:
+    return None if row.block_at is None else Block(row.block_at, row.block_bytes)
 
 
 def _wanted() -> Select[*tuple[Any, ...]]:

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, insert, select
+from sqlalchemy import ColumnElement, Row, Select, delete, insert, or_, select, true
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from index.catalog import Transaction
 from index.catalog.paging import Cut, cut
-from index.catalog.schema import files, texts
+from index.catalog.schema import documents, files, stores, texts
 from index.errors import FileNotFound
-from index.types import File, Page
+from index.types import File, Page, Sight
 
 COLUMNS = (
     files.c.n,
@@ -42,22 +42,29 @@ def add(tx: Transaction, file: File) -> None:
     )
 
 
-def number(tx: Transaction, file_id: str) -> int:
-    found = tx.execute(select(files.c.n).where(files.c.id == file_id)).scalar_one_or_none()
+def seen(sight: Sight | None) -> ColumnElement[bool]:
+    if sight is None:
+        return true()
+    inside = select(documents.c.file).join(stores).where(stores.c.id.in_(sight.stores))
+    return or_(files.c.n.in_(inside), files.c.id.in_(sight.files))
+
+
+def number(tx: Transaction, file_id: str, sight: Sight | None = None) -> int:
+    found = tx.execute(select(files.c.n).where(files.c.id == file_id, seen(sight))).scalar_one_or_none()
     if found is None:
         raise FileNotFound(f"there is no file {file_id!r}; list the files to see their ids")
     return int(found)
 
 
-def get(tx: Transaction, file_id: str) -> File:
-    return to_file(tx.execute(select(*COLUMNS).where(files.c.n == number(tx, file_id))).one())
+def get(tx: Transaction, file_id: str, sight: Sight | None = None) -> File:
+    return to_file(tx.execute(select(*COLUMNS).where(files.c.n == number(tx, file_id, sight))).one())
 
 
-def page(tx: Transaction, limits: Cut, purpose: str | None) -> Page[File]:
-    wanted: Select[*tuple[Any, ...]] = select(*COLUMNS)
+def page(tx: Transaction, limits: Cut, purpose: str | None, sight: Sight | None = None) -> Page[File]:
+    wanted: Select[*tuple[Any, ...]] = select(*COLUMNS).where(seen(sight))
     if purpose is not None:
         wanted = wanted.where(files.c.purpose == purpose)
-    rows, more = cut(tx, wanted, files.c.n, limits, lambda cursor: number(tx, cursor))
+    rows, more = cut(tx, wanted, files.c.n, limits, lambda cursor: number(tx, cursor, sight))
     return Page([to_file(row) for row in rows], more)
 
 

@@ -17,7 +17,6 @@ from sqlalchemy import (
     Engine,
     ForeignKey,
     Integer,
-    LargeBinary,
     MetaData,
     String,
     Table,
@@ -80,6 +79,7 @@ stores = Table(
     Column("last_active_at", Integer, nullable=False),
     Column("expires_after_days", Integer),
     Column("version", Integer, nullable=False, server_default="1"),  # raised by whatever changes what can be found
+    Column("vectors", Integer, nullable=False, server_default="1"),  # which of its vector files counts
     sqlite_autoincrement=True,
 )
 aliases = Table(
@@ -131,6 +131,8 @@ documents = Table(
     Column("usage_bytes", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("created_at", Integer, nullable=False),
+    Column("block_at", Integer),  # where its vectors are in the store's vector file; nowhere until it is completed
+    Column("block_bytes", Integer),
     UniqueConstraint("store", "file"),
     sqlite_autoincrement=True,
 )
@@ -144,7 +146,6 @@ chunks = Table(
     Column("end", Integer, nullable=False),
     Column("page", Integer),
     Column("headings", JSON, nullable=False),
-    Column("vector", LargeBinary, nullable=False),  # little-endian float16
     Column("id", String, unique=True, index=True),
     sqlite_autoincrement=True,
 )

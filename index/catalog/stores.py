@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select, true, update
 
 from index.catalog import Transaction
 from index.catalog.paging import Cut, cut
 from index.catalog.schema import aliases, batches, documents, notes, stores
 from index.errors import AmbiguousName, InvalidRequest, StoreNotFound
-from index.types import Batch, FileStatus, Page, StoreInfo
+from index.types import Batch, FileStatus, Page, Sight, StoreInfo
 
 STATUSES: tuple[FileStatus, ...] = ("in_progress", "completed", "failed", "cancelled")
 
@@ -28,16 +28,20 @@ def add(tx: Transaction, info: StoreInfo) -> None:
     )
 
 
-def number(tx: Transaction, id_or_name: str) -> int:
+def seen(sight: Sight | None) -> ColumnElement[bool]:
+    return true() if sight is None else stores.c.id.in_(sight.stores)
+
+
+def number(tx: Transaction, id_or_name: str, sight: Sight | None = None) -> int:
     """Of an id, an alias or a name, in this order."""
     for exact in (
-        select(stores.c.n).where(stores.c.id == id_or_name),
-        select(aliases.c.store).where(aliases.c.name == id_or_name),
+        select(stores.c.n).where(stores.c.id == id_or_name, seen(sight)),
+        select(stores.c.n).join(aliases).where(aliases.c.name == id_or_name, seen(sight)),
     ):
         found = tx.execute(exact).scalar_one_or_none()
         if found is not None:
             return int(found)
-    named = tx.execute(select(stores.c.n).where(stores.c.name == id_or_name)).scalars().all()
+    named = tx.execute(select(stores.c.n).where(stores.c.name == id_or_name, seen(sight))).scalars().all()
     if not named:
         raise StoreNotFound(f"there is no store {id_or_name!r}; list the stores to see their ids and names")
     if len(named) > 1:
@@ -70,13 +74,13 @@ def usable(tx: Transaction, id_or_name: str, now: int) -> tuple[int, str]:
     return n, row.id
 
 
-def get(tx: Transaction, id_or_name: str) -> StoreInfo:
-    return _fill(tx, [tx.execute(select(stores).where(stores.c.n == number(tx, id_or_name))).one()])[0]
+def get(tx: Transaction, id_or_name: str, sight: Sight | None = None) -> StoreInfo:
+    return _fill(tx, [tx.execute(select(stores).where(stores.c.n == number(tx, id_or_name, sight))).one()])[0]
 
 
-def page(tx: Transaction, limits: Cut) -> Page[StoreInfo]:
-    wanted: Select[*tuple[Any, ...]] = select(*stores.c)
-    rows, more = cut(tx, wanted, stores.c.n, limits, lambda cursor: number(tx, cursor))
+def page(tx: Transaction, limits: Cut, sight: Sight | None = None) -> Page[StoreInfo]:
+    wanted: Select[*tuple[Any, ...]] = select(*stores.c).where(seen(sight))
+    rows, more = cut(tx, wanted, stores.c.n, limits, lambda cursor: number(tx, cursor, sight))
     return Page(_fill(tx, rows), more)
 
 
@@ -109,6 +113,28 @@ def expired(tx: Transaction, now: int) -> Sequence[int]:
     """Stores past their time that still hold documents."""
     end = stores.c.last_active_at + stores.c.expires_after_days * 86_400
     return tx.execute(select(stores.c.n).where(end <= now).join(documents).distinct()).scalars().all()
+
+
+def vector_file(tx: Transaction, store: int) -> str:
+    """The name of its vector file."""
+    found = tx.execute(select(stores.c.vectors).where(stores.c.n == store)).scalar_one_or_none()
+    if found is None:
+        raise StoreNotFound("the store was just deleted")
+    return _vector_file(store, found)
+
+
+def vector_files(tx: Transaction) -> dict[int, str]:
+    return {row.n: _vector_file(row.n, row.vectors) for row in tx.execute(select(stores.c.n, stores.c.vectors))}
+
+
+def next_vector_file(tx: Transaction, store: int) -> str:
+    """From now on another one counts."""
+    tx.execute(update(stores).where(stores.c.n == store).values(vectors=stores.c.vectors + 1))
+    return vector_file(tx, store)
+
+
+def _vector_file(store: int, generation: int) -> str:
+    return f"{store}-{generation}"
 
 
 def add_batch(tx: Transaction, store: int, batch_id: str, created_at: int) -> int:

@@ -9,9 +9,11 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from app.cores import occ
 from app.cores.load import TINY_FOLDER
 from tests.engine import checkpoints
 
+SOURCES = ("<|source_start|>", "<|source_end|>")
 VOCAB = 8208  # the embedded core's and the tokens added here
 CONTEXT = 1536
 
@@ -102,6 +104,25 @@ LLAMA3 = """\
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{%- endif %}
 """
+# As OCC-RAG's: sources beside the last message, and a reply whose first thought has begun.
+OCC_RAG = (
+    CHATML
+    + """\
+{%- for message in messages %}
+{%- if loop.last and documents %}
+{{- '<|im_start|>user\\n<|query_start|>' + message.content + '<|query_end|>\\n' }}
+{%- for document in documents %}
+{{- '<|source_start|><|source_id|>' + (loop.index | string) + ' ' + document.text + '<|source_end|>\\n' }}
+{%- endfor %}
+{{- '<|im_end|>\\n' }}
+{%- else %}{{- turn(message.role, message.content) }}{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+{{- '<|im_start|>assistant\\n' + ('' if enable_thinking else '<think>\\n\\n</think>\\n\\n') }}
+{{- '<|query_analysis_start|>\\n' }}
+{%- endif %}
+"""
+)
 
 
 def hermes(name: str, arguments: dict[str, Any]) -> str:
@@ -124,7 +145,7 @@ class Dialect:
     profile: str
     family: str
     template: str
-    call: Callable[[str, dict[str, Any]], str]
+    call: Callable[[str, dict[str, Any]], str] = hermes
     ends: tuple[str, ...] = ("<|im_end|>",)
     tokens: tuple[str, ...] = ()
     thinking: str = ""
@@ -159,6 +180,13 @@ class Dialect:
         return folder
 
 
+READER = Dialect(
+    "occ-rag",
+    "qwen3-tied",
+    OCC_RAG,
+    ends=("<|im_end|>", occ.ANSWER_END),
+    tokens=(*sorted(occ.TOKENS - {occ.ANSWER_END}), "<|query_start|>", "<|query_end|>", *SOURCES),
+)
 HEADERS = ("<|start_header_id|>", "<|end_header_id|>", "<|begin_of_text|>", "<|python_tag|>")
 DIALECTS = {
     "qwen3.5": Dialect("qwen3.5", "qwen3_5", QWEN35, xml, thinking="qwen3.5-thinking"),

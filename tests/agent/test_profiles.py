@@ -24,7 +24,7 @@ from app.settings import read
 from index.memory import Memory
 from tests.agent.asking import SURE, UNSURE, asked, done, only, reply
 from tests.agent.conftest import Stage
-from tests.agent.dialects import CONTEXT, DIALECTS, GRANITE, HEADERS, LLAMA3, QWEN35, SMOLLM3, VOCAB, Dialect
+from tests.agent.dialects import CONTEXT, DIALECTS, GRANITE, HEADERS, LLAMA3, OCC_RAG, QWEN35, SMOLLM3, VOCAB, Dialect
 from tests.api.live import live
 from tests.fakes import HashedWords, ScriptedEngine
 
@@ -211,6 +211,7 @@ def test_the_ways_in_which_qwen35_calls(body: str, call: Call | Malformed) -> No
         ("mistral", LLAMA3, None),
         ("llama", "{{ messages }}", None),
         ("qwen3", "<tool_call> enable_thinking <|query_start|>", None),
+        ("qwen3", OCC_RAG, "occ-rag"),
     ],
 )
 def test_a_checkpoint_gets_the_profile_of_its_template(family: str, template: str, profile: str | None) -> None:

@@ -11,6 +11,8 @@ from openai import OpenAI
 from app.agent.events import Searched
 from app.agent.loop import answer
 from app.api import Parts
+from app.api.access import ANYONE
+from app.api.caller import Caller
 from app.api.chat_request import ChatRequest
 from app.api.turn import turn_of
 from tests.api.conftest import RIVERS
@@ -96,7 +98,7 @@ def test_an_alias_is_a_model_and_its_answers_name_store_and_version(
 async def test_a_turn_keeps_its_store_to_its_end(parts: Parts, stores: dict[str, str], live: str) -> None:
     old, new = stores
     asked = ChatRequest.model_validate({"model": f"cogcore/{live}", **SEARCHING})
-    turn = await turn_of(asked, parts, "")
+    turn = await turn_of(asked, parts, Caller(ANYONE, parts.keys, parts.memory))
     parts.memory.aliases.set(live, new)
     searched = [event async for event in answer(turn, parts.core, parts.memory) if isinstance(event, Searched)]
     assert {event.store for event in searched} == {old}

@@ -4,7 +4,7 @@ import asyncio
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import openai
@@ -14,9 +14,10 @@ from openai import OpenAI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import Parts, create_app
-from app.api.door import OPEN, Door
+from app.api.access import OPEN, Access
+from app.api.door import Door
 from app.api.errors import TABLE, TimedOut, describe
-from app.cores.load import load_core
+from app.cores.load import Core, load_core
 from app.engine.types import EngineBusy, EngineClosed, PromptTooLong
 from app.settings import read
 from index.embed import SentenceEmbedder
@@ -174,7 +175,7 @@ def test_health_and_version(raw: httpx.Client) -> None:
 def test_domain_errors_are_told_once() -> None:
     message, row, headers = describe(EngineBusy("the queue is full", 1.2))
     assert (message, row.status, row.code) == ("The queue is full.", 429, "rate_limit_exceeded")
-    assert headers == {"Retry-After": "2", "retry-after-ms": "1200"}
+    assert headers == {"Retry-After": "2", "retry-after-ms": "1200", "x-should-retry": "true"}
     _, row, _ = describe(PromptTooLong("too long"))
     assert (row.status, row.code, row.param) == (400, "context_length_exceeded", "messages")
     assert describe(FileNotFoundError("/etc/secret"))[0].startswith("The server failed")
@@ -203,7 +204,8 @@ async def through(app: ASGIApp, **settings: Any) -> list[Message]:
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": [(b"host", b"localhost")]}
-    await asyncio.wait_for(Door(app, read(**settings))(scope, receive, send), 5)
+    parts = Parts(cast(Core, None), cast(Memory, None), read(data_dir="/nowhere", **settings))
+    await asyncio.wait_for(Door(app, parts.settings, Access(parts))(scope, receive, send), 5)
     return sent
 
 

@@ -79,7 +79,8 @@ def test_no_word_of_what_was_said(
     requests = [line for line in lines if line["logger"] == "cogcore.requests"]
     (asked,) = [line for line in requests if line["id"] == "mine"]
     assert (asked["method"], asked["route"], asked["status"]) == ("POST", "/v1/chat/completions", 200)
-    assert asked["ms"] > 0 and len(asked["tenant"]) == 12
-    assert set(asked) == {"time", "level", "logger", "id", "method", "route", "status", "ms", "tenant"}
-    assert (requests[-1]["status"], requests[-1]["tenant"]) == (401, None)
+    assert asked["ms"] > 0 and (asked["key"], asked["organisation"]) == ("root", "default")
+    told = {"time", "level", "logger", "id", "method", "route", "status", "ms"}
+    assert set(asked) == told | {"key", "organisation"}
+    assert requests[-1]["status"] == 401 and "key" not in requests[-1]
     assert {line["route"] for line in requests} >= {"unknown", "/v1/models/{model:path}", "/v1/passages/{chunk_id}"}

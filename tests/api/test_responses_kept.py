@@ -15,6 +15,7 @@ from app.api import Parts
 from app.api.reviews import forget_gone
 from app.cores.load import TINY_FOLDER, load_tokenizer
 from app.engine.types import Scored
+from app.keys import ORGANISATION as OWNER
 from app.responses import KEPT_SECONDS, Kept, ResponseNotFound, Responses
 from tests.api.test_chat_stream import UNSURE, Slow, call, ids
 from tests.api.test_responses import QUESTION, SEARCH, WEATHER, told
@@ -234,9 +235,9 @@ class TestInTheBackground:
             stopped = client.responses.create(model="cogcore/default", input=QUESTION, background=True)
         # As one leaves them that is killed.
         record = Responses(tmp_path / "responses.sqlite")
-        left = record.get(stopped.id)
+        left = record.get(stopped.id, OWNER)
         assert left.body["status"] == "failed"
-        record.keep(Kept({**left.body, "id": "resp_killed", "status": "queued", "error": None}, left.input))
+        record.keep(Kept(OWNER, {**left.body, "id": "resp_killed", "status": "queued", "error": None}, left.input))
         record.close()
         with told(Waiting(), tmp_path) as client:
             for response_id in (stopped.id, "resp_killed"):
@@ -268,7 +269,7 @@ def kept(name: str, *, age: int = 0, before: str | None = None, files: Sequence[
         "previous_response_id": before,
         "output": [{"id": f"msg_{name}"}],
     }
-    return Kept(body, [], frozenset(files))
+    return Kept(OWNER, body, [], frozenset(files))
 
 
 def test_old_ones_go(record: Responses, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,26 +278,35 @@ def test_old_ones_go(record: Responses, monkeypatch: pytest.MonkeyPatch) -> None
     record.keep(kept("young", age=KEPT_SECONDS - 60))
     record.expire()
     with pytest.raises(ResponseNotFound):
-        record.get("old")
+        record.get("old", OWNER)
     monkeypatch.setattr("app.responses.KEPT", 2)
     record.keep(kept("younger"))
     record.keep(kept("youngest"))
     with pytest.raises(ResponseNotFound):
-        record.get("young")
-    assert [one.id for one in record.chain("youngest")] == ["youngest"]
-    assert set(record.holding(["msg_young", "msg_younger"])) == {"msg_younger"}
+        record.get("young", OWNER)
+    assert [one.id for one in record.chain("youngest", OWNER)] == ["youngest"]
+    assert set(record.holding(["msg_young", "msg_younger"], OWNER)) == {"msg_younger"}
+
+
+def test_to_others_it_is_not_there(record: Responses) -> None:
+    record.keep(kept("a"))
+    for refused in (record.get, record.chain, record.delete):
+        with pytest.raises(ResponseNotFound):
+            refused("a", "somebody else")
+    assert record.holding(["msg_a"], "somebody else") == {}
+    assert record.get("a", OWNER).id == "a"
 
 
 def test_a_later_state_takes_the_place(record: Responses) -> None:
     first = kept("a", files=["file-1"])
-    record.keep(Kept({**first.body, "status": "queued", "output": []}, [{"id": "in"}], first.files))
+    record.keep(Kept(OWNER, {**first.body, "status": "queued", "output": []}, [{"id": "in"}], first.files))
     assert [one.id for one in record.unended()] == ["a"]
-    record.keep(Kept(first.body, [], frozenset({"file-1", "file-2"}), [{"type": "response.completed"}]))
-    found = record.get("a")
+    record.keep(Kept(OWNER, first.body, [], frozenset({"file-1", "file-2"}), [{"type": "response.completed"}]))
+    found = record.get("a", OWNER)
     assert (found.body, found.input, found.files) == (first.body, [{"id": "in"}], {"file-1", "file-2"})
     assert found.events == [{"type": "response.completed"}]
     assert (record.unended(), sorted(record.files())) == ([], ["file-1", "file-2"])
     record.forget("file-2")
     assert record.files() == []
     with pytest.raises(ResponseNotFound):
-        record.delete("a")
+        record.delete("a", OWNER)

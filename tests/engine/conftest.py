@@ -35,19 +35,32 @@ def reference(checkpoint: Callable[[str], Checkpoint]) -> PreTrainedModel:
     return checkpoint("qwen3")[1]
 
 
-@pytest.fixture
-def start(checkpoint: Callable[[str], Checkpoint]) -> Iterator[Callable[..., LocalEngine]]:
-    """Start an engine over the Qwen3 checkpoint (or another folder) with a test's own settings; closed afterwards."""
+Start = Callable[..., LocalEngine]
+
+
+def _started(folder: Path) -> Iterator[Start]:
+    """Start an engine over the checkpoint (or another folder) with a test's own settings; closed afterwards."""
     started: list[LocalEngine] = []
 
-    def make(folder: Path | None = None, **settings: Any) -> LocalEngine:
+    def make(folder: Path = folder, **settings: Any) -> LocalEngine:
         given: dict[str, Any] = {"max_sequences": 4, "threads": 1, "prefill_chunk": 16, **settings}
-        started.append(load_engine(folder or checkpoint("qwen3")[0], **given))
+        started.append(load_engine(folder, **given))
         return started[-1]
 
     yield make
     for engine in started:
         asyncio.run(engine.close(grace=5))
+
+
+@pytest.fixture
+def start(checkpoint: Callable[[str], Checkpoint]) -> Iterator[Start]:
+    yield from _started(checkpoint("qwen3")[0])
+
+
+@pytest.fixture(scope="module")
+def start_shared(checkpoint: Callable[[str], Checkpoint]) -> Iterator[Start]:
+    """For engines that the tests of a file share."""
+    yield from _started(checkpoint("qwen3")[0])
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,9 @@ from transformers import PreTrainedModel
 from app.engine.attention import Segment
 from app.engine.load import load_engine
 from app.engine.local import LocalEngine
+from app.engine.outbox import hand_over
 from app.engine.plan import Part
 from app.engine.request import Outcome, Request
-from app.engine.scheduler import _hand_over
 from app.engine.types import (
     EngineClosed,
     RequestFailed,
@@ -211,7 +211,7 @@ def test_every_request_has_one_end(
     def watched(posts: Sequence[tuple[Request, Outcome]]) -> None:
         for request, outcome in posts:
             heard.setdefault(request, []).append(outcome)
-        _hand_over(posts)
+        hand_over(posts)
 
     def noted(request: Request) -> None:
         submit(request)
@@ -235,7 +235,7 @@ def test_every_request_has_one_end(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scheduler.decoder, "forward", unsteady)
         patch.setattr(scheduler, "submit", noted)
-        patch.setattr("app.engine.scheduler._hand_over", watched)
+        patch.setattr("app.engine.outbox.hand_over", watched)
         asyncio.run(all_clients())
     for request in submitted:
         outcomes = heard.get(request, [])

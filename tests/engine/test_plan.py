@@ -106,7 +106,7 @@ def test_cuts_are_those_of_one_alone_and_nobody_is_passed_for_ever(
         assert len({part.slot.index for part in parts}) == len(parts)
         for part in parts:
             if part.start < part.request.prompt:
-                cuts.setdefault(part.slot.index, []).extend(s.start for s in part.segments(planner.quantum))
+                cuts.setdefault(part.slot.index, []).extend(s.start for s in planner.segments(part))
         assert all(one.skipped <= PATIENCE + 1 + len(requests) for one in requests)
         run(parts)
         step += 1
@@ -126,7 +126,7 @@ async def test_the_engine_reads_the_clock_it_is_given(
 ) -> None:
     """At 0.4 ms a token, 50 ms have room for three pieces of a long prompt beside an answer's token."""
     clock = Clock()
-    engine = start(prefill_chunk=128, cache_tokens=8 * 256, clock=clock)
+    engine = start(prefill_chunk=128, cache_tokens=8 * 256, clock=clock, speculation=0)
     decoder = engine._scheduler.decoder
     forward, steps, gate = decoder.forward, list[int](), Gate()
 

@@ -19,11 +19,12 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, event
 
-from index.catalog import Catalog, migrations
+from index.catalog import Catalog, documents, migrations, stores
 from index.catalog.schema import open_database, schema
 from index.errors import FolderFault
 from index.originals import Originals
 from index.types import Alias
+from index.vectors import VectorFiles
 from tests.fakes import HashedWords
 from tests.index.conftest import Open
 
@@ -225,6 +226,7 @@ def test_processes_open_one_catalog_at_once(tmp_path: Path, new: bool) -> None:
     for other in others:
         _, said = other.communicate(timeout=60)
         assert other.returncode == 0, said
+    assert new or moved(path) == held_before(tmp_path)
     with opened(path), opened(tmp_path / "alone.sqlite"):
         assert layout(path) == layout(tmp_path / "alone.sqlite")
 
@@ -272,7 +274,7 @@ from sqlalchemy import Engine, event
 from index.catalog import Catalog
 
 def die(connection, cursor, statement, *_):
-    if statement.startswith("UPDATE chunks"):
+    if statement.startswith(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
 
 event.listen(Engine, "after_cursor_execute", die)
@@ -280,11 +282,56 @@ Catalog(Path(sys.argv[1]))
 """
 
 
-def test_a_killed_migration_is_begun_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["UPDATE chunks", "UPDATE documents", "ALTER TABLE chunks DROP"])
+def test_a_killed_migration_is_begun_again(tmp_path: Path, moment: str) -> None:
     path = old(tmp_path / "catalog.sqlite")
     before, held = layout(path), rows(path, CONTENTS)
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=ROOT, check=False, timeout=120)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path), moment], cwd=ROOT, check=False, timeout=120)
     assert killed.returncode == -signal.SIGKILL
     assert (layout(path), rows(path, CONTENTS)) == (before, held)
     Catalog(path).close()
     assert layout(path) != before and rows(path, CONTENTS) == held
+    assert moved(path) == held_before(tmp_path)
+
+
+def held_before(tmp_path: Path) -> dict[int, list[tuple[int, bytes]]]:
+    """Of each document in an old catalog: its chunks with their vectors."""
+    found: dict[int, list[tuple[int, bytes]]] = {}
+    for document, chunk, vector in rows(old(tmp_path / "before.sqlite"), "SELECT document, n, vector FROM chunks"):
+        assert isinstance(document, int) and isinstance(chunk, int) and isinstance(vector, bytes)
+        found.setdefault(document, []).append((chunk, vector))
+    return found
+
+
+def moved(path: Path) -> dict[int, list[tuple[int, bytes]]]:
+    """The same in one of today, from the vector files."""
+    catalog = Catalog(path)
+    files = VectorFiles(catalog.vectors, 32, "hashed-words/32")
+    found = {}
+    with catalog.read() as tx:
+        for store, name in stores.vector_files(tx).items():
+            with files.reading(name) as read:
+                for one in documents.searchable(tx, store):
+                    kept = read(one.document, one.block)
+                    assert kept is not None
+                    vectors = [vector.tobytes() for vector in kept.vectors.astype("<f2")]
+                    found[one.document] = list(zip(kept.chunks.tolist(), vectors, strict=True))
+    catalog.close()
+    return found
+
+
+def test_vectors_move_into_files_bit_by_bit(tmp_path: Path) -> None:
+    path = old(tmp_path / "catalog.sqlite")
+    Catalog(path).close()
+    assert moved(path) == held_before(tmp_path) and len(moved(path)) == 4
+    assert sorted(file.name for file in path.with_suffix(".vectors").iterdir()) == ["1-1", "2-1"]
+
+
+def test_a_vector_that_was_damaged_before_it_moved_is_made_again(open_memory: Open, tmp_path: Path) -> None:
+    path = old(tmp_path / "data" / "catalog.sqlite")
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE chunks SET vector = x'00' WHERE n = 2")
+    memory = open_memory(embedder=HashedWords(32))
+    assert {hit.chunk.filename for hit in memory.search("guides", "river")} >= {"rivers.md", "handbook.md"}
+    memory.close()
+    assert moved(path) == held_before(tmp_path)

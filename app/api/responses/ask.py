@@ -7,6 +7,7 @@ from typing import Any
 
 from app.agent.events import Event
 from app.agent.turn import Policy, Turn, TurnRefused
+from app.api.caller import Caller
 from app.api.chat_request import Extension
 from app.api.errors import ApiError, describe
 from app.api.ledger import Wire
@@ -16,7 +17,7 @@ from app.api.parts import Parts
 from app.api.responses.input import conversation
 from app.api.responses.past import Past
 from app.api.responses.request import FileSearch, Format, FunctionTool, ResponseRequest
-from app.api.turn import DEFAULTS, Named, grounded, named_in, policy_of
+from app.api.turn import Named, grounded, named_in, policy_of
 from app.engine.types import InvalidPrompt, PromptTooLong
 from index.checks import check_share
 from index.filters import compile_filter
@@ -25,8 +26,8 @@ from index.filters import compile_filter
 OURS = {"messages": "input", "response_format": "text.format"}
 
 
-async def turn_of(wanted: ResponseRequest, past: Past, parts: Parts, key: str) -> Turn:
-    """The turn; cached prompts it shares with those of the same `key`. Raises ApiError and InvalidRequest."""
+async def turn_of(wanted: ResponseRequest, past: Past, parts: Parts, caller: Caller) -> Turn:
+    """The turn, over stores that the caller sees. Raises ApiError and InvalidRequest."""
     messages = conversation([*past.before, *past.input], len(past.before))
     if wanted.instructions:
         messages = [{"role": "system", "content": wanted.instructions}, *messages]
@@ -35,7 +36,7 @@ async def turn_of(wanted: ResponseRequest, past: Past, parts: Parts, key: str) -
     check_names([(tool.name, f"tools[{n}].name") for n, tool in wanted.functions], policy.function)
     if wanted.top_logprobs and not wanted.includes("message.output_text.logprobs"):
         raise ApiError("'top_logprobs' needs 'include': [\"message.output_text.logprobs\"].", param="top_logprobs")
-    sampling = wanted.sampling(wanted.max_output_tokens or DEFAULTS.max_tokens, parts.core.profile)
+    sampling = wanted.sampling(wanted.max_output_tokens or parts.core.profile.max_tokens, parts.core.profile)
     turn = Turn(
         messages=messages,
         tools=[_function(tool) for _, tool in wanted.functions],
@@ -43,9 +44,9 @@ async def turn_of(wanted: ResponseRequest, past: Past, parts: Parts, key: str) -
         sampling=replace(sampling, top_logprobs=wanted.top_logprobs or 0),
         stop=wanted.stop or (),
         reply_schema=wanted.reply_schema,
-        key=key,
+        key=caller.cache_key(parts.secret, wanted.prompt_cache_key or ""),
     )
-    turn = await grounded(turn, parts, wanted.model, named, given.abstain_below)
+    turn = await grounded(turn, parts, caller, wanted.model, named, given.abstain_below)
     if wanted.tool_choice == {"type": "file_search"} and not (turn.stores and policy.max_searches):
         raise ApiError("tool_choice asks for a search, and there is nothing to search.", param="tool_choice")
     return turn
@@ -109,7 +110,7 @@ def _policy(wanted: ResponseRequest, given: Extension, parts: Parts) -> Policy:
     if given.filters is not None:
         # Now, while it can still be a 400: the search comes in the middle of the answer.
         compile_filter(given.filters, "cogcore.filters")
-    policy = policy_of(wanted.chosen, wanted.parallel_tool_calls, given, parts.settings)
+    policy = policy_of(wanted.chosen, wanted.parallel_tool_calls, given, parts)
     if wanted.max_tool_calls is not None:
         policy = replace(policy, max_searches=min(policy.max_searches, wanted.max_tool_calls))
     for place, (n, tool) in enumerate(wanted.searches):

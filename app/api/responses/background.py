@@ -23,6 +23,7 @@ log = logging.getLogger("cogcore.http")
 class Run:
     """A response under way, and the events of its stream so far. `files` are what earlier responses drew on."""
 
+    owner: str
     reply: Reply
     input: Sequence[Wire]
     files: frozenset[str]
@@ -43,7 +44,9 @@ class Run:
         return self.body or self.reply.response("in_progress" if self.events else "queued")
 
     def kept(self) -> Kept:
-        return Kept(self.now(), self.input, self.files | drawn_on(self.reply), self.events if self.body else None)
+        return Kept(
+            self.owner, self.now(), self.input, self.files | drawn_on(self.reply), self.events if self.body else None
+        )
 
     async def follow(self, start: int, silence: float) -> AsyncGenerator[Wire | None]:
         """Its events from number `start` on, as they come; None after `silence` seconds of nothing."""
@@ -82,8 +85,9 @@ class Runs:
             for run in list(self._runs.values()):
                 await _cancelled(run)
 
-    def get(self, response_id: str) -> Run | None:
-        return self._runs.get(response_id)
+    def get(self, response_id: str, owner: str) -> Run | None:
+        run = self._runs.get(response_id)
+        return run if run and run.owner == owner else None
 
     async def start(self, run: Run, made: AsyncGenerator[Wire | None]) -> None:
         """Begin. On disk when this returns."""
@@ -93,15 +97,15 @@ class Runs:
         run.task = asyncio.create_task(self._go(first.id, run, made))
         await asyncio.sleep(0)  # a task that is cancelled before it began would never end its run
 
-    async def cancel(self, response_id: str) -> None:
+    async def cancel(self, response_id: str, owner: str) -> None:
         """End it, if it runs, and wait until it has ended."""
-        if run := self._runs.get(response_id):
+        if run := self.get(response_id, owner):
             await _cancelled(run)
 
     def _end_left(self) -> None:
         for left in self._parts.responses.unended():
             body = {**left.body, "status": "failed", "error": STOPPED}
-            self._parts.responses.keep(Kept(body, left.input))
+            self._parts.responses.keep(Kept(left.owner, body, left.input))
 
     async def _go(self, response_id: str, run: Run, made: AsyncGenerator[Wire | None]) -> None:
         try:
@@ -126,7 +130,7 @@ async def _cancelled(run: Run) -> None:
 
 
 async def keeping(
-    made: AsyncGenerator[Wire | None], reply: Reply, past: Past, record: Responses
+    made: AsyncGenerator[Wire | None], reply: Reply, past: Past, record: Responses, owner: str
 ) -> AsyncGenerator[Wire | None]:
     """The events of a response in the foreground, which is kept before the last of them is told. It goes out even where
     that failed, and says so.
@@ -136,7 +140,7 @@ async def keeping(
         async for event in made:
             if event and event["type"] in ENDED_WELL:
                 try:
-                    kept = Kept(event["response"], own, past.files | drawn_on(reply))
+                    kept = Kept(owner, event["response"], own, past.files | drawn_on(reply))
                     await asyncio.to_thread(record.keep, kept)
                 except Exception:
                     log.exception("response %s could not be kept", event["response"]["id"])

@@ -18,12 +18,12 @@ class Past:
     files: frozenset[str]
 
 
-def past_of(record: Responses, previous: str | None, given: Sequence[Item]) -> Past:
+def past_of(record: Responses, previous: str | None, given: Sequence[Item], owner: str) -> Past:
     """Raises ApiError on what is not kept, or has not ended well."""
-    chain = _chain(record, previous) if previous is not None else []
+    chain = _chain(record, previous, owner) if previous is not None else []
     items: list[Wire] = [item for kept in chain for item in (*kept.input, *kept.body["output"])]
     references = {item.id for item in given if isinstance(item, Reference)}
-    holding = record.holding(references) if references else {}
+    holding = record.holding(references, owner) if references else {}
     files = frozenset(file_id for kept in (*chain, *holding.values()) for file_id in kept.files)
     own = [
         _found(item, n, holding.get(item.id)) if isinstance(item, Reference) else item for n, item in enumerate(given)
@@ -31,9 +31,9 @@ def past_of(record: Responses, previous: str | None, given: Sequence[Item]) -> P
     return Past(read(items), own, files)
 
 
-def _chain(record: Responses, previous: str) -> list[Kept]:
+def _chain(record: Responses, previous: str, owner: str) -> list[Kept]:
     try:
-        chain = record.chain(previous)
+        chain = record.chain(previous, owner)
     except ResponseNotFound as error:
         raise ApiError(f"{error}.", param="previous_response_id", code="previous_response_not_found") from error
     status = chain[-1].body["status"]

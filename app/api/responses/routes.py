@@ -12,7 +12,7 @@ from app.agent.loop import answer
 from app.agent.turn import Turn
 from app.api.abreast import abreast
 from app.api.autonomy import autonomy_of
-from app.api.caller import cache_key
+from app.api.caller import Asking, Caller
 from app.api.encode import Numbered
 from app.api.errors import ApiError
 from app.api.hangup import ClientGone, EventStream, after, unless_gone
@@ -26,7 +26,6 @@ from app.api.responses.encode import Reply, told, unfailing, whole
 from app.api.responses.input import wire
 from app.api.responses.past import Past, past_of
 from app.api.responses.request import ResponseRequest
-from app.api.signature import signing_key
 from app.api.wire import frames, whole_json
 from index.types import Page
 
@@ -46,36 +45,36 @@ class Asked:
 
 def routes(parts: Parts, runs: Runs) -> APIRouter:
     router, settings = APIRouter(prefix="/v1/responses", tags=["responses"]), parts.settings
-    key = signing_key(settings.api_key.get_secret_value()) if settings.api_key else None
 
-    async def read(request: Request, wanted: ResponseRequest) -> Asked:
-        past = await asyncio.to_thread(past_of, parts.responses, wanted.previous_response_id, wanted.input)
-        turn = await turn_of(wanted, past, parts, cache_key(request, parts.secret, wanted.prompt_cache_key or ""))
+    async def read(request: Request, wanted: ResponseRequest, caller: Caller) -> Asked:
+        earlier = wanted.previous_response_id, wanted.input, caller.owner
+        past = await asyncio.to_thread(past_of, parts.responses, *earlier)
+        turn = await turn_of(wanted, past, parts, caller)
         spelled = wanted.includes("message.output_text.logprobs")
         spelling = await asyncio.to_thread(Spelling, parts.core.tokenizer) if spelled else None
         base_url = settings.public_url or str(request.base_url).rstrip("/")
-        head = Head(wanted.model, base_url, key, turn.versions, spelling, id=f"resp_{uuid.uuid4().hex}")
+        head = Head(wanted.model, base_url, parts.link_key, turn.versions, spelling, id=f"resp_{uuid.uuid4().hex}")
         hits = turn.policy.hits if wanted.includes("file_search_call.results") else None
         return Asked(past, turn, Reply(head, about(wanted, turn), hits), head.id)
 
     @router.post("")
-    async def create(request: Request, wanted: ResponseRequest) -> Response:
+    async def create(request: Request, wanted: ResponseRequest, caller: Asking) -> Response:
         """A turn, whole or streamed.
 
         The memory is searched when a store is attached: by the tool `file_search`, by a model `cogcore/STORE`, or by
         `cogcore.stores`. Beside OpenAI's fields the response that has ended has the object `cogcore`, as a chat's has.
         """
-        asked = await read(request, wanted)
+        asked = await read(request, wanted, caller)
         reply, mark = asked.reply, autonomy_of(asked.turn, wanted.cogcore, parts).mark
-        answered = in_our_words(answer(asked.turn, parts.core, parts.memory))
+        answered = in_our_words(answer(asked.turn, caller.quota.metered(parts.core), parts.memory))
         events = abreast([parts.metrics.turn(answered)], settings.keep_alive)
 
         def made(source: AsyncGenerator[Numbered | None]) -> AsyncGenerator[Wire | None]:
             encoded = told(source, reply, mark)
-            return keeping(encoded, reply, asked.past, parts.responses) if wanted.store else encoded
+            return keeping(encoded, reply, asked.past, parts.responses, caller.owner) if wanted.store else encoded
 
         if wanted.background:
-            run = Run(reply, [wire(item) for item in asked.past.input], asked.past.files)
+            run = Run(caller.owner, reply, [wire(item) for item in asked.past.input], asked.past.files)
             await runs.start(run, unfailing(told(events, reply, mark), reply))
             return _streamed(run, 0, settings.keep_alive) if wanted.stream else whole_json(run.now())
         try:
@@ -90,6 +89,7 @@ def routes(parts: Parts, runs: Runs) -> APIRouter:
     @router.get("/{response_id}")
     async def response(
         response_id: str,
+        caller: Asking,
         include: Include = None,
         stream: bool = False,
         starting_after: Annotated[
@@ -104,13 +104,13 @@ def routes(parts: Parts, runs: Runs) -> APIRouter:
         if starting_after is not None and not stream:
             raise ApiError("'starting_after' needs 'stream': true.", param="starting_after")
         start = 0 if starting_after is None else starting_after + 1
-        if run := runs.get(response_id):
+        if run := runs.get(response_id, caller.owner):
             if stream:
                 return _streamed(run, start, settings.keep_alive)
             answered = whole_json(run.now())
             answered.headers["openai-poll-after-ms"] = POLL_MS
             return answered
-        kept = await asyncio.to_thread(parts.responses.get, response_id)
+        kept = await asyncio.to_thread(parts.responses.get, response_id, caller.owner)
         if not stream:
             return whole_json(kept.body)
         if kept.events is None:
@@ -119,17 +119,17 @@ def routes(parts: Parts, runs: Runs) -> APIRouter:
         return EventStream(frames(again, response_id), again)
 
     @router.delete("/{response_id}")
-    async def delete(response_id: str) -> Wire:
+    async def delete(response_id: str, caller: Asking) -> Wire:
         """Forget it. One that is under way is cancelled."""
-        await runs.cancel(response_id)
-        await asyncio.to_thread(parts.responses.delete, response_id)
+        await runs.cancel(response_id, caller.owner)
+        await asyncio.to_thread(parts.responses.delete, response_id, caller.owner)
         return {"id": response_id, "object": "response", "deleted": True}
 
     @router.post("/{response_id}/cancel")
-    async def cancel(response_id: str) -> Response:
+    async def cancel(response_id: str, caller: Asking) -> Response:
         """End one that is under way in the background. One that has ended stays as it is."""
-        await runs.cancel(response_id)
-        body = (await asyncio.to_thread(parts.responses.get, response_id)).body
+        await runs.cancel(response_id, caller.owner)
+        body = (await asyncio.to_thread(parts.responses.get, response_id, caller.owner)).body
         if not body["background"]:
             raise ApiError("Only what was made in the background can be cancelled.", param="response_id")
         return whole_json(body)
@@ -137,6 +137,7 @@ def routes(parts: Parts, runs: Runs) -> APIRouter:
     @router.get("/{response_id}/input_items")
     async def input_items(
         response_id: str,
+        caller: Asking,
         limit: Limit = 20,
         order: Order = "desc",
         after: Cursor = None,
@@ -144,7 +145,7 @@ def routes(parts: Parts, runs: Runs) -> APIRouter:
     ) -> Wire:
         """What came in, without what came in to the responses before."""
         _only_when_made(include)
-        kept = await asyncio.to_thread(parts.responses.get, response_id)
+        kept = await asyncio.to_thread(parts.responses.get, response_id, caller.owner)
         return listing(_page(kept.input, limit, order, after), lambda item: item)
 
     return router

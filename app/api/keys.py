@@ -1,0 +1,88 @@
+"""/v1/cogcore/keys: API keys, made, listed and revoked by whoever has the scope `admin`."""
+
+from dataclasses import asdict
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from app.api.limits import Strict
+from app.api.listing import Cursor, Limit, Order, Wire, listing
+from app.api.parts import Parts
+from app.keys import ORGANISATION, Key, Scope
+from index.catalog.paging import Cut
+
+
+class NewKey(Strict):
+    """What a key is to be good for."""
+
+    name: str
+    scope: Scope = "read"
+    stores: list[str] | None = Field(default=None, description="Names or ids; all others are not there for the key")
+    organisation: str = ORGANISATION
+    requests_per_minute: int | None = Field(default=None, description="null: as the settings say; 0: any number")
+    tokens_per_minute: int | None = Field(default=None, description="Of prompts and answers; null and 0 likewise")
+    expires_at: int | None = None
+
+
+class KeyObject(BaseModel):
+    """A key, but for the secret itself. `read` asks and reads, `write` changes documents too, `admin` all."""
+
+    id: str
+    object: Literal["cogcore.key"]
+    name: str
+    hint: str = Field(description="How the secret begins")
+    scope: Scope
+    stores: list[str] | None = Field(description="The ids of the stores it is limited to; null: all")
+    organisation: str = Field(description="Only keys of one organisation share cached prompts")
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+    last_used_at: int | None = Field(description="To the hour")
+
+
+class CreatedKey(KeyObject):
+    key: str = Field(description="The secret: told now and never again")
+
+
+class KeyList(BaseModel):
+    object: Literal["list"]
+    data: list[KeyObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+def key_object(key: Key) -> Wire:
+    return {"object": "cogcore.key", **asdict(key)}
+
+
+def routes(parts: Parts) -> APIRouter:
+    router, keys = APIRouter(prefix="/v1/cogcore/keys", tags=["keys"]), parts.keys
+
+    @router.post("", response_model=CreatedKey)
+    def create(wanted: NewKey) -> Wire:
+        """Make a key. From the first one on, the server answers nobody without one."""
+        given = wanted.model_dump(exclude={"stores"})
+        stores = None if wanted.stores is None else tuple(parts.memory.store(name).id for name in wanted.stores)
+        key, secret = keys.create(Key(**given, stores=stores))
+        return {**key_object(key), "key": secret}
+
+    @router.get("", response_model=KeyList)
+    def page(limit: Limit = 20, order: Order = "desc", after: Cursor = None, before: Cursor = None) -> Wire:
+        """The keys that were ever made."""
+        return listing(keys.page(Cut(limit, after, before, order)), key_object)
+
+    @router.get("/{key_id}", response_model=KeyObject)
+    def key(key_id: str) -> Wire:
+        """One of them."""
+        return key_object(keys.get(key_id))
+
+    @router.delete("/{key_id}", response_model=KeyObject)
+    def revoke(key_id: str) -> Wire:
+        """It opens nothing from now on. It stays in the list."""
+        return key_object(keys.revoke(key_id))
+
+    return router

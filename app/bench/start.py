@@ -1,0 +1,110 @@
+"""How long a memory takes to open, with a snapshot of its words and without.
+
+    python -m app.bench start [--chunks 100000] [--document 20]
+
+The vectors are drawn, and so are the words: 180 a chunk, of 50,000 that are as unequally frequent as those of a
+language (Zipf). All is written into a folder of its own, which is removed afterwards.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from index.catalog import Catalog, chunks, documents, files, stores
+from index.catalog.chunks import Draft
+from index.keeper import Keeper
+from index.lexical import KIND
+from index.loading import Loader
+from index.memory import DEFAULT_STORE, Memory
+from index.shelf import Shelf
+from index.snapshot import Snapshots
+from index.types import Attachment, File, Vectors
+from index.vectors import VectorFiles
+
+WORDS, VOCABULARY = 180, 50_000
+
+
+class Drawn:
+    """An embedder that is never asked: the vectors are there."""
+
+    dimension, window = 384, 256
+    name = fingerprint = "drawn/384"
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        raise NotImplementedError
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        raise NotImplementedError
+
+    def count_tokens(self, text: str) -> int:
+        raise NotImplementedError
+
+    def decode(self, ids: Sequence[int]) -> str | None:
+        raise NotImplementedError
+
+
+def fill(folder: Path, count: int, size: int) -> None:
+    """A default store of so many chunks, so many in a document."""
+    dice = np.random.default_rng(0)
+    vocabulary = [f"word{n}" for n in range(VOCABULARY)]
+    Memory(folder, Drawn()).close()
+    with closing(Catalog(folder / "catalog.sqlite")) as catalog:
+        vectors = VectorFiles(catalog.vectors, Drawn.dimension, Drawn.fingerprint)
+        for n in tqdm(range(count // size), "documents", mininterval=10):
+            drawn = dice.standard_normal((size, Drawn.dimension)).astype(np.float32)
+            drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+            rows = np.minimum(dice.zipf(1.2, (size, WORDS)), VOCABULARY) - 1
+            drafts = [Draft(" ".join(vocabulary[word] for word in row), 0, 0, None, ("Part",)) for row in rows]
+            with catalog.write() as tx:
+                store = stores.number(tx, DEFAULT_STORE)
+                files.add(tx, File(f"file-{n}", f"{n}.md", 0, 0, "assistants", f"{n:064x}"))
+                documents.attach(tx, store, Attachment(f"file-{n}"), None, 0)
+                document = documents.number(tx, store, f"file-{n}")
+                documents.complete(tx, document, 0)
+                chunks.add(tx, document, drafts)
+                (made,) = chunks.of_documents(tx, [document])
+                block = vectors.append(stores.vector_file(tx, store), document, made.chunks, drawn)
+                documents.keep_block(tx, document, block)
+
+
+def keep(folder: Path) -> None:
+    """Let the keeper make its snapshots."""
+    with closing(Catalog(folder / "catalog.sqlite")) as catalog:
+        vectors = VectorFiles(catalog.vectors, Drawn.dimension, Drawn.fingerprint)
+        snapshots = Snapshots(catalog.words, KIND)
+        loader = Loader(catalog, vectors, snapshots, Drawn())
+        shelf = Shelf(catalog, vectors, snapshots, loader)
+        with catalog.read() as tx:
+            store = stores.number(tx, DEFAULT_STORE)
+        shelf.get(store)
+        with closing(Keeper(catalog, shelf, loader, snapshots)) as keeper:
+            keeper.keep()
+
+
+def opening(folder: Path) -> float:
+    """Seconds until it answers."""
+    began = time.perf_counter()
+    memory = Memory(folder, Drawn())
+    took = time.perf_counter() - began
+    memory.close()
+    return took
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser("app.bench start", description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--chunks", type=int, default=100_000)
+    parser.add_argument("--document", type=int, default=20, help="chunks in a document")
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        fill(folder, given.chunks, given.document)
+        print(f"{given.chunks} chunks in documents of {given.document}; seconds until the memory is open")
+        print(f"{'from the texts':<24}{opening(folder):>8.2f}", flush=True)
+        keep(folder)
+        print(f"{'with a fresh snapshot':<24}{opening(folder):>8.2f}")

@@ -1,0 +1,97 @@
+"""Keeps large stores quick to open and their words in RAM, in a thread of its own that nobody waits for.
+
+A store that was opened from its snapshot has its words on the disk, where each change costs fsyncs; they are read into
+RAM soon after. A snapshot that lacks more than a tenth of the store is brought up to date, a missing one is made.
+Tantivy leaves the words of removed documents in its files until it merges them, and cannot be told to: so a removal
+drops the snapshot at once, and the next one is made from the texts.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+
+from index.catalog import Catalog, chunks
+from index.lexical import Entry, Lexical
+from index.loading import Loader
+from index.shelf import Shelf
+from index.snapshot import Snapshots
+from index.store import Store, words
+
+LEAST = 5_000  # chunks; the words of fewer are read again in less than a second
+GROWTH = 1.1
+REST = 60.0  # seconds between two looks; at least as long as the last one took
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Close it before the catalog: a snapshot that only lacks what is new is then brought up to date."""
+
+    def __init__(self, catalog: Catalog, shelf: Shelf, loader: Loader, snapshots: Snapshots) -> None:
+        self._catalog, self._shelf, self._loader, self._snapshots = catalog, shelf, loader, snapshots
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+        for store in self._shelf.opened():
+            if self._snapshots.covers(store) is not None:
+                self._save(store)
+
+    def keep(self, stop: threading.Event | None = None) -> None:
+        for store, opened in self._shelf.opened().items():
+            if opened.folder is not None:
+                self._read_words(store, opened, stop)
+            if len(opened) < LEAST:
+                continue
+            covers = self._snapshots.covers(store)
+            if covers is None or len(opened) > covers.count * GROWTH:
+                self._save(store, stop)
+
+    def _run(self) -> None:
+        rest = REST
+        while not self._closing.wait(rest):
+            began = time.monotonic()
+            try:
+                self.keep(self._closing)
+            except Exception:
+                log.exception("the keeper stumbled; it tries again")
+            rest = max(REST, time.monotonic() - began)
+
+    def _read_words(self, store: int, opened: Store, stop: threading.Event | None) -> None:
+        """From the texts into RAM; searches and changes go on meanwhile."""
+        lexical, known = Lexical(), set[int]()
+
+        def read() -> Iterator[Entry]:
+            for passages in self._loader.texts(store, 0, stop):
+                known.add(passages.document)
+                yield from words(passages)
+
+        lexical.add(read())
+        if not (stop and stop.is_set()):
+            self._shelf.swap_words(store, opened, lexical, known)
+
+    def _save(self, store: int, stop: threading.Event | None = None) -> None:
+        """What the snapshot has, and what is newer; without one that is whole, everything."""
+        before = self._snapshots.open(store)
+        with self._catalog.read() as tx:
+            covers = chunks.extent(tx, store)
+            if before is not None and chunks.extent(tx, store, before[1].last) != before[1]:
+                self._snapshots.discard(before[0])
+                before = None
+        folder, covered = (self._snapshots.aside(), 0) if before is None else (before[0], before[1].last)
+        try:
+            if covers.last > covered:
+                texts = self._loader.texts(store, covered, stop)
+                new = (one for one in texts if one.entries[-1].chunk <= covers.last)
+                Lexical(folder).add(entry for one in new for entry in words(one))
+                self._snapshots.seal(folder, covers)
+                with self._catalog.writing:  # nothing may be removed between the look and the publishing
+                    with self._catalog.read() as tx:
+                        whole = chunks.extent(tx, store, covers.last) == covers
+                    if whole and not (stop and stop.is_set()):
+                        self._snapshots.publish(store, folder)
+        finally:
+            self._snapshots.discard(folder)

@@ -1,0 +1,160 @@
+"""From the truth to an open store: the vector file and the catalog's rows become its indexes.
+
+Nobody waits for it but who asked. It reads the catalog in short transactions (a long one would keep the write-ahead
+log, and deleted text in it), and what changes meanwhile is caught up with at the end, under the catalog's writing lock.
+Words come from a snapshot where there is one, and from the texts of what is newer; vectors that are lost or damaged
+are made again from the texts.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from index.catalog import Catalog, chunks, documents, stores
+from index.catalog.chunks import Indexed, Passages
+from index.catalog.documents import Searchable
+from index.lexical import Lexical
+from index.snapshot import Snapshots
+from index.store import Store, indexed_text
+from index.types import Embedder, Extent, Vectors
+from index.vectors import Kept, VectorFiles, rounded
+
+GROUP = 64  # chunks embedded at once
+BATCH = 1024  # documents whose vectors are added at once
+TEXTS = 256  # documents whose texts are read in one transaction
+log = logging.getLogger(__name__)
+
+
+class Loader:
+    """Stateless beside what it was given."""
+
+    def __init__(self, catalog: Catalog, files: VectorFiles, snapshots: Snapshots, embedder: Embedder) -> None:
+        self._catalog, self._files, self._snapshots, self._embedder = catalog, files, snapshots, embedder
+
+    def load(self, store: int) -> Store:
+        """The store as it was when this began. Raises StoreNotFound."""
+        snapshot = self._snapshots.open(store)
+        try:
+            return self._load(store, snapshot)
+        except BaseException:
+            if snapshot is not None:
+                self._snapshots.discard(snapshot[0])
+            raise
+
+    def _load(self, store: int, snapshot: tuple[Path, Extent] | None) -> Store:
+        with self._catalog.read() as tx:
+            fresh = Store(self._embedder.dimension, stores.version(tx, store))
+            file, listed = stores.vector_file(tx, store), documents.searchable(tx, store)
+            whole = snapshot is not None and chunks.extent(tx, store, snapshot[1].last) == snapshot[1]
+        lost = self._hold(fresh, file, listed)
+        covered = 0
+        if snapshot is not None:
+            words = self._opened(snapshot[0]) if whole and not lost else None
+            if words is None:
+                self._snapshots.discard(snapshot[0])
+            else:
+                fresh.swap_words(words)
+                covered = snapshot[1].last
+        fresh.index(self.texts(store, covered))
+        if lost:
+            log.warning("the vectors of %d documents are lost or damaged; they are made again", len(lost))
+            self._reserve(store)
+            for document in lost:
+                self._mend(document)
+        return fresh
+
+    def catch_up(self, store: int, fresh: Store) -> None:
+        """What changed since, and what was mended. Who calls holds the writing lock and alone knows the store."""
+        with self._catalog.read() as tx:
+            version = stores.version(tx, store)
+            now = {one.document: one for one in documents.searchable(tx, store)}
+            if version == fresh.version and len(now) == len(fresh.documents):
+                return
+            for gone in fresh.documents - now.keys():
+                fresh.remove(gone)
+            with self._files.reading(stores.vector_file(tx, store)) as read:
+
+                def new() -> Iterator[Indexed]:
+                    for numbers in _batches(sorted(now.keys() - fresh.documents)):
+                        for one in chunks.of_documents(tx, numbers):
+                            kept = read(one.document, now[one.document].block)
+                            yield one.indexed(kept.vectors if kept else self._encoded(one))
+
+                fresh.add(new())
+            for one in now.values():
+                fresh.retag(one.document, one.attributes)
+            fresh.version = version
+
+    def texts(self, store: int, after: int = 0, stop: threading.Event | None = None) -> Iterator[Passages]:
+        """Of the documents that are there now and whose chunks have higher numbers; fewer when told to stop."""
+        with self._catalog.read() as tx:
+            numbers = chunks.documents_after(tx, store, after)
+        for batch in _batches(numbers):
+            if stop is not None and stop.is_set():
+                return
+            with self._catalog.read() as tx:
+                read = chunks.of_documents(tx, batch)
+            yield from read
+
+    def _opened(self, folder: Path) -> Lexical | None:
+        try:
+            return Lexical(folder)
+        except ValueError as error:
+            log.warning("tantivy cannot read a snapshot (%s); the words are read from the texts", error)
+            return None
+
+    def _hold(self, fresh: Store, file: str, listed: Sequence[Searchable]) -> list[int]:
+        """All vectors into the store, but those that are lost: their documents."""
+        lost: list[int] = []
+        held: list[tuple[Searchable, Kept]] = []
+        with self._files.reading(file) as read:
+            for one in listed:
+                kept = read(one.document, one.block)
+                if kept is None:
+                    lost.append(one.document)
+                else:
+                    held.append((one, kept))
+                if len(held) == BATCH:
+                    fresh.hold(held)
+                    held.clear()
+        fresh.hold(held)
+        return lost
+
+    def _reserve(self, store: int) -> None:
+        with self._catalog.writing, self._catalog.read() as tx:
+            ends = [one.block.end for one in documents.searchable(tx, store) if one.block is not None]
+            if ends:
+                self._files.reserve(stores.vector_file(tx, store), max(ends))
+
+    def _mend(self, document: int) -> None:
+        with self._catalog.read() as tx:
+            passages = chunks.of_document(tx, document)
+            if passages is None:  # removed meanwhile
+                return
+            place = documents.place(tx, document)
+            with self._files.reading(stores.vector_file(tx, place.store)) as read:
+                if read(document, place.block) is not None:  # in another file meanwhile
+                    return
+        vectors = self._encoded(passages)
+        with self._catalog.writing:
+            with self._catalog.write() as tx:
+                if chunks.of_document(tx, document) is None:
+                    return
+                place = documents.place(tx, document)
+                file = stores.vector_file(tx, place.store)
+                documents.keep_block(tx, document, self._files.append(file, document, passages.chunks, vectors))
+            if place.block is not None:
+                self._files.erase(file, place.block)
+
+    def _encoded(self, passages: Passages) -> Vectors:
+        texts = [indexed_text(passages.filename, entry.headings, entry.text) for entry in passages.entries]
+        groups = (texts[start : start + GROUP] for start in range(0, len(texts), GROUP))
+        return rounded(np.concatenate([self._embedder.encode(group) for group in groups]))
+
+
+def _batches(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(numbers), TEXTS):
+        yield numbers[start : start + TEXTS]

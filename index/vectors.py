@@ -1,0 +1,215 @@
+"""The vectors of each store, in a file that only grows: half of the truth beside the catalog.
+
+A file is a header and blocks, all little-endian. The header is a line of JSON (dimension, dtype, the embedder's
+fingerprint) with its CRC-32, filled up to 4 KB. A block is one document: CRC-32 of what follows, number of chunks,
+document, the chunks' numbers (int64), their vectors (float16), zeros up to a multiple of 8.
+
+The catalog says where a document's block is: a block is written and fsynced before the commit that names it, so what
+no row names is nothing: the rest of an append that was cut off, or of a removal. Removing overwrites with zeros. A
+flipped byte makes its block unreadable, never wrong; whoever reads makes the vectors again from the text.
+
+Written by one thread at a time (the catalog's writing lock), read by any.
+"""
+
+import json
+import logging
+import os
+import struct
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from index.disk import sync
+from index.errors import FolderFault
+from index.types import Vectors
+
+HEADER = 4096
+HEAD = struct.Struct("<IIq")
+FORMAT, DTYPE = 1, "<f2"
+PIECE = 1 << 20  # bytes looked at or copied at once
+log = logging.getLogger(__name__)
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Where a document's vectors are in their file, in bytes."""
+
+    at: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        return self.at + self.length
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a block holds: the chunks of one document, in order, and their vectors."""
+
+    chunks: Ids
+    vectors: Vectors
+
+
+def rounded(vectors: Vectors) -> Vectors:
+    """As they come back from the file."""
+    return vectors.astype(DTYPE).astype(np.float32)
+
+
+class VectorFiles:
+    """The folder of vector files, by their names."""
+
+    def __init__(self, folder: Path, dimension: int, embedder: str) -> None:
+        self._folder, self._dimension = folder, dimension
+        self._header = _header(dimension, embedder)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def append(self, name: str, document: int, chunks: Sequence[int], vectors: Vectors) -> Block:
+        """On the disk when this returns."""
+        if vectors.shape != (len(chunks), self._dimension):
+            raise ValueError(f"{len(chunks)} chunks, vectors {vectors.shape}, dimension {self._dimension}")
+        data = _pack(document, chunks, vectors)
+        with self._open(name) as file:
+            at = os.lseek(file, 0, os.SEEK_END)
+            try:
+                _write(file, data, at)
+                os.fsync(file)
+            except BaseException:
+                os.ftruncate(file, at)
+                raise
+        return Block(at, len(data))
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Callable[[int, Block | None], Kept | None]]:
+        """A function from a document and its block to what is kept there: None where that is lost or damaged."""
+        if (self._folder / name).exists():
+            with self._open(name) as file:
+                yield lambda document, block: self._read(file, document, block)
+        else:
+            yield lambda document, block: None
+
+    def erase(self, name: str, block: Block) -> None:
+        with self._open(name) as file:
+            _blank(file, block.at, min(block.end, os.fstat(file).st_size))
+            os.fsync(file)
+
+    def drop(self, name: str) -> None:
+        (self._folder / name).unlink(missing_ok=True)
+
+    def sweep(self, known: Mapping[str, Collection[Block]]) -> None:
+        """Erase what a crash left: blocks that no row names, and files. What was lost becomes zeros."""
+        for path in self._folder.iterdir():
+            if path.name not in known:
+                path.unlink()
+                continue
+            with self._open(path.name) as file:
+                end = HEADER
+                for block in sorted(known[path.name], key=lambda block: block.at):
+                    _blank(file, end, block.at)
+                    end = block.end
+                os.ftruncate(file, end)
+                os.fsync(file)
+
+    def reserve(self, name: str, end: int) -> None:
+        """Where the end of a file was lost, nothing new may come to lie where rows still name the old."""
+        with self._open(name) as file:
+            if os.fstat(file).st_size < end:
+                os.ftruncate(file, end)
+
+    def size(self, name: str) -> int:
+        """Of its blocks, dead or alive, in bytes."""
+        path = self._folder / name
+        return path.stat().st_size - HEADER if path.exists() else 0
+
+    def copy(self, name: str, blocks: Sequence[Block], target: str) -> list[Block]:
+        """These blocks, without what is between them, in a new file; where each of them is there."""
+        self.drop(target)
+        copied, at = list[Block](), HEADER
+        with self._open(name) as source, self._open(target) as file:
+            for block in blocks:
+                for start in range(0, block.length, PIECE):
+                    piece = os.pread(source, min(PIECE, block.length - start), block.at + start)
+                    _write(file, piece, at + start)
+                copied.append(Block(at, block.length))
+                at += block.length
+            os.fsync(file)
+        return copied
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[int]:
+        """With a header that fits. Raises FolderFault where the vectors are another embedder's."""
+        path = self._folder / name
+        new = not path.exists()
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            found = os.pread(file, HEADER, 0)
+            if found != self._header:
+                if _is_header(found):
+                    raise FolderFault(
+                        f"the vectors in {path} were made by another embedder ({_line(found)}): put the right "
+                        "file there, or remove it, and they are made again from the texts"
+                    )
+                if found:
+                    log.warning("the header of %s was damaged; it is written again", path)
+                _write(file, self._header, 0)  # the blocks prove themselves
+                os.fsync(file)
+            if new:
+                sync(self._folder)
+            yield file
+        finally:
+            os.close(file)
+
+    def _read(self, file: int, document: int, block: Block | None) -> Kept | None:
+        data = os.pread(file, block.length, block.at) if block else b""
+        if block is None or len(data) < max(HEAD.size, block.length):
+            return None
+        checksum, count, found = HEAD.unpack_from(data)
+        if zlib.crc32(data[4:]) != checksum or found != document:
+            return None
+        chunks = np.frombuffer(data, "<i8", count, HEAD.size)
+        vectors = np.frombuffer(data, DTYPE, count * self._dimension, HEAD.size + chunks.nbytes)
+        return Kept(chunks, vectors.reshape(count, self._dimension).astype(np.float32))
+
+
+def _header(dimension: int, embedder: str) -> bytes:
+    line = json.dumps({"cogcore vectors": FORMAT, "dimension": dimension, "dtype": DTYPE, "embedder": embedder})
+    filled = line.encode().ljust(HEADER - 9)
+    if len(filled) != HEADER - 9:
+        raise ValueError(f"the embedder's fingerprint has {len(embedder)} characters, too many for a header")
+    return b"%s%08x\n" % (filled, zlib.crc32(filled))
+
+
+def _is_header(found: bytes) -> bool:
+    return len(found) == HEADER and found[HEADER - 9 :] == b"%08x\n" % zlib.crc32(found[: HEADER - 9])
+
+
+def _line(header: bytes) -> str:
+    return header[: HEADER - 9].decode().strip()
+
+
+def _pack(document: int, chunks: Sequence[int], vectors: Vectors) -> bytes:
+    numbers = np.asarray(chunks, "<i8").tobytes()
+    data = HEAD.pack(0, len(chunks), document) + numbers + vectors.astype(DTYPE).tobytes()
+    data = data.ljust(-(-len(data) // 8) * 8, b"\0")
+    return struct.pack("<I", zlib.crc32(data[4:])) + data[4:]
+
+
+def _blank(file: int, start: int, end: int) -> None:
+    """Zeros from `start` to `end`, written only where there are none."""
+    for at in range(start, end, PIECE):
+        piece = os.pread(file, min(PIECE, end - at), at)
+        if any(piece):
+            _write(file, bytes(len(piece)), at)
+
+
+def _write(file: int, data: bytes, at: int) -> None:
+    left = memoryview(data)
+    while left:
+        done = os.pwrite(file, left, at)
+        left, at = left[done:], at + done
