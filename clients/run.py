@@ -138,7 +138,8 @@ def environment(server: Server, home: Path) -> dict[str, str]:
         "NO_PROXY": "127.0.0.1",
         "OPENAI_API_KEY": server.key,
         "OPENAI_BASE_URL": f"{server.url}/v1",  # openai, ai-sdk
-        "OPENAI_API_BASE": f"{server.url}/v1",  # langchain, litellm, llama-index
+        "OPENAI_API_BASE": f"{server.url}/v1",  # langchain
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # it would fetch a list of prices
     }
 
 

@@ -6,13 +6,16 @@ import { ASKED, assertShows, thrown } from "../checks/checks.mjs";
 
 const weather = tool({ description: "The weather", inputSchema: jsonSchema({ type: "object", properties: {} }) });
 
-/** Checks over a model that searches by itself. `named` makes such a model of another name, or with another key. */
-export function chatting(model, named) {
+/**
+ * Checks over a model that searches by itself. `named` makes such a model of another name, or with another key;
+ * `reasons` says whether the provider reads thoughts at all.
+ */
+export function chatting(model, named, { reasons = true } = {}) {
   return {
     async chat() {
       const result = await generateText({ model, prompt: ASKED.question });
       assert(result.text.includes(ASKED.answer));
-      assert(result.reasoningText);
+      assert.equal(Boolean(result.reasoningText), reasons);
       assert.equal(result.finishReason, "stop");
       assert(result.usage.totalTokens > 0);
     },

@@ -15,7 +15,7 @@ const searching = {
 
 await run({
   ...prefixed("responses", chatting(openai("cogcore/default"), (name, key = KEY) => createOpenAI({ apiKey: key })(name))),
-  ...prefixed("chat", chatting(openai.chat("cogcore"), (name, key = KEY) => createOpenAI({ apiKey: key }).chat(name))),
+  ...prefixed("chat", chatting(openai.chat("cogcore"), (name, key = KEY) => createOpenAI({ apiKey: key }).chat(name), { reasons: false })),
   ...embedding(openai.embedding(ASKED.embedder)),
 
   async "chat: the citation is a source"() {
