@@ -15,8 +15,8 @@ INSTALLED = ".installed"  # holds the digest of the list that an environment was
 PIN = re.compile(r"^([\w.-]+)==(\S+)$", re.M)
 # What pip, npm and the resolver say when nothing answers.
 UNREACHABLE = re.compile(
-    r"NewConnectionError|ConnectTimeoutError|NameResolutionError|Failed to establish a new connection|Connection refused"
-    r"|timed out|ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH"
+    r"NewConnectionError|ConnectTimeoutError|NameResolutionError|Failed to establish a new connection"
+    r"|Connection refused|timed out|ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH"
 )
 
 

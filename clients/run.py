@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clients.environments import HERE, Environment, NotInstalled, Unreachable
-from clients.server import Server, serving
+from clients.server import LOG, Server, serving
 
 SECONDS = 300  # for one client's script
 
@@ -63,7 +63,7 @@ class Outcome:
 
 
 def main() -> int:
-    """1 where a check failed."""
+    """1 where a check, or the server, failed."""
     parser = argparse.ArgumentParser(prog="make clients", description=__doc__.partition("\n")[0])
     known = [client.name for client in CLIENTS]
     parser.add_argument("only", nargs="*", metavar="NAME", help=f"clients to run, of {', '.join(known)}")
@@ -72,16 +72,22 @@ def main() -> int:
         parser.error(f"no client is named {strange[0]}; there are {', '.join(known)}")
     outcomes = [prepared(client) for client in CLIENTS if client.name in only]
     ready = [outcome for outcome in outcomes if not (outcome.skipped or outcome.failed)]
-    if ready:
-        with tempfile.TemporaryDirectory(prefix="cogcore-clients-") as folder:
-            with serving(Path(folder)) as server:
-                for outcome in ready:
-                    print(f"Running {outcome.client.name}", flush=True)
-                    use(outcome, server, Path(folder))
-            if any(outcome.failed for outcome in ready):
-                print((Path(folder) / "server.log").read_text("utf-8"), file=sys.stderr)
+    failed = bool(ready) and run(ready)
     report(outcomes)
-    return int(any(outcome.failed for outcome in outcomes))
+    return int(failed or any(outcome.failed for outcome in outcomes))
+
+
+def run(ready: Sequence[Outcome]) -> bool:
+    """Every client against one server; whether the server itself failed at something, as its log tells."""
+    with tempfile.TemporaryDirectory(prefix="cogcore-clients-") as folder:
+        with serving(Path(folder)) as server:
+            for outcome in ready:
+                print(f"Running {outcome.client.name}", flush=True)
+                use(outcome, server, Path(folder))
+        log = (Path(folder) / LOG).read_text("utf-8")
+    if failed := "Traceback" in log:
+        print(f"\nThe server failed:\n{log}")
+    return failed
 
 
 def prepared(client: Client) -> Outcome:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+LOG = "server.log"
 READY = re.compile(r"Cogcore is ready at (http://\S+)\.")
 
 
@@ -31,7 +32,7 @@ def serving(folder: Path) -> Iterator[Server]:
         "COGCORE_DATA_DIR": str(folder / "data"),
         "COGCORE_LOG_LEVEL": "warning",
     }
-    with (folder / "server.log").open("w") as log:
+    with (folder / LOG).open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "app", "serve"],
             cwd=ROOT,
@@ -47,7 +48,7 @@ def serving(folder: Path) -> Iterator[Server]:
                     yield Server(ready[1], key)
                     break
             else:
-                raise RuntimeError("the server did not start")
+                raise RuntimeError(f"the server did not start:\n{Path(log.name).read_text('utf-8')}")
         finally:
             process.terminate()
             process.communicate()

@@ -1,4 +1,6 @@
-"""LiteLLM: what its users do, in its words. `openai/NAME` is its name for a model of a server that speaks as OpenAI does."""
+"""LiteLLM: what its users do, in its words. `openai/NAME` is a model of a server that speaks as OpenAI does."""
+
+import time
 
 import litellm
 from checks import ASKED, KEY, URL, assert_shows, check, raises, run
@@ -93,9 +95,19 @@ def files_and_vector_stores():
     openai = {"custom_llm_provider": "openai"}
     file = litellm.create_file(file=("sorne.md", ASKED["document"].encode()), purpose="assistants", **openai)
     assert litellm.file_retrieve(file.id, **openai).filename == "sorne.md"
-    store = litellm.vector_stores.create(name="rivers-of-litellm", file_ids=[file.id], **openai)
-    found = litellm.vector_stores.search(vector_store_id=store["id"], query=ASKED["document_question"], **openai)
-    assert found["object"] == "vector_store.search_results.page"
+    store = litellm.vector_stores.create(name="rivers-of-litellm", **openai)["id"]
+    attached = {"vector_store_id": store, "file_id": file.id, **openai}
+    litellm.vector_store_file_create(**attached)
+    while litellm.vector_store_file_retrieve(**attached)["status"] == "in_progress":
+        time.sleep(0.1)
+
+    def found():
+        page = litellm.vector_stores.search(vector_store_id=store, query=ASKED["document_question"], **openai)
+        return [one["file_id"] for one in page["data"]]
+
+    assert found() == [file.id]
+    assert litellm.vector_store_file_delete(**attached)["deleted"]
+    assert found() == []
     assert litellm.file_delete(file.id, **openai).deleted
 
 
