@@ -17,7 +17,7 @@ from pathlib import Path
 from clients.environments import HERE, Environment, NotInstalled, Unreachable
 from clients.server import LOG, Server, serving
 
-SECONDS = 300  # for one client's script
+SECONDS = 600  # for one client's script
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ def test_skipped_where_no_registry_answers(client: Client, monkeypatch: pytest.M
         ("CONFIG_FILE", "/dev/null"),
     ):
         monkeypatch.setenv(f"PIP_{name}", value)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     outcome = run.prepared(client)
     assert "no package registry answered" in outcome.skipped and not outcome.failed
     assert outcome.row() == ("made-up", "1", "0", "0", "0", "skipped")

@@ -1,7 +1,7 @@
 // What every provider of the ai-sdk must do with a chat model of ours.
 
 import assert from "node:assert/strict";
-import { APICallError, embed, embedMany, generateText, jsonSchema, streamText, tool } from "ai";
+import { APICallError, embed, embedMany, generateText, jsonSchema, Output, streamText, tool } from "ai";
 import { ASKED, assertShows, thrown } from "../checks/checks.mjs";
 
 const weather = tool({ description: "The weather", inputSchema: jsonSchema({ type: "object", properties: {} }) });
@@ -53,10 +53,12 @@ export function chatting(model, named, { reasons = true } = {}) {
       assert(third.text);
     },
 
-    async "functions are refused by the embedded core"() {
+    async "functions and schemas are refused by the embedded core"() {
       const refused = await thrown(APICallError, () => generateText({ model, prompt: "Hi", tools: { weather } }));
       assert.equal(refused.statusCode, 400);
       assert.match(refused.responseBody, /"param":"tools"/);
+      const output = Output.object({ schema: jsonSchema({ type: "object", properties: { days: { type: "integer" } } }) });
+      await thrown(APICallError, () => generateText({ model, prompt: ASKED.question, output }));
     },
 
     async "errors are the client's own"() {

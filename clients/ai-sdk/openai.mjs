@@ -43,6 +43,17 @@ await run({
     await assertCited(await result.sources);
   },
 
+  async "responses: going on with what was found"() {
+    const question = { role: "user", content: ASKED.question };
+    const thanks = { role: "user", content: "Thank you, that was helpful." };
+    for (const store of [true, false]) {
+      const asked = { model: searching.model, tools: searching.tools, providerOptions: { openai: { store } } };
+      const first = await generateText({ ...asked, messages: [question] });
+      const second = await generateText({ ...asked, messages: [question, ...first.response.messages, thanks] });
+      assert(second.text);
+    }
+  },
+
   async "responses: going on from the one before"() {
     const first = await generateText({ model: openai("cogcore/default"), prompt: ASKED.question });
     const previousResponseId = first.providerMetadata.openai.responseId;

@@ -73,6 +73,14 @@ def responses_with_file_search():
 
 
 @check
+def responses_go_on_with_what_was_found():
+    for how in ({"output_version": "v1"}, {"use_previous_response_id": True}, {"store": False}):
+        searching = ChatOpenAI(model="cogcore", use_responses_api=True, **how).bind_tools([FILE_SEARCH])
+        first = searching.invoke(ASKED["question"])
+        assert searching.invoke([("user", ASKED["question"]), first, ("user", "Thank you, that was helpful.")]).text
+
+
+@check
 def embeddings():
     # Its default counts tokens as OpenAI's models do, and sends their ids.
     made = OpenAIEmbeddings(model=ASKED["embedder"], check_embedding_ctx_length=False)
@@ -82,11 +90,14 @@ def embeddings():
 
 
 @check
-def functions_are_refused_by_the_embedded_core():
+def functions_and_schemas_are_refused_by_the_embedded_core():
     for model in (chat, respond):
         calling = model.bind_tools([weather])
         assert raises(openai.BadRequestError, lambda calling=calling: calling.invoke("Hi")).param == "tools"
         raises(openai.BadRequestError, lambda calling=calling: list(calling.stream("Hi")))
+        schema = {"title": "Days", "type": "object", "properties": {"days": {"type": "integer"}}}
+        written = model.with_structured_output(schema)
+        raises(openai.BadRequestError, lambda written=written: written.invoke(ASKED["question"]))
 
 
 @check

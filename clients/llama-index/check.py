@@ -6,15 +6,13 @@ from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from llama_index.embeddings.openai_like import OpenAILikeEmbedding
-from llama_index.llms.openai_like import OpenAILike
+from llama_index.llms.openai_like import OpenAILike, OpenAILikeResponses
 
 WHERE = {"api_base": URL, "api_key": KEY}
 
 
-def model(name="cogcore", **given):
-    return OpenAILike(
-        **{"model": name, "is_chat_model": True, "context_window": 2048, "max_retries": 0, **WHERE, **given}
-    )
+def model(name="cogcore", kind=OpenAILike, **given):
+    return kind(**{"model": name, "is_chat_model": True, "context_window": 2048, "max_retries": 0, **WHERE, **given})
 
 
 def embedder():
@@ -47,6 +45,17 @@ async def chat_async():
 def complete():
     assert ASKED["answer"] in model().complete(ASKED["question"]).text
     assert isinstance(model(is_chat_model=False, max_tokens=4).complete("Good").text, str)
+
+
+@check
+def responses_with_file_search():
+    tools = [{"type": "file_search", "vector_store_ids": ["default"]}]
+    searching = model(kind=OpenAILikeResponses, built_in_tools=tools)
+    reply = searching.chat(user(ASKED["question"]))
+    assert ASKED["answer"] in reply.message.content
+    assert "".join(one.delta for one in searching.stream_chat(user(ASKED["question"]))) == reply.message.content
+    told = [*user(ASKED["question"]), reply.message, *user("Thank you, that was helpful.")]
+    assert searching.chat(told).message.content
 
 
 @check
