@@ -77,9 +77,14 @@ class Environment:
 def _install(command: list[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stdout + done.stderr).strip()
-        kind = Unreachable if UNREACHABLE.search(said) else NotInstalled
-        raise kind(said.splitlines()[-1] if said else f"{command[0]} ended with {done.returncode}")
+        said = [
+            f"{Path(command[0]).name} ended with {done.returncode}",
+            *done.stdout.splitlines(),
+            *done.stderr.splitlines(),
+        ]
+        if unheard := next(filter(UNREACHABLE.search, said), None):
+            raise Unreachable(unheard.strip())
+        raise NotInstalled("\n".join(said[-8:]))
 
 
 def _program(name: str) -> str:
