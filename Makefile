@@ -1,6 +1,7 @@
 # make serve   install what is pinned into .venv (once), then start the server
 # make test    the same, plus the tools for development, then the tests
 # make check   format, lint, types, floors, tests; what CI runs
+# make clients what people have (openai, ai-sdk, langchain, llm, ...) against the server; ONLY=NAME: one of them
 #
 # Every COGCORE_* variable reaches the server and the tests: `COGCORE_PORT=9000 make serve` or `make serve COGCORE_PORT=9000`.
 
@@ -18,10 +19,11 @@ endif
 INSTALLED     := $(VENV)/.installed-$(ACCELERATOR)
 INSTALLED_DEV := $(VENV)/.installed-dev
 ARGS ?=
+ONLY ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install serve test lint check lock upgrade clean
+.PHONY: help install serve test lint check clients lock upgrade clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -43,6 +45,9 @@ lint: $(INSTALLED_DEV)
 	$(VENV)/bin/lint-imports --no-cache
 
 check: lint test
+
+clients: $(INSTALLED)
+	$(PY) -m clients.run $(ONLY)
 
 # The first Python that is new enough: PYTHON if given, python3, then by number.
 $(PY):
@@ -79,5 +84,5 @@ upgrade: | $(INSTALLED_DEV)
 	UV=$(VENV)/bin/uv requirements/lock --upgrade
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find app index tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) clients/*/.venv clients/*/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find app clients index tests -name __pycache__ -type d -prune -exec rm -rf {} +

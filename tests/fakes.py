@@ -78,7 +78,7 @@ class ScriptedEngine:
 
     async def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
         if len(prompt) >= self.context_length:
-            raise PromptTooLong(f"{len(prompt)} tokens do not fit {self.context_length}")
+            raise PromptTooLong(len(prompt), self.context_length)
         self.prompts.append(list(prompt))
         self.samplings.append(sampling)
         script, written = iter(self.scripts.pop(0)), list[int]()

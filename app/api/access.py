@@ -81,8 +81,9 @@ class Access:
         signature = QueryParams(request["query_string"]).get("signature", "")
         if hmac.compare_digest(signature.encode(), sign(links, request["path"]).encode()):
             return READER
+        # litellm takes a 401 for one only if it says, as OpenAI's does, "Incorrect API key provided".
         raise Refused(
-            "The API key is missing or wrong. Send COGCORE_API_KEY, or a key that `cogcore key create` made, as "
+            "Incorrect API key provided, or none. Send COGCORE_API_KEY, or a key that `cogcore key create` made, as "
             "`Authorization: Bearer KEY`.",
             code="invalid_api_key",
             status=401,

@@ -57,6 +57,7 @@ class Message(Strict):
     reasoning: str | None = None
     reasoning_content: str | None = None
     annotations: list[Any] | None = None
+    provider_specific_fields: dict[str, Any] | None = None  # where litellm keeps what it had no place for
     audio: Annotated[Any, only(remedy="'audio' cannot be read; send text")] = None
     function_call: Annotated[Any, only(remedy="'function_call' is out of use; send 'tool_calls'")] = None
 

@@ -15,6 +15,8 @@ from index.checks import check_attachment
 from index.rank import DENSE_WEIGHT
 from index.types import Attachment, Hit, StoreInfo
 
+RESULTS = 10  # of a search that does not say how many
+
 
 class ExpiresAfter(Strict):
     anchor: Literal["last_active_at"]
@@ -58,9 +60,9 @@ class Ranking(Strict):
 
 class Search(Strict):
     query: Annotated[list[str], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)]
-    max_num_results: int = 10
+    max_num_results: int | None = None
     filters: dict[str, Any] | None = None
-    ranking_options: Ranking = Ranking()
+    ranking_options: Ranking | None = None
     rewrite_query: Annotated[bool | None, only(False, remedy="'rewrite_query' is not offered; leave it out")] = None
 
 
@@ -156,11 +158,11 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.post("/{store_id}/search")
     def search(store_id: SeenStore, wanted: Search) -> Wire:
-        ranking = wanted.ranking_options
+        ranking = wanted.ranking_options or Ranking()
         hits = memory.search(
             store_id,
             wanted.query,
-            wanted.max_num_results,
+            RESULTS if wanted.max_num_results is None else wanted.max_num_results,
             wanted.filters,
             rerank=ranking.ranker != "none",
             threshold=ranking.score_threshold,

@@ -54,7 +54,7 @@ class LocalEngine:
         """Log-probability of each continuation id given all before it; the prompt's KV stays for the next request."""
         ids = known_ids("prompt", prompt, self.vocab_size) + known_ids("continuation", continuation, self.vocab_size)
         if len(ids) > self.context_length:
-            raise PromptTooLong(f"prompt and continuation have {len(ids)} tokens, the context {self.context_length}")
+            raise PromptTooLong(len(ids), self.context_length)
         request = Request(ids, len(prompt), key, None, asyncio.get_running_loop(), SCORED)
         self._scheduler.submit(request)
         try:

@@ -20,7 +20,5 @@ def prompt_ids(given: Sequence[int], vocab_size: int, context_length: int) -> li
     """The ids of a prompt that leaves room for at least one token. Raises InvalidPrompt and PromptTooLong."""
     ids = known_ids("prompt", given, vocab_size)
     if len(ids) >= context_length:
-        raise PromptTooLong(
-            f"the prompt has {len(ids)} tokens, and prompt and answer share {context_length}: shorten it"
-        )
+        raise PromptTooLong(len(ids), context_length)
     return ids

@@ -81,9 +81,7 @@ class RemoteEngine:
         """Log-probability of each continuation id given all before it, or an upper bound: see above."""
         ids, more = (known_ids(n, i, self.vocab_size) for n, i in (("prompt", prompt), ("continuation", continuation)))
         if len(ids) + len(more) >= self.context_length:
-            raise PromptTooLong(
-                f"prompt and continuation have {len(ids) + len(more)} tokens, the context {self.context_length}"
-            )
+            raise PromptTooLong(len(ids) + len(more), self.context_length)
         async with self._place():
             scores = await (self._echoed(ids, more, key) if self._served.echoes else self._walked(ids, more, key))
         return Scored(tuple(scores))

@@ -25,6 +25,12 @@ class EngineError(Exception):
 class PromptTooLong(EngineError):
     """The prompt leaves no room for one token in the context, or it and the continuation to score do not fit."""
 
+    def __init__(self, tokens: int, context: int) -> None:
+        # In OpenAI's words: some clients tell it by them, and turn to a model that reads more.
+        super().__init__(
+            f"this model's maximum context length is {context} tokens, and the prompt has {tokens}: shorten it"
+        )
+
 
 class InvalidPrompt(EngineError):
     """No ids, or ids outside the vocabulary."""

@@ -176,7 +176,8 @@ def test_domain_errors_are_told_once() -> None:
     message, row, headers = describe(EngineBusy("the queue is full", 1.2))
     assert (message, row.status, row.code) == ("The queue is full.", 429, "rate_limit_exceeded")
     assert headers == {"Retry-After": "2", "retry-after-ms": "1200", "x-should-retry": "true"}
-    _, row, _ = describe(PromptTooLong("too long"))
+    message, row, _ = describe(PromptTooLong(31, 30))
+    assert message == "This model's maximum context length is 30 tokens, and the prompt has 31: shorten it."
     assert (row.status, row.code, row.param) == (400, "context_length_exceeded", "messages")
     assert describe(FileNotFoundError("/etc/secret"))[0].startswith("The server failed")
     assert all(400 <= row.status < 600 for row in TABLE.values())

@@ -105,6 +105,8 @@ def test_filters_attributes_and_ranking(client: OpenAI, store: str) -> None:
     }
     client.vector_stores.files.update(ids[1], vector_store_id=store, attributes={"year": 1800})
     assert found(newer) == set()
+    nulls = dict.fromkeys(("filters", "max_num_results", "ranking_options", "rewrite_query"))  # as litellm sends them
+    assert client.vector_stores.search(store, query="bridge", extra_body=nulls).data
     one = client.vector_stores.search(store, query="bridge", max_num_results=1)
     assert len(one.data) == 1
     with pytest.raises(openai.BadRequestError) as refused:
