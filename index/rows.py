@@ -62,9 +62,14 @@ class Rows:
 
     def remove(self, chunks: Collection[int]) -> None:
         at = self._find(numbers(chunks))
-        kept = np.delete(np.arange(self._count), at[at >= 0])
-        self._count = len(kept)
-        self._chunks[: self._count], self._places[: self._count] = self._chunks[kept], self._places[kept]
+        at = at[at >= 0]
+        if len(at):
+            start, end = int(at.min()), self._count - len(at)
+            kept = np.ones(self._count - start, np.bool_)
+            kept[at - start] = False
+            for array in (self._chunks, self._places):
+                array[start:end] = array[start : self._count][kept]
+            self._count = end
 
     def relocate(self, file: str, chunks: Ids, places: Ids) -> None:
         """All of them are in another file, or elsewhere in this one."""

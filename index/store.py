@@ -93,7 +93,9 @@ class Store:
     def __init__(self, dimension: int, version: int = 1, rows: Rows | None = None) -> None:
         self.gate = Gate()
         self.version = version
-        self.rows = rows or Rows("", lambda _, places: np.zeros((len(places), dimension), np.float32))
+        if rows is None:  # with no file behind them
+            rows = Rows("", lambda _, places: np.zeros((len(places), dimension), np.float32))
+        self.rows = rows
         self._dimension = dimension
         self._dense: Dense = Exact(dimension)
         self._lexical = Lexical()
