@@ -8,6 +8,7 @@ chunks that a filter leaves are all scored so: that is exact again, and costs le
 Vectors have length 1. Not locked: FAISS crashes when an add meets a search, see store.py; adding no rows kills it too.
 """
 
+import ctypes
 import math
 import re
 from collections.abc import Collection
@@ -120,6 +121,13 @@ class Approximate:
     def remove(self, chunks: Collection[int]) -> None:
         _remove(self._index, chunks)
 
+    def tighten(self) -> None:
+        """Once it is filled: its lists grew by doubling, and are copied to where they fit, which saves a third."""
+        self._index = faiss.deserialize_index(faiss.serialize_index(self._index))
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's: what was freed goes back to the system
+        if trim is not None:
+            trim(0)
+
     def search(self, vector: Vectors, k: int, allowed: Collection[int] | None = None) -> dict[int, float]:
         if allowed is None:
             self.asked = vector
@@ -147,7 +155,8 @@ class Approximate:
             return _search(self._index, faiss.SearchParameters(), vector, count, allowed)
         share = 1.0 if allowed is None else max(len(allowed), 1) / max(len(self), 1)
         probes = max(PROBES, self._lists // PROBED) / share  # what a filter leaves is spread over all lists
-        options = faiss.SearchParametersIVF(nprobe=min(self._lists, math.ceil(probes)))
+        options = faiss.SearchParametersIVF()
+        options.nprobe = min(self._lists, math.ceil(probes))
         return _search(self._index, options, vector, count, allowed)
 
 

@@ -65,6 +65,8 @@ class Loader:
         lost = list[int]()
         for held in self._kept(file, listed, lost):
             fresh.hold(held)
+        if isinstance(fresh.dense, Approximate):
+            fresh.dense.tighten()
         covered = 0
         if snapshot is not None:
             words = self._opened(snapshot[0]) if whole and not lost else None
@@ -93,6 +95,8 @@ class Loader:
                 return None
             dense.add(np.concatenate([kept.chunks for _, kept in held]), np.concatenate([k.vectors for _, k in held]))
             known |= {one.document: packed(kept.chunks.tolist()) for one, kept in held}
+        if isinstance(dense, Approximate):
+            dense.tighten()
         self._mend_all(store, lost)
         return dense, known
 

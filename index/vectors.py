@@ -110,7 +110,7 @@ class VectorFiles:
             width = data.itemsize * self._dimension
             starts = np.concatenate([[0], np.flatnonzero(np.diff(wanted) != width) + 1])  # of what lies side by side
             ends = np.append(starts[1:], len(wanted))
-            into = memoryview(data).cast("B")
+            into = data.view(np.uint8).ravel().data
             with suppress(FileNotFoundError), (self._folder / name).open("rb", buffering=0) as file:
                 for start, end, at in zip(starts.tolist(), ends.tolist(), wanted[starts].tolist(), strict=True):
                     os.preadv(file.fileno(), [into[start * width : end * width]], at)

@@ -11,10 +11,11 @@ import argparse
 import resource
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from index.catalog.documents import Searchable
 from index.dense import Approximate, Tiers, sample_size
@@ -23,9 +24,9 @@ from index.rows import Rows
 from index.store import Store
 from index.tiers import recall
 from index.types import Vectors
-from index.vectors import Kept, VectorFiles, rounded
+from index.vectors import VectorFiles, rounded
 
-DIMENSION, DOCUMENT, BATCH, CLUSTER = 384, 20, 256, 100
+DIMENSION, DOCUMENT, BATCH, CLUSTER = 384, 20, 32, 100
 
 
 def drawn(count: int, clusters: int, seed: int) -> Vectors:
@@ -35,17 +36,26 @@ def drawn(count: int, clusters: int, seed: int) -> Vectors:
     return rounded(made / np.linalg.norm(made, axis=1, keepdims=True))
 
 
-def batches(files: VectorFiles, count: int) -> Iterator[list[tuple[Searchable, Kept]]]:
-    """Documents with their vectors, written into the file."""
-    for start in range(0, count, BATCH * DOCUMENT):
-        vectors = drawn(min(BATCH * DOCUMENT, count - start), -(-count // CLUSTER), 1 + start)
-        held = []
+def written(files: VectorFiles, count: int) -> list[Searchable]:
+    """Documents, their vectors in the file."""
+    made, clusters = list[Searchable](), -(-count // CLUSTER)
+    for start in tqdm(range(0, count, DOCUMENT * BATCH), "documents", mininterval=10):
+        vectors = drawn(min(DOCUMENT * BATCH, count - start), clusters, 10 + start)
         for at in range(0, len(vectors), DOCUMENT):
             part = vectors[at : at + DOCUMENT]
-            chunks = np.arange(start + at, start + at + len(part))
-            block = files.append("a", int(chunks[0]), chunks.tolist(), part)
-            held.append((Searchable(int(chunks[0]), "a.md", {}, block), Kept(chunks, part)))
-        yield held
+            first = start + at
+            block = files.append("a", first, range(first, first + len(part)), part)
+            made.append(Searchable(first, "a.md", {}, block))
+    return made
+
+
+def filled(files: VectorFiles, listed: Sequence[Searchable], store: Store) -> None:
+    with files.reading("a") as read:
+        for start in range(0, len(listed), BATCH):
+            kept = [(one, read(one.document, one.block)) for one in listed[start : start + BATCH]]
+            store.hold([(one, found) for one, found in kept if found is not None])
+    if isinstance(store.dense, Approximate):
+        store.dense.tighten()
 
 
 def resident() -> int:
@@ -67,10 +77,9 @@ def main(arguments: Sequence[str]) -> None:
             sample = drawn(min(count, sample_size(factory)), -(-count // CLUSTER), 2)
             store.swap_vectors(Approximate(DIMENSION, factory, sample, store.rows, count))
             del sample
-        questions = drawn(given.questions, -(-count // CLUSTER), 3)
+        questions, listed = drawn(given.questions, -(-count // CLUSTER), 3), written(files, count)
         before = resident()
-        for held in batches(files, count):
-            store.hold(held)
+        filled(files, listed, store)
         grown, took = resident() - before, []
         for question in questions:
             began = time.perf_counter()

@@ -1,6 +1,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
@@ -107,6 +108,13 @@ def test_a_large_index_finds_what_exact_search_finds_with_the_same_scores(large:
     right, found = large.exact.search(QUESTIONS[0], 10), large.approximate.search(QUESTIONS[0], 10)
     assert list(found.values()) == sorted(found.values(), reverse=True)
     assert found == {n: pytest.approx(right[n], abs=1e-5) for n in found}
+
+
+def test_a_vector_takes_less_than_a_hundred_bytes_of_ram(large: Large) -> None:
+    places = large.rows._chunks.nbytes + large.rows._places.nbytes
+    large.approximate.tighten()
+    assert (faiss.serialize_index(large.approximate._index).nbytes + places) / 30_000 < 100
+    assert large.recall(QUESTIONS[:5]) >= 0.98
 
 
 @pytest.mark.parametrize("share", [100, 10, 4, 2])
