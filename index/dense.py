@@ -101,7 +101,7 @@ class Exact:
 
 
 class Approximate:
-    """Made for about `built_for` vectors, trained on a sample of them. Raises RuntimeError where FAISS cannot."""
+    """Made for about `built_for` vectors, trained on a sample of them. Raises FaissRefused where that cannot be."""
 
     def __init__(self, dimension: int, factory: str, sample: Vectors, rows: Rows, built_for: int) -> None:
         self.built_for = built_for
@@ -110,7 +110,12 @@ class Approximate:
         self._index, self._lists = _made(dimension, factory)
         if not self._index.is_trained:
             faiss.omp_set_num_threads(1)  # of this thread; searches need the other cores
-            self._index.train(np.ascontiguousarray(sample, np.float32))
+            try:
+                self._index.train(np.ascontiguousarray(sample, np.float32))
+            except RuntimeError as error:
+                raise FaissRefused(
+                    f"FAISS cannot train {factory} on {len(sample)} vectors: {_reason(error)}"
+                ) from error
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -167,8 +172,7 @@ def _made(dimension: int, factory: str) -> tuple[faiss.Index, int]:
     try:
         index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        reason = str(error).rpartition("Error: ")[2].rpartition("\n")[2]
-        raise FaissRefused(f"FAISS makes no index for inner products of {factory!r}: {reason}") from error
+        raise FaissRefused(f"FAISS makes no index for inner products of {factory!r}: {_reason(error)}") from error
     try:
         index.remove_ids(faiss.IDSelectorBatch(numbers([0])))
     except RuntimeError as error:
@@ -183,6 +187,11 @@ def _made(dimension: int, factory: str) -> tuple[faiss.Index, int]:
         raise FaissRefused(f"{factory} is refused: it has no lists")
     ivf.cp.niter = ROUNDS
     return index, int(ivf.nlist)
+
+
+def _reason(error: RuntimeError) -> str:
+    """What FAISS says, without where in its sources it says so."""
+    return str(error).rpartition("Error: ")[2].rpartition("\n")[2]
 
 
 def _add(index: faiss.Index, chunks: Collection[int], vectors: Vectors) -> None:

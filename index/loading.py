@@ -19,6 +19,7 @@ from index.catalog import Catalog, chunks, documents, stores
 from index.catalog.chunks import Indexed, Passages
 from index.catalog.documents import Searchable
 from index.dense import Approximate, Dense, Exact, Tiers, sample_size
+from index.errors import FaissRefused
 from index.lexical import Lexical
 from index.rows import Rows, packed
 from index.snapshot import Snapshots
@@ -60,8 +61,8 @@ class Loader:
         fresh = Store(self._embedder.dimension, version, Rows(file, self._files.rows))
         try:
             fresh.swap_vectors(self._fitting(file, listed, fresh.rows))
-        except RuntimeError as error:
-            log.warning("FAISS cannot make the index for store %d (%s); its search is exact", store, error)
+        except FaissRefused as error:
+            log.warning("the search of store %d stays exact: %s", store, error)
         lost = list[int]()
         for held in self._kept(file, listed, lost):
             fresh.hold(held)
@@ -84,7 +85,7 @@ class Loader:
     ) -> tuple[Dense, dict[int, Sequence[int]]] | None:
         """All vectors of an open store in a new index, and the chunks of each document that it has.
 
-        None when told to stop. Raises RuntimeError where FAISS cannot make it.
+        None when told to stop. Raises FaissRefused where it cannot be trained.
         """
         with self._catalog.read() as tx:
             file, listed = stores.vector_file(tx, store), documents.searchable(tx, store)

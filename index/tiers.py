@@ -12,6 +12,7 @@ from collections import deque
 import numpy as np
 
 from index.dense import Approximate, Tiers
+from index.errors import FaissRefused
 from index.loading import Loader
 from index.rank import DEPTH
 from index.shelf import Shelf
@@ -48,9 +49,9 @@ class Trainer:
         began = time.monotonic()
         try:
             built = self._loader.dense(store, opened, stop)
-        except RuntimeError as error:
+        except FaissRefused as error:
             self._failed[store] = count
-            log.warning("FAISS cannot make the index for store %d (%s); it keeps what it has", store, error)
+            log.warning("store %d keeps the index that it has: %s", store, error)
             return
         if built is not None and self._shelf.swap_vectors(store, opened, *built):
             kind = self._tiers.factory(count) or "exact"
