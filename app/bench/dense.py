@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from index.catalog.documents import Searchable
-from index.dense import Approximate, Tiers, sample_size
+from index.dense import EXACT_UP_TO, Approximate, Tiers, sample_size
 from index.rank import DEPTH
 from index.rows import Rows
 from index.store import Store
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = VectorFiles(Path(folder), DIMENSION, "drawn")
         store = Store(DIMENSION, rows=Rows("a", files.rows))
-        factory = Tiers(given.faiss).factory(count)
+        factory = Tiers(given.faiss, EXACT_UP_TO).factory(count)
         if factory is not None:
             sample = drawn(min(count, sample_size(factory)), -(-count // CLUSTER), 2)
             store.swap_vectors(Approximate(DIMENSION, factory, sample, store.rows, count))
