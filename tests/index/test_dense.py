@@ -160,7 +160,9 @@ def test_a_damaged_vector_is_found_by_its_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize("factory", ["Flat", "SQ8", "IVF16,Flat", "PCA64,IVF16,SQ8", "PCA32,SQ8", "IVF16,PQ48x4fs"])
 def test_other_factory_strings_do_too(tmp_path: Path, factory: str) -> None:
     large = Large(tmp_path, clustered(3_000), factory)
+    large.approximate.tighten()
     large.remove(range(100, 200))
+    large.add(9, range(150, 200))
     assert large.recall(QUESTIONS) > 0.9
     only = large.approximate.search(large.vectors[7], 3, range(2_900))
     assert next(iter(only)) == 7
