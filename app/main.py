@@ -10,8 +10,9 @@ from app.engine.device import pick
 from app.keys import FILE as KEYS
 from app.sample import documents
 from app.settings import Settings
+from index.dense import Tiers
 from index.embed import load_embedder
-from index.errors import FolderFault
+from index.errors import FaissRefused, FolderFault
 from index.memory import DEFAULT_STORE, Memory
 from index.reader import load_reader
 
@@ -69,7 +70,9 @@ def open_memory(settings: Settings, device: str = "cpu") -> Memory:
     embedder = load_embedder(settings.embedder, device)
     fresh = is_new(settings.data_dir)
     try:
-        memory = Memory(settings.data_dir, embedder, reader)
+        memory = Memory(settings.data_dir, embedder, reader, tiers=Tiers(settings.faiss, settings.exact_up_to))
+    except FaissRefused as error:
+        raise FaissRefused(f"COGCORE_FAISS={settings.faiss}: {error}") from error
     except OSError as error:
         raise FolderFault(
             f"the data folder {settings.data_dir} cannot be used: {error.strerror}. "

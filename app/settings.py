@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     core_timeout: float = Field(120.0, gt=0, description="Seconds of silence after which these servers have failed.")
     embedder: str = Field("", description="A sentence-transformers model. Empty: the one in the package.")
     reader: str = Field("", description="The memory's reader, by path. Empty: the one in the package; `none`: none.")
+    faiss: str = Field(
+        "auto", description="The vector index of large stores: `auto`, `exact`, or any FAISS factory string."
+    )
+    exact_up_to: int = Field(20_000, ge=0, description="Passages in a store up to which all vectors are compared.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the core runs.")
     profile: str = Field("", description="How the core is prompted. Empty: as its checkpoint suggests.")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the core. 0: as many as there are cores.")

@@ -1,53 +1,222 @@
-"""Exact inner-product search over unit vectors, by FAISS.
+"""The nearest vectors by inner product, by FAISS: exactly while they are few, by their codes when they are many.
 
-384 float32 values per chunk stay in RAM: 1.5 KB each. One thread scans 100,000 chunks in some 15 ms, so exact is the
-right answer up to a few hundred thousand. Not locked: FAISS crashes when an add meets a search, see store.py.
+An `Exact` keeps float32 values in RAM, 1.5 KB for 384 dimensions, and compares all: 100,000 take some 15 ms of one
+thread. An `Approximate` keeps a short code of each, about 70 bytes with its number, in lists around trained centres; it
+finds candidates by their codes and scores them again with their vectors, which it reads from the store's file. Few
+chunks that a filter leaves are all scored so: that is exact again, and costs less than to look through the lists.
+
+Vectors have length 1. Not locked: FAISS crashes when an add meets a search, see store.py; adding no rows kills it too.
 """
 
+import ctypes
+import math
+import re
 from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Protocol
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
+from index.errors import FaissRefused
+from index.rows import Ids, Rows, numbers
 from index.types import Vectors
 
-Ids = npt.NDArray[np.int64]
+AUTO, EXACT = "auto", "exact"
+EXACT_UP_TO = 20_000
+LISTS = ((200_000, 64), (1_500_000, 256), (6_000_000, 1024))  # for so many vectors, so many lists
+MOST_LISTS = 4096
+PROBES, PROBED = 64, 8  # lists that are looked through: so many, and one in so many where that is more
+CANDIDATES = 200  # scored exactly, at least
+REMAINDER = 5_000  # chunks that are all scored exactly when a filter leaves no more
+GROWTH = 4  # trained again when there are so many times as many
+TRAINED_ON, PER_LIST = 16_384, 40  # vectors at least; FAISS asks for 39 a list
+ROUNDS = 10  # of k-means
 
 
-class Dense:
+class Dense(Protocol):
     """Vectors under the numbers of their chunks."""
 
+    def __len__(self) -> int: ...
+
+    def add(self, chunks: Collection[int], vectors: Vectors) -> None: ...
+
+    def remove(self, chunks: Collection[int]) -> None: ...
+
+    def search(self, vector: Vectors, k: int, allowed: Collection[int] | None = None) -> dict[int, float]:
+        """The k chunks nearest to one vector, best first, with their cosines; of the `allowed` only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    """Which index suits how many vectors. `faiss` is auto, exact, or a FAISS factory string for all large stores."""
+
+    faiss: str = AUTO
+    exact_up_to: int = EXACT_UP_TO
+
+    def factory(self, count: int) -> str | None:
+        """FAISS's name of the index for so many vectors; None for the exact one."""
+        if self.faiss == EXACT or count <= self.exact_up_to:
+            return None
+        if self.faiss != AUTO:
+            return self.faiss
+        lists = next((lists for most, lists in LISTS if count < most), MOST_LISTS)
+        return f"IVF{lists},RaBitQfs"
+
+    def suits(self, dense: Dense, count: int) -> bool:
+        """Whether an index may stay as it is for so many vectors. One that is at a border does not swing."""
+        if isinstance(dense, Approximate):
+            return self.exact_up_to < 2 * count and count < GROWTH * dense.built_for
+        return self.factory(count) is None
+
+    def check(self, dimension: int) -> None:
+        """Raises FaissRefused where the string is no index that can do what a store needs."""
+        if self.faiss not in (AUTO, EXACT):
+            _made(dimension, self.faiss)
+
+
+def sample_size(factory: str) -> int:
+    """How many vectors an index is trained on."""
+    lists = re.search(r"IVF(\d+)", factory)
+    return max(TRAINED_ON, PER_LIST * int(lists[1])) if lists else TRAINED_ON
+
+
+class Exact:
     def __init__(self, dimension: int) -> None:
-        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
+        self._index = faiss.IndexIDMap(faiss.IndexFlatIP(dimension))
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
     def add(self, chunks: Collection[int], vectors: Vectors) -> None:
-        if len(chunks) != len(vectors) or (len(vectors) and vectors.shape[1] != self._index.d):
-            raise ValueError(f"{len(chunks)} chunks, vectors {vectors.shape}, dimension {self._index.d}")
-        if len(chunks):
-            self._index.add_with_ids(np.ascontiguousarray(vectors, np.float32), _ids(chunks))
+        _add(self._index, chunks, vectors)
 
     def remove(self, chunks: Collection[int]) -> None:
-        if len(chunks):
-            self._index.remove_ids(faiss.IDSelectorBatch(_ids(chunks)))
+        _remove(self._index, chunks)
 
     def search(self, vector: Vectors, k: int, allowed: Collection[int] | None = None) -> dict[int, float]:
-        """The k chunks nearest to one vector, best first, with their cosines; of the `allowed` only."""
-        count = len(self) if allowed is None else len(allowed)
-        if count == 0 or len(self) == 0:
-            return {}
-        # The selector must outlive the call: FAISS keeps only its address.
-        selector = None if allowed is None else faiss.IDSelectorBatch(_ids(allowed))
-        options = None
-        if selector is not None:
-            options = faiss.SearchParameters()
-            options.sel = selector
-        scores, found = self._index.search(vector[None], min(k, count), params=options)
-        return {int(n): float(s) for n, s in zip(found[0], scores[0], strict=True) if n >= 0}
+        only = None if allowed is None else numbers(allowed)
+        ids, scores = _search(self._index, faiss.SearchParameters(), vector, k, only)
+        return dict(zip(ids.tolist(), scores.tolist(), strict=True))
 
 
-def _ids(chunks: Collection[int]) -> Ids:
-    return np.fromiter(chunks, np.int64, len(chunks))
+class Approximate:
+    """Made for about `built_for` vectors, trained on a sample of them. Raises FaissRefused where that cannot be."""
+
+    def __init__(self, dimension: int, factory: str, sample: Vectors, rows: Rows, built_for: int) -> None:
+        self.built_for = built_for
+        self.asked: Vectors | None = None  # the last question without a filter
+        self._rows = rows
+        self._index, self._lists = _made(dimension, factory)
+        if not self._index.is_trained:
+            faiss.omp_set_num_threads(1)  # of this thread; searches need the other cores
+            try:
+                self._index.train(np.ascontiguousarray(sample, np.float32))
+            except RuntimeError as error:
+                raise FaissRefused(
+                    f"FAISS cannot train {factory} on {len(sample)} vectors: {_reason(error)}"
+                ) from error
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def add(self, chunks: Collection[int], vectors: Vectors) -> None:
+        _add(self._index, chunks, vectors)
+
+    def remove(self, chunks: Collection[int]) -> None:
+        _remove(self._index, chunks)
+
+    def tighten(self) -> None:
+        """Once it is filled: its lists grew by doubling, and are copied to where they fit, which saves a third."""
+        self._index = faiss.deserialize_index(faiss.serialize_index(self._index))
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's: what was freed goes back to the system
+        if trim is not None:
+            trim(0)
+
+    def search(self, vector: Vectors, k: int, allowed: Collection[int] | None = None) -> dict[int, float]:
+        if allowed is None:
+            self.asked = vector
+            ids, _ = self._candidates(vector, max(CANDIDATES, 2 * k), None)
+        else:
+            ids = numbers(allowed)
+            if len(ids) > REMAINDER:
+                ids, _ = self._candidates(vector, max(CANDIDATES, 2 * k), ids)
+        scores = self._scores(vector, ids)
+        return {n: scores[n] for n in sorted(scores, key=lambda n: (-scores[n], n))[:k]}
+
+    def _scores(self, vector: Vectors, ids: Ids) -> dict[int, float]:
+        """By their vectors; where one cannot be read, by its code."""
+        vectors, whole = self._rows.read(ids)
+        exact = vectors[whole] @ vector
+        scores = dict(zip(ids[whole].tolist(), exact.tolist(), strict=True))
+        if not whole.all():
+            lost = ids[~whole]
+            ids, estimates = self._candidates(vector, len(lost), lost)
+            scores |= zip(ids.tolist(), estimates.tolist(), strict=True)
+        return scores
+
+    def _candidates(self, vector: Vectors, count: int, allowed: Ids | None) -> tuple[Ids, Vectors]:
+        if not self._lists:
+            return _search(self._index, faiss.SearchParameters(), vector, count, allowed)
+        share = 1.0 if allowed is None else max(len(allowed), 1) / max(len(self), 1)
+        probes = max(PROBES, self._lists // PROBED) / share  # what a filter leaves is spread over all lists
+        options = faiss.SearchParametersIVF()
+        options.nprobe = min(self._lists, math.ceil(probes))
+        return _search(self._index, options, vector, count, allowed)
+
+
+def _made(dimension: int, factory: str) -> tuple[faiss.Index, int]:
+    """An empty index that takes numbers, and how many lists it has: 0 where it is not made of lists."""
+    if "IDMap" in factory:
+        raise FaissRefused(f"{factory} is refused: leave IDMap out, the numbers of chunks are kept in any case")
+    try:
+        index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise FaissRefused(f"FAISS makes no index for inner products of {factory!r}: {_reason(error)}") from error
+    try:
+        index.remove_ids(faiss.IDSelectorBatch(numbers([0])))
+    except RuntimeError as error:
+        raise FaissRefused(f"{factory} is refused: FAISS cannot remove vectors from such an index") from error
+    ivf = faiss.try_extract_index_ivf(index)
+    if ivf is None:
+        inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
+        if isinstance(inner, faiss.IndexFastScan):
+            raise FaissRefused(f"{factory} is refused: FAISS cannot filter in such an index; IVF64,{factory} can")
+        return faiss.IndexIDMap(index), 0
+    if not ivf.nlist:
+        raise FaissRefused(f"{factory} is refused: it has no lists")
+    ivf.cp.niter = ROUNDS
+    return index, int(ivf.nlist)
+
+
+def _reason(error: RuntimeError) -> str:
+    """What FAISS says, without where in its sources it says so."""
+    return str(error).rpartition("Error: ")[2].rpartition("\n")[2]
+
+
+def _add(index: faiss.Index, chunks: Collection[int], vectors: Vectors) -> None:
+    if len(chunks) != len(vectors) or (len(vectors) and vectors.shape[1] != index.d):
+        raise ValueError(f"{len(chunks)} chunks, vectors {vectors.shape}, dimension {index.d}")
+    if len(chunks):
+        faiss.omp_set_num_threads(1)
+        index.add_with_ids(np.ascontiguousarray(vectors, np.float32), numbers(chunks))
+
+
+def _remove(index: faiss.Index, chunks: Collection[int]) -> None:
+    if len(chunks):
+        index.remove_ids(faiss.IDSelectorBatch(numbers(chunks)))
+
+
+def _search(
+    index: faiss.Index, options: faiss.SearchParameters, vector: Vectors, k: int, allowed: Ids | None
+) -> tuple[Ids, Vectors]:
+    """The k best numbers and their scores; fewer where there are not as many."""
+    k = min(k, index.ntotal if allowed is None else min(len(allowed), index.ntotal))
+    if not k:
+        return np.empty(0, np.int64), np.empty(0, np.float32)
+    selector = None if allowed is None else faiss.IDSelectorBatch(allowed)  # FAISS keeps only its address
+    if selector is not None:
+        options.sel = selector
+    faiss.omp_set_num_threads(1)
+    scores, found = index.search(vector[None], k, params=options)
+    return found[0][found[0] >= 0], scores[0][found[0] >= 0]

@@ -201,8 +201,9 @@ class Ingest:
         if passages is None:
             return []
         file = stores.vector_file(tx, job.store)
-        documents.keep_block(tx, job.document, self._shelf.files.append(file, job.document, passages.chunks, vectors))
-        return [passages.indexed(rounded(vectors))]
+        block = self._shelf.files.append(file, job.document, passages.chunks, vectors)
+        documents.keep_block(tx, job.document, block)
+        return [passages.indexed(rounded(vectors), block)]
 
     def _do_chores(self) -> None:
         if time.monotonic() - self._rested >= REST:

@@ -1,4 +1,6 @@
-"""Keeps large stores quick to open and their words in RAM, in a thread of its own that nobody waits for.
+"""Keeps large stores quick to search and to open, in a thread of its own that nobody waits for.
+
+First the dense index, see tiers.py; then the words.
 
 A store that was opened from its snapshot has its words on the disk, where each change costs fsyncs; they are read into
 RAM soon after. A snapshot that lacks more than a tenth of the store is brought up to date, a missing one is made.
@@ -17,6 +19,7 @@ from index.loading import Loader
 from index.shelf import Shelf
 from index.snapshot import Snapshots
 from index.store import Store, words
+from index.tiers import Trainer
 
 LEAST = 5_000  # chunks; the words of fewer are read again in less than a second
 GROWTH = 1.1
@@ -27,8 +30,9 @@ log = logging.getLogger(__name__)
 class Keeper:
     """Close it before the catalog: a snapshot that only lacks what is new is then brought up to date."""
 
-    def __init__(self, catalog: Catalog, shelf: Shelf, loader: Loader, snapshots: Snapshots) -> None:
+    def __init__(self, catalog: Catalog, shelf: Shelf, loader: Loader, snapshots: Snapshots, trainer: Trainer) -> None:
         self._catalog, self._shelf, self._loader, self._snapshots = catalog, shelf, loader, snapshots
+        self._trainer = trainer
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._thread.start()
@@ -42,6 +46,8 @@ class Keeper:
 
     def keep(self, stop: threading.Event | None = None) -> None:
         for store, opened in self._shelf.opened().items():
+            self._trainer.train(store, opened, stop)
+            self._trainer.sample(opened, stop)
             if opened.folder is not None:
                 self._read_words(store, opened, stop)
             if len(opened) < LEAST:

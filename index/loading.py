@@ -3,10 +3,12 @@
 Nobody waits for it but who asked. It reads the catalog in short transactions (a long one would keep the write-ahead
 log, and deleted text in it), and what changes meanwhile is caught up with at the end, under the catalog's writing lock.
 Words come from a snapshot where there is one, and from the texts of what is newer; vectors that are lost or damaged
-are made again from the texts.
+are made again from the texts. The dense index of a large store is trained at each opening, on vectors that are read
+before the others: seconds for a million, and nothing on the disk that could be damaged or stale.
 """
 
 import logging
+import random
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +18,10 @@ import numpy as np
 from index.catalog import Catalog, chunks, documents, stores
 from index.catalog.chunks import Indexed, Passages
 from index.catalog.documents import Searchable
+from index.dense import Approximate, Dense, Exact, Tiers, sample_size
+from index.errors import FaissRefused
 from index.lexical import Lexical
+from index.rows import Rows, packed
 from index.snapshot import Snapshots
 from index.store import Store, indexed_text
 from index.types import Embedder, Extent, Vectors
@@ -25,14 +30,18 @@ from index.vectors import Kept, VectorFiles, rounded
 GROUP = 64  # chunks embedded at once
 BATCH = 1024  # documents whose vectors are added at once
 TEXTS = 256  # documents whose texts are read in one transaction
+SPREAD = 64  # documents at least that an index is trained on, where there are so many
 log = logging.getLogger(__name__)
 
 
 class Loader:
     """Stateless beside what it was given."""
 
-    def __init__(self, catalog: Catalog, files: VectorFiles, snapshots: Snapshots, embedder: Embedder) -> None:
+    def __init__(
+        self, catalog: Catalog, files: VectorFiles, snapshots: Snapshots, embedder: Embedder, tiers: Tiers
+    ) -> None:
         self._catalog, self._files, self._snapshots, self._embedder = catalog, files, snapshots, embedder
+        self._tiers = tiers
 
     def load(self, store: int) -> Store:
         """The store as it was when this began. Raises StoreNotFound."""
@@ -46,10 +55,19 @@ class Loader:
 
     def _load(self, store: int, snapshot: tuple[Path, Extent] | None) -> Store:
         with self._catalog.read() as tx:
-            fresh = Store(self._embedder.dimension, stores.version(tx, store))
+            version = stores.version(tx, store)
             file, listed = stores.vector_file(tx, store), documents.searchable(tx, store)
             whole = snapshot is not None and chunks.extent(tx, store, snapshot[1].last) == snapshot[1]
-        lost = self._hold(fresh, file, listed)
+        fresh = Store(self._embedder.dimension, version, Rows(file, self._files.rows))
+        try:
+            fresh.swap_vectors(self._fitting(file, listed, fresh.rows))
+        except FaissRefused as error:
+            log.warning("the search of store %d stays exact: %s", store, error)
+        lost = list[int]()
+        for held in self._kept(file, listed, lost):
+            fresh.hold(held)
+        if isinstance(fresh.dense, Approximate):
+            fresh.dense.tighten()
         covered = 0
         if snapshot is not None:
             words = self._opened(snapshot[0]) if whole and not lost else None
@@ -59,29 +77,49 @@ class Loader:
                 fresh.swap_words(words)
                 covered = snapshot[1].last
         fresh.index(self.texts(store, covered))
-        if lost:
-            log.warning("the vectors of %d documents are lost or damaged; they are made again", len(lost))
-            self._reserve(store)
-            for document in lost:
-                self._mend(document)
+        self._mend_all(store, lost)
         return fresh
+
+    def dense(
+        self, store: int, opened: Store, stop: threading.Event | None = None
+    ) -> tuple[Dense, dict[int, Sequence[int]]] | None:
+        """All vectors of an open store in a new index, and the chunks of each document that it has.
+
+        None when told to stop. Raises FaissRefused where it cannot be trained.
+        """
+        with self._catalog.read() as tx:
+            file, listed = stores.vector_file(tx, store), documents.searchable(tx, store)
+        dense = self._fitting(file, listed, opened.rows)
+        known, lost = dict[int, Sequence[int]](), list[int]()
+        for held in self._kept(file, listed, lost):
+            if stop is not None and stop.is_set():
+                return None
+            dense.add(np.concatenate([kept.chunks for _, kept in held]), np.concatenate([k.vectors for _, k in held]))
+            known |= {one.document: packed(kept.chunks.tolist()) for one, kept in held}
+        if isinstance(dense, Approximate):
+            dense.tighten()
+        self._mend_all(store, lost)
+        return dense, known
 
     def catch_up(self, store: int, fresh: Store) -> None:
         """What changed since, and what was mended. Who calls holds the writing lock and alone knows the store."""
         with self._catalog.read() as tx:
-            version = stores.version(tx, store)
+            version, file = stores.version(tx, store), stores.vector_file(tx, store)
             now = {one.document: one for one in documents.searchable(tx, store)}
+            if file != fresh.rows.file:
+                fresh.rows.relocate(file, *fresh.located({n: one.block for n, one in now.items()}))
             if version == fresh.version and len(now) == len(fresh.documents):
                 return
             for gone in fresh.documents - now.keys():
                 fresh.remove(gone)
-            with self._files.reading(stores.vector_file(tx, store)) as read:
+            with self._files.reading(file) as read:
 
                 def new() -> Iterator[Indexed]:
                     for numbers in _batches(sorted(now.keys() - fresh.documents)):
                         for one in chunks.of_documents(tx, numbers):
-                            kept = read(one.document, now[one.document].block)
-                            yield one.indexed(kept.vectors if kept else self._encoded(one))
+                            block = now[one.document].block
+                            kept = read(one.document, block)
+                            yield one.indexed(kept.vectors, block) if kept else one.indexed(self._encoded(one), None)
 
                 fresh.add(new())
             for one in now.values():
@@ -106,9 +144,10 @@ class Loader:
             log.warning("tantivy cannot read a snapshot (%s); the words are read from the texts", error)
             return None
 
-    def _hold(self, fresh: Store, file: str, listed: Sequence[Searchable]) -> list[int]:
-        """All vectors into the store, but those that are lost: their documents."""
-        lost: list[int] = []
+    def _kept(
+        self, file: str, listed: Sequence[Searchable], lost: list[int]
+    ) -> Iterator[Sequence[tuple[Searchable, Kept]]]:
+        """The documents with their vectors, many at once. Those whose vectors are lost are told in `lost`."""
         held: list[tuple[Searchable, Kept]] = []
         with self._files.reading(file) as read:
             for one in listed:
@@ -118,10 +157,40 @@ class Loader:
                 else:
                     held.append((one, kept))
                 if len(held) == BATCH:
-                    fresh.hold(held)
-                    held.clear()
-        fresh.hold(held)
-        return lost
+                    yield held
+                    held = []
+        if held:
+            yield held
+
+    def _fitting(self, file: str, listed: Sequence[Searchable], rows: Rows) -> Dense:
+        """An index of the kind that suits so many vectors, with nothing in it yet, trained on some of them."""
+        dimension = self._embedder.dimension
+        count = sum(one.block.count(dimension) for one in listed if one.block is not None)
+        factory = self._tiers.factory(count)
+        if factory is None:
+            return Exact(dimension)
+        return Approximate(dimension, factory, self._sample(file, listed, sample_size(factory)), rows, count)
+
+    def _sample(self, file: str, listed: Sequence[Searchable], size: int) -> Vectors:
+        """Vectors of documents drawn at random; one large document is never the most of them."""
+        most, count, drawn = max(1, size // SPREAD), 0, [np.zeros((0, self._embedder.dimension), np.float32)]
+        with self._files.reading(file) as read:
+            for one in random.sample(listed, len(listed)):
+                kept = read(one.document, one.block)
+                if kept is not None:
+                    chosen = random.sample(range(len(kept.vectors)), min(most, len(kept.vectors)))
+                    drawn.append(kept.vectors[chosen])
+                    count += len(chosen)
+                if count >= size:
+                    break
+        return np.concatenate(drawn)
+
+    def _mend_all(self, store: int, lost: Sequence[int]) -> None:
+        if lost:
+            log.warning("the vectors of %d documents are lost or damaged; they are made again", len(lost))
+            self._reserve(store)
+            for document in lost:
+                self._mend(document)
 
     def _reserve(self, store: int) -> None:
         with self._catalog.writing, self._catalog.read() as tx:

@@ -34,6 +34,7 @@ from index.checks import (
     check_metadata,
     check_store_name,
 )
+from index.dense import Tiers
 from index.errors import InvalidRequest
 from index.folderlock import FolderLock
 from index.ingest import Ingest, read_document
@@ -47,6 +48,7 @@ from index.removal import Removal
 from index.search import Searcher
 from index.shelf import Shelf
 from index.snapshot import Snapshots
+from index.tiers import Trainer
 from index.types import (
     Attachment,
     Batch,
@@ -58,6 +60,7 @@ from index.types import (
     Hits,
     Page,
     PassageReader,
+    Recall,
     Scalar,
     Sight,
     Stats,
@@ -86,7 +89,10 @@ class Memory:
         *,
         workers: int = 2,
         limits: Limits | None = None,
+        tiers: Tiers | None = None,
     ) -> None:
+        tiers = tiers or Tiers()
+        tiers.check(embedder.dimension)
         data_dir.mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened:
             opened.callback(FolderLock(data_dir / "lock").release)
@@ -98,13 +104,14 @@ class Memory:
             self.embedder, self.reader, self._limits = embedder, reader, limits or Limits()
             vectors = VectorFiles(self._catalog.vectors, embedder.dimension, embedder.fingerprint)
             snapshots = Snapshots(self._catalog.words, KIND)
-            loader = Loader(self._catalog, vectors, snapshots, embedder)
+            loader = Loader(self._catalog, vectors, snapshots, embedder, tiers)
             self._shelf = Shelf(self._catalog, vectors, snapshots, loader)
             self._removal = Removal(self._catalog, self._originals, self._shelf)
             self._shelf.get(self._recover())
             self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
             self.aliases = Aliases(self._catalog, self._shelf)
-            self._keeper = Keeper(self._catalog, self._shelf, loader, snapshots)
+            self._trainer = Trainer(self._shelf, loader, tiers)
+            self._keeper = Keeper(self._catalog, self._shelf, loader, snapshots, self._trainer)
             self._used: dict[int, int] = {}
             self._watchers: list[Callable[[float], None]] = []
             self._opened = opened.pop_all()
@@ -344,6 +351,9 @@ class Memory:
     def stats(self) -> Stats:
         with self._catalog.read() as tx:
             return documents.count(tx)
+
+    def recall(self) -> Recall:
+        return self._trainer.recall
 
     def tidy(self) -> None:
         """Write down which stores were used; forget what has expired. Runs every minute or so."""

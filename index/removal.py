@@ -104,4 +104,5 @@ class Removal:
             copied = self._shelf.files.copy(name, [block for _, block in blocks], target)
             for (document, _), block in zip(blocks, copied, strict=True):
                 documents.keep_block(tx, document, block)
+        self._shelf.moved(store)
         self._shelf.files.drop(name)

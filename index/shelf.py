@@ -4,19 +4,23 @@ The order of locks is always: a store's loading, the catalog's writing lock, the
 alone, unless the store is not there yet.
 """
 
+import logging
 import threading
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from index.catalog import Catalog, chunks, stores
+from index.catalog import Catalog, chunks, documents, stores
 from index.catalog.documents import Place
+from index.dense import Dense
 from index.lexical import Lexical
 from index.loading import Loader
 from index.snapshot import Snapshots
 from index.store import Store, words
 from index.types import Scalar
 from index.vectors import VectorFiles
+
+log = logging.getLogger(__name__)
 
 
 class Shelf:
@@ -95,6 +99,43 @@ class Shelf:
             with opened.gate.write():
                 opened.swap_words(lexical)
         self._discard(before)
+
+    def swap_vectors(self, store: int, opened: Store, dense: Dense, known: Mapping[int, Sequence[int]]) -> bool:
+        """Let an open store search in another dense index, which has the chunks of the `known` documents.
+
+        What came and went while that was built is caught up with; searches wait for no more than the swap itself.
+        """
+        with self._catalog.writing:
+            if self._stores.get(store) is not opened:
+                return False
+            with self._catalog.read() as tx:
+                file = stores.vector_file(tx, store)
+                blocks = {one.document: one.block for one in documents.searchable(tx, store)}
+            for gone in known.keys() - opened.documents:
+                dense.remove(known[gone])
+            with self.files.reading(file) as read:
+                for new in opened.documents - known.keys():
+                    kept = read(new, blocks.get(new))
+                    if kept is None:
+                        log.warning("the vectors of document %d cannot be read; the index stays as it was", new)
+                        return False
+                    dense.add(kept.chunks, kept.vectors)
+            located = opened.located(blocks)
+            with opened.gate.write():
+                opened.rows.relocate(file, *located)
+                opened.swap_vectors(dense)
+            return True
+
+    def moved(self, store: int) -> None:
+        """The vectors are elsewhere now, says the catalog. Who calls holds its writing lock."""
+        opened = self._stores.get(store)
+        if opened is not None:
+            with self._catalog.read() as tx:
+                file = stores.vector_file(tx, store)
+                blocks = {one.document: one.block for one in documents.searchable(tx, store)}
+            located = opened.located(blocks)
+            with opened.gate.write():
+                opened.rows.relocate(file, *located)
 
     def close(self, store: int) -> None:
         closed = self._stores.pop(store, None)

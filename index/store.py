@@ -1,7 +1,8 @@
 """One searchable collection: a dense and a lexical index over the completed documents of a store, in RAM.
 
 Both are caches: they are built from the catalog when the store is first used and changed after it. Searches run side
-by side; a change waits for those running, holds those that come later, and is short (milliseconds).
+by side; a change waits for those running, holds those that come later, and is short (milliseconds). Which dense index
+it is follows the size, see dense.py and tiers.py.
 """
 
 import threading
@@ -14,12 +15,13 @@ import numpy as np
 
 from index.catalog.chunks import Indexed, Passages
 from index.catalog.documents import Searchable
-from index.dense import Dense
+from index.dense import Dense, Exact
 from index.filters import FILENAME, Predicate
 from index.lexical import Entry, Lexical
 from index.rank import DENSE_WEIGHT, DEPTH, fuse
+from index.rows import NOWHERE, Ids, Rows, numbers, packed
 from index.types import Scalar, Vectors
-from index.vectors import Kept
+from index.vectors import Block, Kept
 
 READABLE = str.maketrans("_-", "  ")
 
@@ -74,7 +76,7 @@ class Document:
 
     filename: str
     attributes: Mapping[str, Scalar]
-    chunks: tuple[int, ...]
+    chunks: Sequence[int]
 
     @property
     def filterable(self) -> Mapping[str, Scalar]:
@@ -88,15 +90,23 @@ class Store:
     Changes are made, and `version` is set, by who holds the gate for writing or is the only one to know this store.
     """
 
-    def __init__(self, dimension: int, version: int = 1) -> None:
+    def __init__(self, dimension: int, version: int = 1, rows: Rows | None = None) -> None:
         self.gate = Gate()
         self.version = version
-        self._dense = Dense(dimension)
+        if rows is None:  # with no file behind them
+            rows = Rows("", lambda _, places: np.zeros((len(places), dimension), np.float32))
+        self.rows = rows
+        self._dimension = dimension
+        self._dense: Dense = Exact(dimension)
         self._lexical = Lexical()
         self._documents: dict[int, Document] = {}
 
     def __len__(self) -> int:
         return len(self._dense)
+
+    @property
+    def dense(self) -> Dense:
+        return self._dense
 
     @property
     def documents(self) -> Set[int]:
@@ -109,10 +119,11 @@ class Store:
     def hold(self, held: Sequence[tuple[Searchable, Kept]]) -> None:
         """Documents with their vectors; their words come with `index`, or are there."""
         if held:
-            vectors = np.concatenate([kept.vectors for _, kept in held])
-            self._dense.add(np.concatenate([kept.chunks for _, kept in held]), vectors)
+            chunks = np.concatenate([kept.chunks for _, kept in held])
+            self._dense.add(chunks, np.concatenate([kept.vectors for _, kept in held]))
+            self.rows.add(chunks, np.concatenate([self._places(one.block, len(kept.chunks)) for one, kept in held]))
         for one, kept in held:
-            self._documents[one.document] = Document(one.filename, one.attributes, tuple(kept.chunks.tolist()))
+            self._documents[one.document] = Document(one.filename, one.attributes, packed(kept.chunks.tolist()))
 
     def index(self, passages: Iterable[Passages]) -> None:
         """The words of documents that are held; others are left out."""
@@ -120,6 +131,17 @@ class Store:
 
     def swap_words(self, lexical: Lexical) -> None:
         self._lexical = lexical
+
+    def swap_vectors(self, dense: Dense) -> None:
+        self._dense = dense
+
+    def located(self, blocks: Mapping[int, Block | None]) -> tuple[Ids, Ids]:
+        """Its chunks and their places, once its documents are in these blocks."""
+        known = [(document.chunks, blocks.get(n)) for n, document in self._documents.items()]
+        if not known:
+            return numbers([]), numbers([])
+        chunks = np.concatenate([numbers(chunks) for chunks, _ in known])
+        return chunks, np.concatenate([self._places(block, len(chunks)) for chunks, block in known])
 
     @property
     def folder(self) -> Path | None:
@@ -131,6 +153,7 @@ class Store:
         known = self._documents.pop(document, None)
         if known is not None:
             self._dense.remove(known.chunks)
+            self.rows.remove(known.chunks)
             self._lexical.remove(document)
 
     def retag(self, document: int, attributes: Mapping[str, Scalar]) -> None:
@@ -152,12 +175,16 @@ class Store:
 
     def _take(self, parts: Iterable[Indexed]) -> Iterator[Entry]:
         for part in parts:
-            numbers = tuple(entry.chunk for entry in part.entries)
-            self._dense.add(numbers, part.vectors)
+            chunks = [entry.chunk for entry in part.entries]
+            self._dense.add(chunks, part.vectors)
+            self.rows.add(numbers(chunks), self._places(part.block, len(chunks)))
             known = self._documents.get(part.document)
             before = known.chunks if known else ()
-            self._documents[part.document] = Document(part.filename, part.attributes, before + numbers)
+            self._documents[part.document] = Document(part.filename, part.attributes, packed([*before, *chunks]))
             yield from words(part)
+
+    def _places(self, block: Block | None, count: int) -> Ids:
+        return np.full(count, NOWHERE) if block is None else block.rows(self._dimension)
 
 
 def words(part: Indexed | Passages) -> Iterator[Entry]:

@@ -213,6 +213,14 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """How much the approximate indexes find: the mean share of the ten nearest chunks, over the last samples."""
+
+    samples: int
+    mean: float | None  # where nothing was measured yet
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """How much there is. `backlog` is what waits to become searchable."""
 

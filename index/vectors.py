@@ -17,15 +17,15 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from index.disk import sync
 from index.errors import FolderFault
+from index.rows import Ids
 from index.types import Vectors
 
 HEADER = 4096
@@ -33,8 +33,6 @@ HEAD = struct.Struct("<IIq")
 FORMAT, DTYPE = 1, "<f2"
 PIECE = 1 << 20  # bytes looked at or copied at once
 log = logging.getLogger(__name__)
-
-Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,15 @@ class Block:
     @property
     def end(self) -> int:
         return self.at + self.length
+
+    def count(self, dimension: int) -> int:
+        """Of its vectors."""
+        return (self.length - HEAD.size) // (8 + np.dtype(DTYPE).itemsize * dimension)
+
+    def rows(self, dimension: int) -> Ids:
+        """Where in the file each of its vectors begins."""
+        count = self.count(dimension)
+        return self.at + HEAD.size + 8 * count + np.arange(count) * np.dtype(DTYPE).itemsize * dimension
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,23 @@ class VectorFiles:
                 yield lambda document, block: self._read(file, document, block)
         else:
             yield lambda document, block: None
+
+    def rows(self, name: str, places: Ids) -> Vectors:
+        """The vectors that begin at these places, unchecked; zeros where there is no file, not enough, or no place."""
+        order = np.argsort(places, kind="stable")[np.count_nonzero(places < HEADER) :]
+        wanted = places[order]
+        data = np.zeros((len(wanted), self._dimension), DTYPE)
+        if len(wanted):
+            width = data.itemsize * self._dimension
+            starts = np.concatenate([[0], np.flatnonzero(np.diff(wanted) != width) + 1])  # of what lies side by side
+            ends = np.append(starts[1:], len(wanted))
+            into = data.view(np.uint8).ravel().data
+            with suppress(FileNotFoundError), (self._folder / name).open("rb", buffering=0) as file:
+                for start, end, at in zip(starts.tolist(), ends.tolist(), wanted[starts].tolist(), strict=True):
+                    os.preadv(file.fileno(), [into[start * width : end * width]], at)
+        found = np.zeros((len(places), self._dimension), np.float32)
+        found[order] = data
+        return found
 
     def erase(self, name: str, block: Block) -> None:
         with self._open(name) as file:

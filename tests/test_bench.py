@@ -101,3 +101,13 @@ def test_the_start_of_a_made_memory_is_timed(
     texts, snapshot = capsys.readouterr().out.splitlines()[1:]
     assert texts.startswith("from the texts") and snapshot.startswith("with a fresh snapshot")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("faiss", "kind"), [("exact", "exact"), ("IVF8,RaBitQfs", "IVF8,RaBitQfs")])
+def test_a_made_index_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], faiss: str, kind: str
+) -> None:
+    monkeypatch.setattr("app.bench.dense.EXACT_UP_TO", 100)
+    main(["dense", "--vectors", "1000", "--questions", "3", "--faiss", faiss])
+    first, found, *rest = capsys.readouterr().out.splitlines()
+    assert first == f"{kind}, 1000 vectors, 3 questions" and float(found.split()[1]) >= 0.98 and len(rest) == 2

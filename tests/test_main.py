@@ -10,7 +10,7 @@ from app.engine.types import UnsupportedModel
 from app.main import build, open_memory
 from app.sample import documents
 from app.settings import read
-from index.errors import FolderFault
+from index.errors import FaissRefused, FolderFault
 
 
 def test_only_a_new_memory_gets_the_sample(tmp_path: Path) -> None:
@@ -44,3 +44,11 @@ def test_a_core_that_cannot_be_loaded_frees_the_folder(tmp_path: Path) -> None:
             build(settings)
     with closing(open_memory(settings)), pytest.raises(FolderFault, match="in use"):
         build(settings)
+
+
+def test_an_index_that_faiss_does_not_make_names_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(FaissRefused, match=r"COGCORE_FAISS=IVF64,Rabbit: .*could not parse"):
+        open_memory(read(data_dir=tmp_path / "data", reader="none", faiss="IVF64,Rabbit"))
+    settings = read(data_dir=tmp_path / "data", reader="none", sample=False, faiss="IVF64,SQ8", exact_up_to=50)
+    with closing(open_memory(settings)) as memory:
+        assert memory.recall().samples == 0

@@ -129,6 +129,10 @@ def of_memory(memory: Memory) -> Iterator[Metric]:
     yield _gauge("file_bytes", "Their size.", stats.bytes)
     yield _gauge("stores", "Vector stores.", stats.stores)
     yield _gauge("chunks", "Passages that can be found.", stats.chunks)
+    recall = memory.recall()
+    if recall.mean is not None:
+        yield _gauge("dense_recall", "Of the 10 nearest passages, the share that large stores find.", recall.mean)
+    yield _total("dense_recall_samples", "Searches that this was measured on.", recall.samples)
     documents = GaugeMetricFamily("cogcore_documents", "Files in stores, by how far they are.", labels=["status"])
     counts = [store.counts for store in everything(memory)]
     for status in ("in_progress", "completed", "failed", "cancelled"):

@@ -5,6 +5,7 @@ from importlib import import_module
 
 # Imported when asked for: one measurement should not need the libraries of another.
 BENCHES = {
+    "dense": "app.bench.dense",
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",
     "speculation": "app.bench.speculation",

@@ -18,12 +18,14 @@ from tqdm import tqdm
 
 from index.catalog import Catalog, chunks, documents, files, stores
 from index.catalog.chunks import Draft
+from index.dense import Tiers
 from index.keeper import Keeper
 from index.lexical import KIND
 from index.loading import Loader
 from index.memory import DEFAULT_STORE, Memory
 from index.shelf import Shelf
 from index.snapshot import Snapshots
+from index.tiers import Trainer
 from index.types import Attachment, File, Vectors
 from index.vectors import VectorFiles
 
@@ -78,12 +80,12 @@ def keep(folder: Path) -> None:
     with closing(Catalog(folder / "catalog.sqlite")) as catalog:
         vectors = VectorFiles(catalog.vectors, Drawn.dimension, Drawn.fingerprint)
         snapshots = Snapshots(catalog.words, KIND)
-        loader = Loader(catalog, vectors, snapshots, Drawn())
+        loader = Loader(catalog, vectors, snapshots, Drawn(), Tiers())
         shelf = Shelf(catalog, vectors, snapshots, loader)
         with catalog.read() as tx:
             store = stores.number(tx, DEFAULT_STORE)
         shelf.get(store)
-        with closing(Keeper(catalog, shelf, loader, snapshots)) as keeper:
+        with closing(Keeper(catalog, shelf, loader, snapshots, Trainer(shelf, loader, Tiers()))) as keeper:
             keeper.keep()
 
 

@@ -13,6 +13,7 @@ from index.catalog.schema import chunks, documents, files, stores
 from index.catalog.stores import seen
 from index.errors import ChunkNotFound
 from index.types import Chunk, Extent, Scalar, Sight, Vectors
+from index.vectors import Block
 
 ROWS = 4096  # per fetch
 
@@ -50,8 +51,8 @@ class Passages:
     def chunks(self) -> list[int]:
         return [entry.chunk for entry in self.entries]
 
-    def indexed(self, vectors: Vectors) -> "Indexed":
-        return Indexed(self.document, self.filename, self.attributes, self.entries, vectors)
+    def indexed(self, vectors: Vectors, block: Block | None) -> "Indexed":
+        return Indexed(self.document, self.filename, self.attributes, self.entries, vectors, block)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Indexed:
     attributes: Mapping[str, Scalar]
     entries: Sequence[Entry]
     vectors: Vectors
+    block: Block | None = None  # where these are in the file of their store
 
 
 def add(tx: Transaction, document: int, drafts: Sequence[Draft]) -> None:

@@ -16,7 +16,7 @@ NAMES = {
     *("searches_total", "abstentions_total", "turns_total", "confidence_count", "documents", "chunks"),
     *("time_to_first_token_seconds_count", "inter_token_latency_seconds_count", "request_queue_time_seconds_count"),
     *("spec_decode_num_draft_tokens_total", "spec_decode_num_accepted_tokens_total"),
-    *("http_requests_total", "http_request_duration_seconds_count"),
+    *("http_requests_total", "http_request_duration_seconds_count", "dense_recall_samples_total"),
 }
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -10,11 +10,13 @@ import pytest
 import tantivy
 
 from index.catalog.chunks import Passages
+from index.dense import Tiers
 from index.keeper import Keeper
 from index.lexical import KIND
 from index.loading import Loader
 from index.memory import Memory
 from index.snapshot import Snapshots
+from index.tiers import Trainer
 from index.types import Extent
 from tests.index.conftest import Open
 from tests.index.test_vectors import put, scores
@@ -237,9 +239,9 @@ def test_changes_while_the_keeper_works_are_not_lost(open_memory: Open, tmp_path
         memory.close()
         memory = open_memory()
     shelf = memory._shelf
-    loader = Meddled(memory._catalog, shelf.files, shelf.snapshots, memory.embedder)
+    loader = Meddled(memory._catalog, shelf.files, shelf.snapshots, memory.embedder, Tiers())
     loader.memory, loader.gone = memory, ids[4]
-    keeper = Keeper(memory._catalog, shelf, loader, shelf.snapshots)
+    keeper = Keeper(memory._catalog, shelf, loader, shelf.snapshots, Trainer(shelf, loader, Tiers()))
     if disk:
         keeper._read_words(1, shelf.get(1), None)
         assert not on_disk(memory)

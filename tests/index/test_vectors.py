@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from index.catalog import Catalog, documents, stores
+from index.dense import Tiers
 from index.errors import FolderFault
 from index.loading import Loader
 from index.memory import Memory
@@ -354,7 +355,7 @@ def test_a_store_is_read_while_others_write_and_catches_up(open_memory: Open) ->
     memory = open_memory()
     river, duck = put(memory, "0.md", RIVER), put(memory, "1.md", DUCK)
     shelf = memory._shelf
-    paused = shelf._loader = Paused(memory._catalog, shelf.files, shelf.snapshots, memory.embedder)
+    paused = shelf._loader = Paused(memory._catalog, shelf.files, shelf.snapshots, memory.embedder, Tiers())
     shelf.close(1)
     found: list[dict[str, float]] = []
     searcher = threading.Thread(target=lambda: found.append(scores(memory)))

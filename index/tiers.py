@@ -1,0 +1,90 @@
+"""Keeps the dense index of each open store the one that suits its size, and looks how much it finds.
+
+A new index is trained and filled aside while searches and ingest go on, then swapped in. How much an approximate index
+finds is measured on questions that were asked: now and then one is asked again, of all vectors.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+
+import numpy as np
+
+from index.dense import Approximate, Tiers
+from index.errors import FaissRefused
+from index.loading import Loader
+from index.rank import DEPTH
+from index.shelf import Shelf
+from index.store import Store
+from index.types import Recall, Vectors
+
+NEAREST = 10
+LAST = 100  # samples that the recall is told of
+PIECE = 4096  # vectors compared at once; changes wait no longer
+SHARE = 100  # one in so many seconds is spent on samples, at most
+RETRY = 2  # times as many vectors as when FAISS could not train
+log = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Used by one thread; `recall` by any."""
+
+    def __init__(self, shelf: Shelf, loader: Loader, tiers: Tiers) -> None:
+        self._shelf, self._loader, self._tiers = shelf, loader, tiers
+        self._failed: dict[int, int] = {}
+        self._samples, self._last = 0, deque[float](maxlen=LAST)
+        self._rest_until = 0.0
+
+    @property
+    def recall(self) -> Recall:
+        last = list(self._last)
+        return Recall(self._samples, sum(last) / len(last) if last else None)
+
+    def train(self, store: int, opened: Store, stop: threading.Event | None = None) -> None:
+        """Where the store has outgrown its index, build the next one and swap it in."""
+        count = len(opened)
+        if self._tiers.suits(opened.dense, count) or count < RETRY * self._failed.get(store, 0):
+            return
+        began = time.monotonic()
+        try:
+            built = self._loader.dense(store, opened, stop)
+        except FaissRefused as error:
+            self._failed[store] = count
+            log.warning("store %d keeps the index that it has: %s", store, error)
+            return
+        if built is not None and self._shelf.swap_vectors(store, opened, *built):
+            kind = self._tiers.factory(count) or "exact"
+            log.info("store %d: %s for %d vectors, in %.1f s", store, kind, len(opened), time.monotonic() - began)
+
+    def sample(self, opened: Store, stop: threading.Event | None = None) -> None:
+        """Measure on the last question, unless the last measuring was long and short ago."""
+        dense = opened.dense
+        if not isinstance(dense, Approximate) or dense.asked is None or time.monotonic() < self._rest_until:
+            return
+        began = time.monotonic()
+        vector, dense.asked = dense.asked, None
+        found = recall(opened, vector, stop)
+        self._rest_until = time.monotonic() + SHARE * (time.monotonic() - began)
+        if found is not None:
+            self._samples += 1
+            self._last.append(found)
+
+
+def recall(opened: Store, vector: Vectors, stop: threading.Event | None = None) -> float | None:
+    """The share of the nearest chunks that the index finds; None where the store changed meanwhile."""
+    with opened.gate.read():
+        version, chunks = opened.version, opened.rows.chunks
+    scores = np.empty(len(chunks), np.float32)
+    for start in range(0, len(chunks), PIECE):
+        if stop is not None and stop.is_set():
+            return None
+        with opened.gate.read():
+            vectors, _ = opened.rows.read(chunks[start : start + PIECE])
+        scores[start : start + PIECE] = vectors @ vector
+    nearest = set(chunks[np.argsort(-scores)[:NEAREST]].tolist())
+    with opened.gate.read():
+        if opened.version != version or not nearest:
+            return None
+        found = list(opened.dense.search(vector, DEPTH))[:NEAREST]
+    return len(nearest.intersection(found)) / len(nearest)
