@@ -7,6 +7,8 @@ from importlib import import_module
 BENCHES = {
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",
+    "serve": "app.bench.serve",
+    "soak": "app.bench.soak",
     "speculation": "app.bench.speculation",
 }
 
