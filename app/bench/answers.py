@@ -27,7 +27,7 @@ from app.bench.compare import AGREE, Budget, Disagree, Ratio
 from app.bench.visits import COMPLETIONS, Answer, Busy, Fault, ask, client, misbehave, questions
 from app.cores.load import TINY_FOLDER, load_tokenizer
 
-HOSTILE_SHARE = 0.05
+CLEAN = 19  # for each hostile request
 T = TypeVar("T")
 Told = dict[str, str]
 """What was answered to each question."""
@@ -115,14 +115,16 @@ async def _rate(answer: Callable[[str], Awaitable[T]], asked: Sequence[str], cli
 
 
 class _Disturbed:
-    """Asks as the clean clients do, while strangers come beside them: one in twenty of all who come."""
+    """Asks as the clean clients do, while strangers come beside them: with the first, and after each CLEAN."""
 
     def __init__(self, server: httpx.AsyncClient, asked: Sequence[str], chance: random.Random) -> None:
         self._server, self._asked, self._chance = server, asked, chance
         self._strangers: list[asyncio.Task[None]] = []
+        self._clean = 0
 
     async def ask(self, question: str) -> Answer:
-        if self._chance.random() < HOSTILE_SHARE / (1 - HOSTILE_SHARE):
+        self._clean += 1
+        if self._clean % CLEAN == 1:
             visit = misbehave(self._server, self._chance.choice(self._asked), self._chance)
             self._strangers.append(asyncio.create_task(visit))
         return await ask(self._server, question)

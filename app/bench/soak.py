@@ -28,7 +28,8 @@ from app.bench.visits import Busy, Fault, ask, client, hang_up, misbehave, quest
 
 LEAVE, HOSTILE = 0.15, 0.15
 SAMPLES = 120  # in the whole time
-GROWTH, SLACK = 1.05, 32 * 2**20  # what memory may grow by: a share and, beside it, bytes
+MIB = 2**20
+GROWTH, SLACK = 1.05, 32 * MIB  # what memory may grow by: a share and, beside it, bytes
 SHOWN = 5
 BACK_OFF = 0.5  # seconds after a refusal for want of room
 
@@ -169,7 +170,7 @@ def report(seen: Seen) -> str:
 
 
 def _mib(size: float) -> str:
-    return f"{size / 2**20:.0f} MiB"
+    return f"{size / MIB:.0f} MiB"
 
 
 def main(arguments: Sequence[str]) -> None:

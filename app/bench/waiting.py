@@ -28,6 +28,7 @@ AT_ONCE = 4
 STREAMS, ARRIVALS = 8, 3
 LATER = 60.0  # seconds that may be spent on an arrival before something is wrong
 POLL = 0.002
+MS = 1000
 
 
 async def after_call(load: Load, budget: Budget) -> list[Ratio]:
@@ -52,7 +53,7 @@ async def after_call(load: Load, budget: Budget) -> list[Ratio]:
                 halves.append(fmean(pressed))
     finally:
         await asyncio.gather(large.close(), tight.close())
-    what = f"first token after a call, {load.cached} + {load.long - load.cached}, over cold"
+    what = f"ms to first token after a call, {load.cached} + {load.long - load.cached}, over cold"
     return [
         Ratio(3, load.core, what, "<= 0.35", calls, colds, same),
         Ratio(3, load.core, f"{what}, half cached", "<= 0.5", halves, colds, None),
@@ -70,10 +71,10 @@ async def _first_rounds(engine: LocalEngine, load: Load, prompts: Sequence[list[
 
 
 async def _answered(write: Writer, prompt: list[int]) -> tuple[float, Text]:
-    """Seconds to the first token, and a beginning of the answer."""
+    """Milliseconds to the first token, and this token."""
     began = time.perf_counter()
     (text,) = await texts(write, [prompt], 1)
-    return text[0][1] - began, text
+    return MS * (text[0][1] - began), text
 
 
 async def between(load: Load, budget: Budget) -> list[Ratio]:
@@ -93,14 +94,14 @@ async def between(load: Load, budget: Budget) -> list[Ratio]:
                     theirs.append(other)
     finally:
         await engine.close()
-    what = f"p99 gap of {STREAMS} streams while prompts of {load.long} come, against c. b."
+    what = f"ms, p99 gap of {STREAMS} streams while prompts of {load.long} come"
     return [Ratio(5, load.core, what, "<= 0.3", mine, theirs, same)]
 
 
 async def _pressed(
     write: Writer, running: Sequence[list[int]], arriving: Sequence[list[int]], load: Load
 ) -> tuple[float, list[Text]]:
-    """The streams' 99th percentile of gaps in seconds, and what they wrote."""
+    """The streams' 99th percentile of gaps in milliseconds, and what they wrote."""
     written: list[Text] = [[] for _ in running]
     most = load.long - load.context
 
@@ -133,7 +134,7 @@ async def _pressed(
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
-    return percentile(gaps(written, began, ended), 0.99), written
+    return MS * percentile(gaps(written, began, ended), 0.99), written
 
 
 def _engine(load: Load, sequences: int) -> LocalEngine:
