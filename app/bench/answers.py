@@ -4,8 +4,8 @@ An answer is a turn: the core decides, searches the memory, reads, cites. Hostil
 in their place, and each is checked to be refused. Every answer of a run is compared with the same question's in the
 first clean one.
 
-The peer (--peer) is any server with OpenAI's /v1/completions, such as `transformers serve --continuous-batching` over
-the embedded core's folder. Its client does the turn: the prompt is continued by a call, the same memory is searched
+The peer (--peer) is any server with OpenAI's /v1/completions, such as `transformers serve --continuous-batching`, from
+an environment with transformers[serving], and --peer-model with the path of app/cores/tiny. Its client does the turn: the prompt is continued by a call, the same memory is searched
 over HTTP, what it gives is appended, and the answer is written. Its prompts are as long, and it is asked for as many
 tokens, as ours had in the median; where a server ends sooner, its answers count all the same.
 """

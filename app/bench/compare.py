@@ -41,11 +41,11 @@ class Ratio:
         spread = f"{min(self.ratios):.2f} to {max(self.ratios):.2f}"
         same = "-" if self.same is None else f"{100 * self.same:.0f} %"
         runs = len(self.ratios)
-        return f"{self.row:<4}{self.core:<8}{self.what:<62}{numbers}{spread:>16}{self.wanted:>8}{runs:>5}{same:>7}"
+        return f"{self.row:<4}{self.core:<8}{self.what:<68}{numbers}{spread:>16}{self.wanted:>8}{runs:>5}{same:>7}"
 
 
 HEAD = (
-    f"{'row':<4}{'core':<8}{'what, ours over theirs':<62}{'ours':>9}{'theirs':>9}"
+    f"{'row':<4}{'core':<8}{'what, ours over theirs':<68}{'ours':>9}{'theirs':>9}"
     f"{'ratio':>8}{'spread':>16}{'wanted':>8}{'runs':>5}{'same':>7}"
 )
 

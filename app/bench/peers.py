@@ -52,9 +52,8 @@ def batching(folder: Path, device: str, config: ContinuousBatchingConfig, *, str
     """transformers' continuous batching, through the handlers that its own server uses. Unless it is `streamed` a text
     comes whole, which is quicker; its stamps are the same."""
     ends = GenerationConfig(do_sample=False, eos_token_id=-1)
-    context: Any = _model(folder, device).continuous_batching_context_manager(
-        generation_config=ends, continuous_batching_config=config
-    )
+    model: Any = _model(folder, device)
+    context = model.continuous_batching_context_manager(generation_config=ends, continuous_batching_config=config)
     with context as manager:
         yield _batched(manager, streamed)
 
@@ -131,7 +130,8 @@ def _model(folder: Path, device: str) -> PreTrainedModel:
     dtype: Any = torch.float32 if device == "cpu" else "auto"
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
     model.config.eos_token_id = None
-    return model.to(device).eval()  # type: ignore[arg-type]
+    model.to(device)  # type: ignore[arg-type]
+    return model.eval()
 
 
 def set_threads(count: int) -> None:

@@ -31,6 +31,7 @@ from app.bench.peers import set_threads
 from app.bench.visits import Busy, Fault
 from app.bench.waiting import after_call, between
 from app.engine.device import pick
+from app.engine.types import EngineError
 
 Row = Callable[[Load, Budget], Awaitable[list[Ratio]]]
 ROWS: dict[int, tuple[Row, float]] = {1: (many, 2.5), 2: (one, 0.5), 3: (after_call, 1.0), 5: (between, 1.5)}
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     given = _parser().parse_args(arguments)
     try:
         _table(given)
-    except (Disagree, Fault, Busy, NoServer) as error:
+    except (Disagree, EngineError, Fault, Busy, NoServer) as error:
         sys.exit(f"cogcore bench serve: {error}")
 
 

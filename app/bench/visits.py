@@ -6,7 +6,7 @@ A visit that does not end as it must raises Fault: a status that it should not h
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -98,30 +98,30 @@ async def ask(server: httpx.AsyncClient, question: str, *, stream: bool = False)
 
 async def _read(server: httpx.AsyncClient, question: str) -> Answer:
     text, finish, told, done = "", None, None, False
-    async for data in _events(server, question):
-        if data == "[DONE]":
-            done = True
-            continue
-        chunk = json.loads(data)
-        if "error" in chunk:
-            raise Fault(f"a stream broke off: {chunk['error']['message']}")
-        choice = chunk["choices"][0]
-        text += choice["delta"].get("content") or ""
-        finish, told = choice["finish_reason"] or finish, chunk.get("cogcore") or told
+    async with aclosing(_events(server, question)) as events:
+        async for data in events:
+            if data == "[DONE]":
+                done = True
+                continue
+            chunk = json.loads(data)
+            if "error" in chunk:
+                raise Fault(f"a stream broke off: {chunk['error']['message']}")
+            choice = chunk["choices"][0]
+            text += choice["delta"].get("content") or ""
+            finish, told = choice["finish_reason"] or finish, chunk.get("cogcore") or told
     if not done or finish != "stop" or told is None:
         raise Fault(f"a stream ended with {finish!r}, {'with' if done else 'without'} its [DONE]")
     return _answer(text, told)
 
 
-async def _events(server: httpx.AsyncClient, question: str) -> AsyncIterator[str]:
+async def _events(server: httpx.AsyncClient, question: str) -> AsyncGenerator[str]:
     async with server.stream("POST", CHAT, json=asking(question, stream=True)) as response:
         if not response.is_success:
             await response.aread()
         _check(response)
-        async with aclosing(response.aiter_lines()) as lines:
-            async for line in lines:
-                if line.startswith("data: "):
-                    yield line.removeprefix("data: ")
+        async for line in response.aiter_lines():
+            if line.startswith("data: "):
+                yield line.removeprefix("data: ")
 
 
 def _check(response: httpx.Response) -> None:
