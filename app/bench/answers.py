@@ -4,10 +4,14 @@ An answer is a turn: the core decides, searches the memory, reads, cites. Hostil
 in their place, and each is checked to be refused. Every answer of a run is compared with the same question's in the
 first clean one.
 
-The peer (--peer) is any server with OpenAI's /v1/completions, such as `transformers serve --continuous-batching`, from
-an environment with transformers[serving], and --peer-model with the path of app/cores/tiny. Its client does the turn: the prompt is continued by a call, the same memory is searched
-over HTTP, what it gives is appended, and the answer is written. Its prompts are as long, and it is asked for as many
-tokens, as ours had in the median; where a server ends sooner, its answers count all the same.
+The peer (--peer) is any server with OpenAI's /v1/completions. Its client does the turn: the prompt is continued by a
+call, the same memory is searched over HTTP, what it gives is appended, and the answer is written. Its prompts are as
+long, and it is asked for as many tokens, as ours had in the median; where a server ends sooner, its answers count all
+the same. The embedded core, from an environment with transformers[serving] and accelerate:
+
+    transformers serve app/cores/tiny --continuous-batching --device cpu --port 8001 --cb-num-blocks 256
+    cogcore bench serve --rows 6 --peer http://localhost:8001 --peer-model app/cores/tiny \\
+        --peer-body '{"generation_config": "{\\"eos_token_id\\": -1}"}'
 """
 
 import argparse
@@ -38,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--url", help="row 6: a Cogcore server over the sample that runs already; else one is started")
     add("--clients", type=int, default=16, help="row 6 (16)")
     add("--answers", type=int, default=64, help="row 6: in each repetition (64)")
-    add("--peer", metavar="URL", help="row 6: a server with /v1/completions to compare with")
+    add("--peer", metavar="URL", help="row 6: a server with /v1/completions; see app/bench/answers.py")
     add("--peer-model", metavar="NAME", help="its model; else the first that it lists")
-    add("--peer-body", type=json.loads, default={}, metavar="JSON", help="more fields for it, as {'ignore_eos': true}")
+    add("--peer-body", type=json.loads, default={}, metavar="JSON", help="more fields for it, as to go on at its ends")
 
 
 def rows(given: argparse.Namespace, budget: Budget) -> list[Ratio]:
@@ -54,6 +58,10 @@ async def _measure(url: str, given: argparse.Namespace, budget: Budget) -> list[
     told, same = Told(), Counter[bool]()
     async with client(url) as server, client(given.peer or url) as other:
         loop = None
+        if given.peer:  # before minutes are spent on our side
+            model = given.peer_model or (await _json(other, "GET", "/v1/models"))["data"][0]["id"]
+            body = {"model": model, **given.peer_body}
+            await _json(other, "POST", COMPLETIONS, json={**body, "prompt": "Hello", "max_tokens": 1})
         for run, counts in budget.runs():
             asked = _drawn(given.answers, run)
             rate, answers = await _rate(lambda question: ask(server, question), asked, given.clients)
@@ -64,7 +72,7 @@ async def _measure(url: str, given: argparse.Namespace, budget: Budget) -> list[
             await disturbed.ended()
             same.update(told[question] == answer.text for question, answer in zip(asked, others, strict=True))
             if given.peer:
-                loop = loop or await PeerLoop.like(answers, server, other, given.peer_model, given.peer_body)
+                loop = loop or PeerLoop.like(answers, server, other, body)
                 peer_rate, lengths = await _rate(loop.answer, asked, given.clients)
             if counts:
                 clean.append(rate)
@@ -150,13 +158,8 @@ class PeerLoop:
         self._tokenizer = load_tokenizer(TINY_FOLDER)
 
     @classmethod
-    async def like(
-        cls,
-        answers: Sequence[Answer],
-        memory: httpx.AsyncClient,
-        peer: httpx.AsyncClient,
-        model: str | None,
-        more: dict[str, Any],
+    def like(
+        cls, answers: Sequence[Answer], memory: httpx.AsyncClient, peer: httpx.AsyncClient, body: dict[str, Any]
     ) -> "PeerLoop":
         """One whose prompts and texts are as long as those of these answers that searched."""
         searched = [one.rounds for one in answers if len(one.rounds) > 1]
@@ -164,9 +167,7 @@ class PeerLoop:
             raise Disagree("no answer of ours has searched: there is nothing to compare a loop with")
         call = _middle([rounds[0] for rounds in searched])
         rest = _middle([(rounds[-1][0], sum(n for _, n in rounds[1:])) for rounds in searched])
-        if model is None:
-            model = (await _json(peer, "GET", "/v1/models"))["data"][0]["id"]
-        return cls(memory, peer, {"model": model, **more}, (call, rest))
+        return cls(memory, peer, body, (call, rest))
 
     async def answer(self, question: str) -> int:
         """How many tokens it wrote in all."""

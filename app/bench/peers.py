@@ -131,7 +131,8 @@ def _model(folder: Path, device: str) -> PreTrainedModel:
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
     model.config.eos_token_id = None
     model.to(device)  # type: ignore[arg-type]
-    return model.eval()
+    model.eval()
+    return model
 
 
 def set_threads(count: int) -> None:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate
 
+import httpx
 from transformers.utils.logging import disable_progress_bar
 
 from app.bench import answers
@@ -43,8 +44,8 @@ def main(arguments: Sequence[str]) -> None:
     given = _parser().parse_args(arguments)
     try:
         _table(given)
-    except (Disagree, EngineError, Fault, Busy, NoServer) as error:
-        sys.exit(f"cogcore bench serve: {error}")
+    except (Disagree, EngineError, Fault, Busy, NoServer, httpx.HTTPError) as error:
+        sys.exit(f"cogcore bench serve: {type(error).__name__}: {error}")
 
 
 def _table(given: argparse.Namespace) -> None:
