@@ -8,6 +8,8 @@ BENCHES = {
     "dense": "app.bench.dense",
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",
+    "serve": "app.bench.serve",
+    "soak": "app.bench.soak",
     "speculation": "app.bench.speculation",
     "start": "app.bench.start",
 }

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
-from transformers import PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM, set_seed
+from transformers import PreTrainedTokenizerBase
 
 from app import sample
+from app.bench.cores import folder_of
 from app.cores.load import TINY_FOLDER, load_tokenizer
 from app.engine.load import load_engine
 from app.engine.local import LocalEngine
@@ -96,26 +96,6 @@ async def run(engine: LocalEngine, answers: Sequence[Answer], never: int) -> Run
     return Run(seconds, after.drafted_tokens - before.drafted_tokens, after.accepted_tokens - before.accepted_tokens)
 
 
-def write_random(folder: Path) -> None:
-    """27M random weights in Qwen3's shape."""
-    set_seed(0)
-    shape = Qwen3Config(
-        vocab_size=16384,
-        hidden_size=512,
-        intermediate_size=1536,
-        num_hidden_layers=6,
-        num_attention_heads=8,
-        num_key_value_heads=4,
-        head_dim=64,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-        pad_token_id=None,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    Qwen3ForCausalLM(shape).save_pretrained(folder)
-
-
 async def compare(name: str, engines: tuple[LocalEngine, LocalEngine], streams: int, repeats: int) -> None:
     """Prints a line: tokens per second off and on, and the median of the ratios of neighbouring runs."""
     tokenizer = load_tokenizer(TINY_FOLDER)
@@ -172,7 +152,5 @@ def main(arguments: Sequence[str]) -> None:
         f"{'core':<8}{'streams':>8}{'tokens':>8}{'copied':>8}{'off':>10}{'on':>10}{'on/off':>8}{'drafted':>9}{'kept':>7}"
     )
     for core in given.core:
-        with TemporaryDirectory() as made:
-            if core == "random":
-                write_random(Path(made))
-            measure(core, TINY_FOLDER if core == "tiny" else Path(made), given)
+        with folder_of(core) as folder:
+            measure(core, folder, given)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -22,8 +22,15 @@ from tests.fakes import HashedWords, ScriptedEngine
 @contextmanager
 def live(parts: Parts, around: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> Iterator[str]:
     """Its base URL. The parts are closed with it. `around` stands between it and its clients, as a bad network does."""
+    with listening(around(create_app(parts)), lifespan="on") as base_url:
+        yield base_url
+
+
+@contextmanager
+def listening(app: ASGIApp, lifespan: Literal["on", "off"] = "off") -> Iterator[str]:
+    """The base URL of any application."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(around(create_app(parts)), log_level="warning", lifespan="on")
+    config = uvicorn.Config(app, log_level="warning", lifespan=lifespan)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

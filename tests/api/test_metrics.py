@@ -15,6 +15,7 @@ NAMES = {
     *("e2e_request_latency_seconds_count", "request_success_total", "retrieval_duration_seconds_count"),
     *("searches_total", "abstentions_total", "turns_total", "confidence_count", "documents", "chunks"),
     *("time_to_first_token_seconds_count", "inter_token_latency_seconds_count", "request_queue_time_seconds_count"),
+    *("kv_cache_slots", "kv_cache_slots_free", "kv_cache_slots_kept"),
     *("spec_decode_num_draft_tokens_total", "spec_decode_num_accepted_tokens_total"),
     *("http_requests_total", "http_request_duration_seconds_count", "dense_recall_samples_total"),
 }

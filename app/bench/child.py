@@ -1,0 +1,68 @@
+"""The server as its users run it, in a process of its own with an empty memory but for the sample."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+
+from app.settings import PREFIX
+
+PATIENCE = 300.0  # seconds until it is ready
+GRACE = 60.0  # and until it has ended
+
+
+class NoServer(Exception):
+    """It has not started; the message is what it said."""
+
+
+@contextmanager
+def serving(url: str | None, **settings: object) -> Iterator[str]:
+    """The URL as it is, or that of a server started with these settings for as long as it is needed."""
+    if url is not None:
+        yield url.rstrip("/")
+        return
+    with TemporaryDirectory() as folder:
+        port = _free_port()
+        # Nobody's settings but these: an API key, say, would close the door.
+        env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        given = {"host": "127.0.0.1", "port": port, "data_dir": Path(folder) / "data", "log_level": "error", **settings}
+        env |= {PREFIX + name.upper(): str(value) for name, value in given.items()}
+        log = Path(folder) / "log"
+        with log.open("w") as out:
+            process = subprocess.Popen([sys.executable, "-m", "app", "serve"], env=env, stdout=out, stderr=out)
+        try:
+            _await(f"http://127.0.0.1:{port}", process, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            try:
+                process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _await(base: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            if httpx.get(f"{base}/readyz", timeout=10, trust_env=False).is_success:
+                return
+        except httpx.HTTPError:
+            pass
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise NoServer(f"the server did not start: {log.read_text()[-2000:]}")
+        time.sleep(0.2)
