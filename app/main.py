@@ -69,7 +69,7 @@ def open_memory(settings: Settings, device: str = "cpu") -> Memory:
     embedder = load_embedder(settings.embedder, device)
     fresh = is_new(settings.data_dir)
     try:
-        memory = Memory(settings.data_dir, embedder, reader)
+        memory = Memory(settings.data_dir, embedder, reader, filtered=settings.filter)
     except OSError as error:
         raise FolderFault(
             f"the data folder {settings.data_dir} cannot be used: {error.strerror}. "

@@ -16,6 +16,7 @@ from app.cli.progress import Progress
 from app.cli.server import ServerError, Wire, call, connected, everything
 from app.settings import Settings
 from index.folder import find_files, left_out
+from index.garbage import told
 from index.parse import FORMATS, READABLE, suffix_of
 
 POLL = 0.3
@@ -29,6 +30,7 @@ class Summary:
     unchanged: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     hidden: list[Path] = field(default_factory=list)
 
     def text(self) -> str:
@@ -36,6 +38,7 @@ class Summary:
         lines = [f"{numbers}, {len(self.skipped)} skipped, {len(self.failed)} failed{left_out(self.hidden)}"]
         for what, reasons in (("skipped", self.skipped), ("failed", self.failed)):
             lines += [f"  {what} {path}: {reason}" for path, reason in reasons.items()]
+        lines += [f"  left out of {path}: {what}" for path, what in self.left_out.items()]
         lines += [f"  hidden {path}: its name begins with a dot" for path in self.hidden]
         return "\n".join(lines)
 
@@ -147,6 +150,8 @@ async def _finish(
                 summary.failed[path] = (now["last_error"] or {"message": now["status"]})["message"]
                 continue
             summary.done.append(path)
+            if garbage := now["cogcore"]["left_out"]:
+                summary.left_out[path] = told(garbage.items())
             await _forget(client, versions.get(path, []), file_id)
         progress.show(total - len(waiting), total)
         if waiting:
