@@ -141,7 +141,7 @@ def _settle(memory: Memory, store: str, pending: Pending, summary: Summary) -> O
             memory.delete_file(old)
     summary.done.append(pending.path)
     if document.left_out:
-        summary.left_out[pending.path] = told(document.left_out.items())
+        summary.left_out[pending.path] = told(document.left_out)
     return "done"
 
 

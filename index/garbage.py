@@ -17,7 +17,7 @@ import unicodedata
 import zlib
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -39,7 +39,7 @@ SHARE_OF_PAGES = 0.4  # headers of even and odd pages may differ
 SHARE_OF_TITLES = 0.6  # several slides may well have the same title
 MOST_NUMBERS = 4
 
-WORDS = {
+WORDS: dict[Reason, str] = {
     "boilerplate": "repeated headers and footers",
     "duplicate": "duplicates",
     "binary": "binary data",
@@ -49,19 +49,19 @@ WORDS = {
 }
 
 
-def told(counts: Iterable[tuple[str, int]]) -> str:
+def told(counts: Mapping[Reason, int]) -> str:
     """In words for people: `3 duplicates, 1 garbled`."""
-    return ", ".join(f"{count} {WORDS.get(reason, reason)}" for reason, count in counts if count)
+    return ", ".join(f"{count} {WORDS[reason]}" for reason, count in counts.items())
 
 
-def without_margins(parsed: Parsed) -> tuple[Parsed, int]:
-    """The document with its repeated headers and footers in no block, and how many these are. The text stays.
+def with_margins(parsed: Parsed) -> tuple[Parsed, int]:
+    """The document with its repeated headers and footers as margins, and how many these are. The text stays.
 
-    One amid a sentence that goes over the page's end stays too, or else that sentence were torn.
+    One amid a sentence that goes over the page's end is none, or else that sentence were torn.
     """
-    blocks = parsed.blocks
-    repeated = {i for i in _repeated(parsed) if not _amid(parsed, i)}
-    return replace(parsed, blocks=tuple(b for i, b in enumerate(blocks) if i not in repeated)), len(repeated)
+    found = {i for i in _repeated(parsed) if not _amid(parsed, i)}
+    blocks = [replace(block, kind="margin", level=0) if i in found else block for i, block in enumerate(parsed.blocks)]
+    return replace(parsed, blocks=tuple(blocks)), len(found)
 
 
 def sift(parsed: Parsed, passages: Sequence[Passage], in_parts: bool) -> tuple[list[Passage], Counter[Reason]]:
@@ -239,9 +239,10 @@ _REPEATED = re.compile(r"([^\w\s])\1+")  # leaders and rules: ....... -------
 _LATIN = re.compile(r"[a-zA-Z\xc0-\u024f]+")
 _VOWEL = re.compile("[aeiouyAEIOUY\xc0-\u024f]")
 _INSIDE = re.compile(r"[^\W\d_][|~^\\{}!;\"*%#$€§¢£¥©®°•¦¬«»]+[^\W\d_]|[a-z]\d+[a-z]|[|~^\\¦¬§©®¢¥]")
+_OPERATORS = frozenset("0123456789+-*/=<>&|")  # of formulas
 LEAST_GARBLED = 12  # words
 SHARE_OF_SYMBOLS = 0.4
-SHARE_OF_FRAGMENTS = 0.5
+SHARE_OF_FRAGMENTS = 0.45
 
 
 def _is_garbled(text: str) -> bool:
@@ -259,7 +260,7 @@ def _is_fragment(token: str) -> bool:
     """A lone letter, a lone sign, or what no word of a Latin script looks like. Other scripts are not judged."""
     core = token.strip(".,;:!?()[]\"'“”‘’*`")
     if len(core) == 1:
-        return core.isascii() and not core.isdigit() and core != "-"
+        return core.isascii() and core not in _OPERATORS
     if _INSIDE.search(core):
         return True
-    return len(core) > 3 and core.islower() and bool(_LATIN.fullmatch(core)) and not _VOWEL.search(core)
+    return len(core) > 2 and core.islower() and bool(_LATIN.fullmatch(core)) and not _VOWEL.search(core)

@@ -20,7 +20,7 @@ from index.catalog.chunks import Draft, Indexed
 from index.catalog.documents import Job
 from index.chunk import split
 from index.errors import InvalidFile, ParseError
-from index.garbage import sift, told, without_margins
+from index.garbage import sift, told, with_margins
 from index.originals import Originals
 from index.parse import Limits, parse, suffix_of
 from index.parse.suffixes import ARCHIVES
@@ -231,12 +231,12 @@ def read_document(
     """What is searchable of a document; all of it unless `filtered`. Raises ParseError."""
     parsed = parse(filename, data, limits)
     left: Counter[Reason] = Counter()
-    body, margins = without_margins(parsed) if filtered else (parsed, 0)
-    passages = split(body, embedder.count_tokens, chunking.max_tokens, chunking.overlap)
+    marked, margins = with_margins(parsed) if filtered else (parsed, 0)
+    passages = split(marked, embedder.count_tokens, chunking.max_tokens, chunking.overlap)
     if not passages:
         raise InvalidFile("The document holds no text; a searchable file needs some words.")
     if filtered:
-        passages, left = sift(body, passages, in_parts=suffix_of(filename) in ARCHIVES)
+        passages, left = sift(marked, passages, in_parts=suffix_of(filename) in ARCHIVES)
         left += Counter({"boilerplate": margins})
     if not passages:
         raise InvalidFile(

@@ -151,7 +151,7 @@ async def _finish(
                 continue
             summary.done.append(path)
             if garbage := now["cogcore"]["left_out"]:
-                summary.left_out[path] = told(garbage.items())
+                summary.left_out[path] = told(garbage)
             await _forget(client, versions.get(path, []), file_id)
         progress.show(total - len(waiting), total)
         if waiting:
