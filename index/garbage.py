@@ -19,7 +19,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from datasketch import MinHash, MinHashLSH
 
@@ -207,7 +207,7 @@ def _is_binary(text: str) -> bool:
 def _is_random(blob: str) -> bool:
     """Case and digits change at every other character: names and paths keep to one for longer."""
     kinds = [char.isupper() + 2 * char.isdigit() for char in blob]
-    return sum(a != b for a, b in zip(kinds, kinds[1:], strict=False)) >= len(blob) / 4
+    return sum(a != b for a, b in pairwise(kinds)) >= len(blob) / 4
 
 
 # Wrong encodings

@@ -240,7 +240,7 @@ def read_document(
         left += Counter({"boilerplate": margins})
     if not passages:
         raise InvalidFile(
-            f"Nothing in the document is fit to be found: {told(left)}. Mend it, or switch the filter off and try again."
+            f"Nothing in the document is fit to be found: {told(left)}. Mend it, or try again without the filter."
         )
     drafts = [Draft(p.text, p.start, p.end, p.page, tuple(p.headings)) for p in passages]
     return Read(parsed.text, drafts, dict(left) if filtered else None)

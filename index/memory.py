@@ -76,7 +76,7 @@ class Memory:
     """An open data folder. Close it: what is being ingested then waits for the next opening.
 
     `embedder` and `reader` are those it was given: whoever wants vectors or judgements of other texts may use them too.
-    `filtered`: passages that are garbage become no part of what can be found (garbage.py), in what is ingested from now.
+    `filtered`: what is ingested from now on is found without the garbage in it (garbage.py).
     """
 
     def __init__(

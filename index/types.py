@@ -10,7 +10,9 @@ import numpy.typing as npt
 T = TypeVar("T")
 Scalar = str | float | bool
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
-Reason = Literal["boilerplate", "duplicate", "binary", "encoding", "garbled", "empty"]  # index.garbage tells which is what
+Reason = Literal[
+    "boilerplate", "duplicate", "binary", "encoding", "garbled", "empty"
+]  # index.garbage tells which is what
 Vectors = npt.NDArray[np.float32]
 
 
