@@ -8,6 +8,7 @@ changes. A server that is away is waited for. When the folder itself is gone, wa
 import asyncio
 import hashlib
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,9 +45,10 @@ async def _watch(settings: Settings, folder: Path, name: str) -> None:
     changes = awatch(
         folder, watch_filter=is_shown, debounce=DEBOUNCE_MS, step=QUIET_MS, rust_timeout=LOOK_MS, yield_on_timeout=True
     )
-    async for _ in changes:
-        if not await follower.follow():
-            return
+    with suppress(FileNotFoundError):  # the folder went before it could be watched
+        async for _ in changes:
+            if not await follower.follow():
+                return
 
 
 @dataclass(slots=True)
@@ -100,10 +102,10 @@ class _Follower:
             if old is not None:
                 versions[str(path)] = gone.pop(old)
                 print(f"moved {old} -> {path}", flush=True)
-        for path, known in gone.items():
+        for deleted, known in gone.items():
             for one in known:
                 await call(client, "DELETE", f"/v1/files/{one['id']}")
-            print(f"deleted {path}", flush=True)
+            print(f"deleted {deleted}", flush=True)
         await bring(client, store, fresh, versions, seen.summary)
         if self._stamps is None:
             print(seen.summary.text(), flush=True)
