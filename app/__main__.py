@@ -49,6 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     ingest.add_argument("--store", default="default", help="the store's name or id; a new name makes a store")
     ingest.set_defaults(run=_ingest)
 
+    watch = commands.add_parser("watch", help="let a store follow a folder while the server runs")
+    watch.add_argument("folder", type=Path, metavar="DIR")
+    watch.add_argument("--store", default="default", help="the store's name or id; a new name makes a store")
+    watch.set_defaults(run=_watch)
+
     ask = commands.add_parser("ask", help="ask a question, and see what was thought, searched and quoted")
     ask.add_argument("question", nargs="+")
     ask.add_argument("--store", default="default", help="the store's name or id")
@@ -116,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--last", type=_count, default=100, metavar="N", help="how many (100)")
     audit.set_defaults(run=_audit)
 
-    for command in (serve, ingest, ask, listed, pointed, rolled, removed):
+    for command in (serve, ingest, watch, ask, listed, pointed, rolled, removed):
         command.add_argument("--host", help="instead of COGCORE_HOST")
         command.add_argument("--port", type=int, help="instead of COGCORE_PORT")
     for command in (serve, ingest, ask, calibrate, listed, pointed, rolled, removed, made, shown, revoked, audit):
@@ -159,6 +164,13 @@ def _ingest(arguments: argparse.Namespace) -> int:
     from app.cli.ingest import ingest
 
     return ingest(settings, arguments.folder, arguments.store)
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    settings = read(**_given(arguments))
+    from app.cli.watch import watch
+
+    return watch(settings, arguments.folder, arguments.store)
 
 
 def _ask(arguments: argparse.Namespace) -> int:

@@ -70,7 +70,8 @@ def open_memory(settings: Settings, device: str = "cpu") -> Memory:
     embedder = load_embedder(settings.embedder, device)
     fresh = is_new(settings.data_dir)
     try:
-        memory = Memory(settings.data_dir, embedder, reader, tiers=Tiers(settings.faiss, settings.exact_up_to))
+        tiers = Tiers(settings.faiss, settings.exact_up_to)
+        memory = Memory(settings.data_dir, embedder, reader, tiers=tiers, filtered=settings.filter)
     except FaissRefused as error:
         raise FaissRefused(f"COGCORE_FAISS={settings.faiss}: {error}") from error
     except OSError as error:

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Folder of documents, catalog and indexes.")
     sample: bool = Field(True, description="Fill an empty memory with the sample knowledge base at the first start.")
     max_upload_mb: int = Field(64, ge=1, le=4096, description="Largest upload in MB.")
+    filter: bool = Field(
+        True, description="Leave garbage in documents out of what can be found: repeated, garbled, wrongly encoded."
+    )
     core: str = Field("tiny", description="`tiny` is the embedded core; else a checkpoint's folder or hub id.")
     core_url: str = Field(
         "",

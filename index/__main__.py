@@ -54,6 +54,8 @@ def add(memory: Memory, store: str, found: Found) -> int:
     for name, reasons in (("skipped", summary.skipped), ("failed", summary.failed)):
         for path, reason in reasons.items():
             print(f"{name} {path}: {reason}", file=sys.stderr)
+    for path, what in summary.left_out.items():
+        print(f"left out of {path}: {what}", file=sys.stderr)
     for path in found.hidden:
         print(f"hidden {path}: its name begins with a dot", file=sys.stderr)
     print(

@@ -1,8 +1,9 @@
 """A parsed document cut into passages that a small reader can take in whole.
 
 A passage never crosses a heading, unless the sections on both sides are tiny. Its own headings are not part of its
-text but ride along as `headings`. A table's row is a passage of its own. With no overlap, each character of the body
-that is not space is in exactly one passage, in order; none is longer than `max_tokens` as `count_tokens` counts.
+text but ride along as `headings`. A table's row is a passage of its own; a margin is in none. With no overlap, each
+character of the body that is not space is in exactly one passage, in order; none is longer than `max_tokens` as
+`count_tokens` counts.
 """
 
 import re
@@ -55,22 +56,24 @@ def split(parsed: Parsed, count_tokens: CountTokens, max_tokens: int = 256, over
         raise ValueError("max_tokens must be at least 1")
     if not 0 <= overlap < max_tokens:
         raise ValueError("overlap must be at least 0 and less than max_tokens")
-    cutter = _Cutter(parsed.text, count_tokens, max_tokens, overlap)
-    return [passage for section in _merged(list(_sections(parsed)), cutter) for passage in cutter.passages(section)]
+    margins = [block.start for block in parsed.blocks if block.kind == "margin"]
+    body = [block for block in parsed.blocks if block.kind != "margin"]
+    cutter = _Cutter(parsed.text, margins, count_tokens, max_tokens, overlap)
+    sections = list(_sections(parsed.text, body))
+    return [passage for section in _merged(sections, cutter) for passage in cutter.passages(section)]
 
 
-def _sections(parsed: Parsed) -> Iterator[_Section]:
+def _sections(text: str, blocks: Sequence[Block]) -> Iterator[_Section]:
     """A heading with nothing under it is its own body, or else its words would be lost."""
     path: list[Block] = []
     body: list[Block] = []
     lead: int | None = None  # the start of the path's last heading while no section has stood under it
-    blocks = parsed.blocks
     for i, block in enumerate(blocks):
         if block.kind != "heading":
             body.append(block)
             continue
         if body:
-            yield _section(parsed.text, path, body, lead)
+            yield _section(text, path, body, lead)
             body, lead = [], None
         after = blocks[i + 1] if i + 1 < len(blocks) else None
         alone = after is None or (after.kind == "heading" and after.level <= block.level)
@@ -82,13 +85,13 @@ def _sections(parsed: Parsed) -> Iterator[_Section]:
             path.pop()
             lead = None
         if alone:
-            yield _section(parsed.text, path, [block], lead)
+            yield _section(text, path, [block], lead)
             lead = None
         else:
             path.append(block)
             lead = block.start
     if body:
-        yield _section(parsed.text, path, body, lead)
+        yield _section(text, path, body, lead)
 
 
 def _section(text: str, path: Sequence[Block], body: Sequence[Block], lead: int | None) -> _Section:
@@ -105,7 +108,7 @@ def _merged(sections: Sequence[_Section], cutter: "_Cutter") -> Iterator[_Sectio
         tokens = cutter.size(group)
         at += 1
         while at < len(sections) and tokens < tiny and cutter.size(sections[at]) < tiny:
-            joined = _joined(group, sections[at])
+            joined = _joined(group, sections[at]) if cutter.on_a_page(group, sections[at]) else None
             if joined is None or (tokens := cutter.size(joined)) > cutter.max_tokens:
                 break
             group = joined
@@ -131,8 +134,11 @@ def _joined(first: _Section, second: _Section) -> _Section | None:
 class _Cutter:
     """Packs pieces of one document."""
 
-    def __init__(self, text: str, count_tokens: CountTokens, max_tokens: int, overlap: int) -> None:
+    def __init__(
+        self, text: str, margins: Sequence[int], count_tokens: CountTokens, max_tokens: int, overlap: int
+    ) -> None:
         self.text = text
+        self._margins = margins
         self._count_tokens = count_tokens
         self.max_tokens = max_tokens
         self.overlap = overlap
@@ -151,9 +157,17 @@ class _Cutter:
         return self._sizes[start, end]
 
     def passages(self, section: _Section) -> Iterator[Passage]:
-        for table, blocks in groupby(section.blocks, key=lambda block: block.kind == "table"):
+        for (table, _), blocks in groupby(section.blocks, key=lambda b: (b.kind == "table", self._page(b.start))):
             part = replace(section, blocks=tuple(blocks))
             yield from self._rows(part) if table else self._prose(part)
+
+    def on_a_page(self, first: _Section, second: _Section) -> bool:
+        """Whether no margin stands between two sections, or in either."""
+        return self._page(first.lead) == self._page(second.blocks[-1].start)
+
+    def _page(self, at: int) -> int:
+        """How many margins stand before."""
+        return bisect_right(self._margins, at)
 
     def _rows(self, section: _Section) -> Iterator[Passage]:
         """Each row alone: it carries its headers, and a reader of many rows at once takes the wrong one."""

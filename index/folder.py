@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from index.checks import LONGEST_VALUE
+from index.garbage import told
 from index.memory import Memory
 from index.parse import FORMATS, READABLE, suffix_of
 from index.types import StoreFile
@@ -27,12 +28,13 @@ Progress = Callable[[Path, Outcome], None]
 
 @dataclass(slots=True)
 class Summary:
-    """What became of each file; skipped and failed ones with the reason."""
+    """What became of each file; skipped and failed ones with the reason, and what was left out of those done."""
 
     done: list[Path] = field(default_factory=list)
     unchanged: list[Path] = field(default_factory=list)
     skipped: dict[Path, str] = field(default_factory=dict)
     failed: dict[Path, str] = field(default_factory=dict)
+    left_out: dict[Path, str] = field(default_factory=dict)
     hidden: list[Path] = field(default_factory=list)
 
 
@@ -138,6 +140,8 @@ def _settle(memory: Memory, store: str, pending: Pending, summary: Summary) -> O
         if not memory.stores_of(old):
             memory.delete_file(old)
     summary.done.append(pending.path)
+    if document.left_out:
+        summary.left_out[pending.path] = told(document.left_out)
     return "done"
 
 

@@ -1,4 +1,4 @@
-"""Makes attached files searchable, in threads of its own: parse, split, embed, publish.
+"""Makes attached files searchable, in threads of its own: parse, split, leave out garbage, embed, publish.
 
 The queue is the catalog's rows in progress. A document appears in one transaction with its `completed`, so a process
 killed at any point leaves it untouched, and the next start begins it again. A document that was begun often and never
@@ -9,7 +9,8 @@ owner, what we did wrong is logged with its traceback.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +20,13 @@ from index.catalog.chunks import Draft, Indexed
 from index.catalog.documents import Job
 from index.chunk import split
 from index.errors import InvalidFile, ParseError
+from index.garbage import sift, told, with_margins
 from index.originals import Originals
-from index.parse import Limits, parse
+from index.parse import Limits, parse, suffix_of
+from index.parse.suffixes import ARCHIVES
 from index.shelf import Shelf
 from index.store import indexed_text
-from index.types import Chunking, Embedder, Failure, StoreFile, Vectors
+from index.types import Chunking, Embedder, Failure, Reason, StoreFile, Vectors
 from index.vectors import rounded
 
 MOST_ATTEMPTS = 5
@@ -34,11 +37,19 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """A document ready to be published."""
+class Read:
+    """A document's text and the passages worth finding, at least one. `left_out` counts the others, if looked for."""
 
     text: str
     drafts: list[Draft]
+    left_out: Mapping[Reason, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A document ready to be published."""
+
+    read: Read
     vectors: Vectors
 
 
@@ -52,11 +63,12 @@ class Ingest:
         shelf: Shelf,
         embedder: Embedder,
         limits: Limits,
+        filtered: bool,
         workers: int,
         chores: Callable[[], None],
     ) -> None:
         self._catalog, self._originals, self._shelf = catalog, originals, shelf
-        self._embedder, self._limits, self._chores = embedder, limits, chores
+        self._embedder, self._limits, self._filtered, self._chores = embedder, limits, filtered, chores
         self.settled = threading.Condition()
         self._work = threading.Condition()
         self._taken: set[int] = set()
@@ -150,7 +162,8 @@ class Ingest:
     def _prepare(self, job: Job) -> Work | None:
         """None when the server is closing: the job stays in the queue."""
         data = self._originals.get(job.file.sha256)
-        text, drafts = read_document(job.file.filename, data, job.chunking, self._embedder, self._limits)
+        read = read_document(job.file.filename, data, job.chunking, self._embedder, self._limits, self._filtered)
+        drafts = read.drafts
         vectors = np.empty((len(drafts), self._embedder.dimension), np.float32)
         for start in range(0, len(drafts), GROUP):
             if self._closing:
@@ -159,16 +172,17 @@ class Ingest:
             vectors[start : start + GROUP] = self._embedder.encode(
                 [indexed_text(job.file.filename, draft.headings, draft.text) for draft in group]
             )
-        return None if self._closing else Work(text, drafts, vectors)
+        return None if self._closing else Work(read, vectors)
 
     def _publish(self, job: Job, work: Work) -> None:
-        size = sum(len(draft.text.encode()) for draft in work.drafts) + work.vectors.size * 2
+        read = work.read
+        size = sum(len(draft.text.encode()) for draft in read.drafts) + work.vectors.size * 2
         with self._shelf.change(job.store) as store:
             with self._catalog.write() as tx:
-                if not documents.complete(tx, job.document, size):
+                if not documents.complete(tx, job.document, size, read.left_out):
                     return  # removed or cancelled meanwhile
-                files.keep_text(tx, job.file_n, work.text)
-                chunks.add(tx, job.document, work.drafts)
+                files.keep_text(tx, job.file_n, read.text)
+                chunks.add(tx, job.document, read.drafts)
                 parts = self._written(tx, job, work.vectors)
             if store is not None:
                 store.add(parts)
@@ -177,14 +191,15 @@ class Ingest:
         """The same bytes under the same name, already searchable somewhere, need no reading."""
         with self._shelf.change(job.store) as store:
             with self._catalog.write() as tx:
-                twin = documents.twin(tx, job)
+                twin = documents.twin(tx, job, self._filtered)
                 if twin is None:
                     return False
+                left_out = documents.left_out(tx, twin.document)
                 with self._shelf.files.reading(stores.vector_file(tx, twin.store)) as read:
                     kept = read(twin.document, twin.block)
                 if kept is None:
                     return False
-                if not documents.complete(tx, job.document, twin.usage_bytes):
+                if not documents.complete(tx, job.document, twin.usage_bytes, left_out):
                     return True  # removed or cancelled meanwhile
                 text = files.text_of(tx, twin.file_n)
                 if text is not None:
@@ -212,11 +227,21 @@ class Ingest:
 
 
 def read_document(
-    filename: str, data: bytes, chunking: Chunking, embedder: Embedder, limits: Limits
-) -> tuple[str, list[Draft]]:
-    """The text of a document and its passages, at least one. Raises ParseError."""
+    filename: str, data: bytes, chunking: Chunking, embedder: Embedder, limits: Limits, filtered: bool
+) -> Read:
+    """What is searchable of a document; all of it unless `filtered`. Raises ParseError."""
     parsed = parse(filename, data, limits)
-    passages = split(parsed, embedder.count_tokens, chunking.max_tokens, chunking.overlap)
+    left: Counter[Reason] = Counter()
+    marked, margins = with_margins(parsed) if filtered else (parsed, 0)
+    passages = split(marked, embedder.count_tokens, chunking.max_tokens, chunking.overlap)
     if not passages:
         raise InvalidFile("The document holds no text; a searchable file needs some words.")
-    return parsed.text, [Draft(p.text, p.start, p.end, p.page, tuple(p.headings)) for p in passages]
+    if filtered:
+        passages, left = sift(marked, passages, in_parts=suffix_of(filename) in ARCHIVES)
+        left += Counter({"boilerplate": margins})
+    if not passages:
+        raise InvalidFile(
+            f"Nothing in the document is fit to be found: {told(left)}. Mend it, or try again without the filter."
+        )
+    drafts = [Draft(p.text, p.start, p.end, p.page, tuple(p.headings)) for p in passages]
+    return Read(parsed.text, drafts, dict(left) if filtered else None)

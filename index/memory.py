@@ -79,6 +79,7 @@ class Memory:
     """An open data folder. Close it: what is being ingested then waits for the next opening.
 
     `embedder` and `reader` are those it was given: whoever wants vectors or judgements of other texts may use them too.
+    `filtered`: what is ingested from now on is found without the garbage in it (garbage.py).
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Memory:
         workers: int = 2,
         limits: Limits | None = None,
         tiers: Tiers | None = None,
+        filtered: bool = True,
     ) -> None:
         tiers = tiers or Tiers()
         tiers.check(embedder.dimension)
@@ -115,7 +117,9 @@ class Memory:
             self._used: dict[int, int] = {}
             self._watchers: list[Callable[[float], None]] = []
             self._opened = opened.pop_all()
-        self._ingest = Ingest(self._catalog, self._originals, self._shelf, embedder, self._limits, workers, self.tidy)
+        self._ingest = Ingest(
+            self._catalog, self._originals, self._shelf, embedder, self._limits, filtered, workers, self.tidy
+        )
 
     def close(self) -> None:
         self._ingest.close()
@@ -171,10 +175,11 @@ class Memory:
         if kept is not None:
             return kept
         file = self.file(file_id)
-        parsed, _ = read_document(file.filename, self.content(file_id), Chunking(), self.embedder, self._limits)
+        data = self.content(file_id)
+        text = read_document(file.filename, data, Chunking(), self.embedder, self._limits, filtered=False).text
         with self._catalog.write() as tx:
-            files.keep_text(tx, files.number(tx, file_id), parsed)
-        return parsed
+            files.keep_text(tx, files.number(tx, file_id), text)
+        return text
 
     # Stores
 

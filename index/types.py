@@ -10,6 +10,9 @@ import numpy.typing as npt
 T = TypeVar("T")
 Scalar = str | float | bool
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
+Reason = Literal[
+    "boilerplate", "duplicate", "binary", "encoding", "garbled", "empty"
+]  # index.garbage tells which is what
 Vectors = npt.NDArray[np.float32]
 
 
@@ -96,6 +99,7 @@ class StoreFile:
     chunking: Chunking
     usage_bytes: int
     created_at: int
+    left_out: Mapping[Reason, int] | None = None  # garbage in it, counted; None where that was not looked for
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,15 @@ def test_ingest_adds_leaves_and_replaces(server: str, docs: Path, capsys: pytest
     assert not any("312" in text for text in texts)
 
 
+@pytest.mark.usefixtures("server")
+def test_ingest_tells_what_it_left_out(docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (docs / "bad.pdf").unlink()
+    again = docs / "again.md"
+    again.write_text("\n".join(f"# River\n\n{'The Sorne is long. ' * 40}\n" for _ in range(3)))
+    assert main(["ingest", str(docs), "--store", "again"]) == 0
+    assert f"  left out of {again}: 2 duplicates\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["of/others", "what?", "a b#c", ".."])
 def test_a_store_may_have_any_name(server: str, docs: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     (docs / "bad.pdf").unlink()

@@ -60,6 +60,8 @@ def store_file_object(file: StoreFile) -> Wire:
         "last_error": None if error is None else {"code": error.code, "message": error.message},
         "chunking_strategy": {"type": "static", "static": sizes},
         "attributes": dict(file.attributes),
+        # Garbage that cannot be found, counted by reason; null where nobody looked for it.
+        "cogcore": {"left_out": None if file.left_out is None else dict(file.left_out)},
     }
 
 

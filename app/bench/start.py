@@ -68,7 +68,7 @@ def fill(folder: Path, count: int, size: int) -> None:
                 files.add(tx, File(f"file-{n}", f"{n}.md", 0, 0, "assistants", f"{n:064x}"))
                 documents.attach(tx, store, Attachment(f"file-{n}"), None, 0)
                 document = documents.number(tx, store, f"file-{n}")
-                documents.complete(tx, document, 0)
+                documents.complete(tx, document, 0, None)
                 chunks.add(tx, document, drafts)
                 (made,) = chunks.of_documents(tx, [document])
                 block = vectors.append(stores.vector_file(tx, store), document, made.chunks, drawn)

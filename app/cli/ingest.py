@@ -7,6 +7,7 @@ What has disappeared from the folder stays in the store. Hidden files and folder
 import asyncio
 import hashlib
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from app.cli.progress import Progress
 from app.cli.server import ServerError, Wire, call, connected, everything
 from app.settings import Settings
 from index.folder import find_files, left_out
+from index.garbage import told
 from index.parse import FORMATS, READABLE, suffix_of
 
 POLL = 0.3
+Versions = Mapping[str, list[Wire]]  # of a store's documents, by their paths, the newest last
 
 
 @dataclass(slots=True)
@@ -29,6 +32,7 @@ class Summary:
     unchanged: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     hidden: list[Path] = field(default_factory=list)
 
     def text(self) -> str:
@@ -36,6 +40,7 @@ class Summary:
         lines = [f"{numbers}, {len(self.skipped)} skipped, {len(self.failed)} failed{left_out(self.hidden)}"]
         for what, reasons in (("skipped", self.skipped), ("failed", self.failed)):
             lines += [f"  {what} {path}: {reason}" for path, reason in reasons.items()]
+        lines += [f"  left out of {path}: {what}" for path, what in self.left_out.items()]
         lines += [f"  hidden {path}: its name begins with a dot" for path in self.hidden]
         return "\n".join(lines)
 
@@ -56,32 +61,43 @@ def ingest(settings: Settings, folder: Path, store: str) -> int:
 
 async def _ingest(settings: Settings, folder: Path, name: str) -> Summary:
     summary = Summary()
-    paths = _readable(folder, summary)
+    paths = readable(folder, summary)
     async with connected(settings) as (client, _):
-        store = await _store(client, name)
-        members = await everything(client, f"/v1/vector_stores/{store}/files")
-        versions: dict[str, list[Wire]] = {}
-        for member in members:
-            versions.setdefault(member["attributes"].get("path", ""), []).append(member)
-        waiting: dict[str, str] = {}
-        progress = Progress("Sending documents")
-        for n, path in enumerate(paths, 1):
-            try:
-                file_id, new = await _send(client, store, path, versions.get(str(path), [None])[-1])
-            except (ServerError, OSError) as error:
-                summary.failed[str(path)] = str(error)
-            else:
-                if new:
-                    waiting[file_id] = str(path)
-                else:
-                    summary.unchanged.append(str(path))
-                    await _forget(client, versions[str(path)], file_id)
-            progress.show(n, len(paths))
-        await _finish(client, store, waiting, versions, summary)
+        store = await store_named(client, name)
+        await bring(client, store, paths, await members(client, store), summary)
     return summary
 
 
-def _readable(folder: Path, summary: Summary) -> list[Path]:
+async def members(client: httpx.AsyncClient, store: str) -> Versions:
+    """The store's documents."""
+    found: dict[str, list[Wire]] = {}
+    for member in await everything(client, f"/v1/vector_stores/{store}/files"):
+        found.setdefault(member["attributes"].get("path", ""), []).append(member)
+    return found
+
+
+async def bring(
+    client: httpx.AsyncClient, store: str, paths: Sequence[Path], versions: Versions, summary: Summary
+) -> None:
+    """Send the files that the store does not have as they are, and wait until they are searchable or have failed."""
+    waiting: dict[str, str] = {}
+    progress = Progress("Sending documents")
+    for n, path in enumerate(paths, 1):
+        try:
+            file_id, new = await _send(client, store, path, versions.get(str(path), [None])[-1])
+        except (ServerError, OSError) as error:
+            summary.failed[str(path)] = str(error)
+        else:
+            if new:
+                waiting[file_id] = str(path)
+            else:
+                summary.unchanged.append(str(path))
+                await _forget(client, versions[str(path)], file_id)
+        progress.show(n, len(paths))
+    await _finish(client, store, waiting, versions, summary)
+
+
+def readable(folder: Path, summary: Summary) -> list[Path]:
     """The files to send."""
     kept: list[Path] = []
     found = find_files([folder])
@@ -96,7 +112,7 @@ def _readable(folder: Path, summary: Summary) -> list[Path]:
     return kept
 
 
-async def _store(client: httpx.AsyncClient, name: str) -> str:
+async def store_named(client: httpx.AsyncClient, name: str) -> str:
     """The id of the store of this name, alias or id; a new store when there is none."""
     # Looked for in the list: a name may hold what a path cannot.
     stores = await everything(client, "/v1/vector_stores")
@@ -132,7 +148,7 @@ async def _forget(client: httpx.AsyncClient, versions: list[Wire], newest: str) 
 
 
 async def _finish(
-    client: httpx.AsyncClient, store: str, waiting: dict[str, str], versions: dict[str, list[Wire]], summary: Summary
+    client: httpx.AsyncClient, store: str, waiting: dict[str, str], versions: Versions, summary: Summary
 ) -> None:
     """Wait until all are searchable or have failed. An older version goes once the newer one is searchable."""
     progress, total = Progress("Reading documents"), len(waiting)
@@ -147,6 +163,8 @@ async def _finish(
                 summary.failed[path] = (now["last_error"] or {"message": now["status"]})["message"]
                 continue
             summary.done.append(path)
+            if garbage := now["cogcore"]["left_out"]:
+                summary.left_out[path] = told(garbage)
             await _forget(client, versions.get(path, []), file_id)
         progress.show(total - len(waiting), total)
         if waiting:

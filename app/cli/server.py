@@ -25,24 +25,24 @@ class ServerError(Exception):
 
 
 @asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, bool]]:
-    """A client of the running server, or of one made here; and whether one runs, so that its links lead somewhere."""
-    base = f"http://{reachable(settings.host)}:{settings.port}"
-    options: dict[str, Any] = {
-        "base_url": base,
-        "headers": _bearer(settings),
-        # Slow answers are fine, a slow greeting on this machine is not.
-        "timeout": httpx.Timeout(600, connect=2),
-        # No proxy stands before this machine.
-        "trust_env": False,
-    }
+async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient | None]:
+    """A client of the running server; None when none runs."""
+    options = _options(settings)
     try:
         async with httpx.AsyncClient(**options) as client:
-            if await _runs(client):
-                yield client, True
-                return
+            yield client if await _runs(client) else None
     except httpx.HTTPError as error:
-        raise ServerError(f"{base}: {error or type(error).__name__}") from error
+        raise ServerError(f"{options['base_url']}: {error or type(error).__name__}") from error
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, bool]]:
+    """A client of the running server, or of one made here; and whether one runs, so that its links lead somewhere."""
+    async with served(settings) as running:
+        if running is not None:
+            yield running, True
+            return
+    base = address(settings)
     print(f"No server runs at {base}: opening {settings.data_dir} here …", file=sys.stderr, flush=True)
     # Loads torch, for which a client of a running server need not wait.
     from app.cores.load import UnknownCore
@@ -52,7 +52,7 @@ async def connected(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient
 
     # Whoever may open the folder needs no key that was made for others.
     own = settings.model_copy(update={"api_key": settings.api_key or SecretStr(secrets.token_urlsafe())})
-    options["headers"] = _bearer(own)
+    options = _options(own)
     try:
         parts = build(own)
     except (MemoryFault, EngineError, UnknownCore) as error:
@@ -64,6 +64,21 @@ async def connected(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient
             yield client, False
     finally:
         await parts.close()
+
+
+def address(settings: Settings) -> str:
+    return f"http://{reachable(settings.host)}:{settings.port}"
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
+        "base_url": address(settings),
+        "headers": _bearer(settings),
+        # Slow answers are fine, a slow greeting on this machine is not.
+        "timeout": httpx.Timeout(600, connect=2),
+        # No proxy stands before this machine.
+        "trust_env": False,
+    }
 
 
 def _bearer(settings: Settings) -> dict[str, str]:

@@ -13,7 +13,7 @@ from index.catalog.files import to_file
 from index.catalog.paging import Cut, cut
 from index.catalog.schema import chunks, documents, files, stores
 from index.errors import FileNotFound
-from index.types import Attachment, Chunking, Failure, File, FileStatus, Page, Scalar, Stats, StoreFile
+from index.types import Attachment, Chunking, Failure, File, FileStatus, Page, Reason, Scalar, Stats, StoreFile
 from index.vectors import Block
 
 
@@ -214,8 +214,9 @@ def release(tx: Transaction, document: int) -> None:
     tx.execute(update(documents).where(documents.c.n == document).values(attempts=documents.c.attempts - 1))
 
 
-def twin(tx: Transaction, job: Job) -> Place | None:
-    """A searchable document of the same bytes, name and chunking: its chunks are what this job would make."""
+def twin(tx: Transaction, job: Job, filtered: bool) -> Place | None:
+    """A searchable document of the same bytes, name and chunking, `filtered` or not as this job is to be: its chunks
+    are what this job would make."""
     found = tx.execute(
         select(*PLACE)
         .join(files)
@@ -225,18 +226,27 @@ def twin(tx: Transaction, job: Job) -> Place | None:
             documents.c.overlap == job.chunking.overlap,
             files.c.sha256 == job.file.sha256,
             files.c.filename == job.file.filename,  # its words are in the indexed text
+            documents.c.left_out.is_not(None) if filtered else documents.c.left_out.is_(None),
         )
         .limit(1)
     ).first()
     return _to_place(found) if found else None
 
 
-def complete(tx: Transaction, document: int, usage_bytes: int) -> bool:
+def left_out(tx: Transaction, document: int) -> Mapping[Reason, int] | None:
+    """What of a document is not searchable; None where nobody looked."""
+    found: Mapping[Reason, int] | None = tx.execute(
+        select(documents.c.left_out).where(documents.c.n == document)
+    ).scalar_one()
+    return found
+
+
+def complete(tx: Transaction, document: int, usage_bytes: int, left_out: Mapping[Reason, int] | None) -> bool:
     """Mark a job done; False when it was removed or cancelled meanwhile."""
     done = tx.execute(
         update(documents)
         .where(documents.c.n == document, documents.c.status == "in_progress")
-        .values(status="completed", usage_bytes=usage_bytes)
+        .values(status="completed", usage_bytes=usage_bytes, left_out=left_out)
     )
     if done.rowcount != 1:
         return False
@@ -316,4 +326,5 @@ def _to_store_file(row: Row[*tuple[Any, ...]]) -> StoreFile:
         chunking=Chunking(row.max_tokens, row.overlap),
         usage_bytes=row.usage_bytes,
         created_at=row.created_at,
+        left_out=row.left_out,
     )

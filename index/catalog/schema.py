@@ -133,6 +133,7 @@ documents = Table(
     Column("created_at", Integer, nullable=False),
     Column("block_at", Integer),  # where its vectors are in the store's vector file; nowhere until it is completed
     Column("block_bytes", Integer),
+    Column("left_out", JSON(none_as_null=True)),  # what is not worth finding, counted by reason; none: not looked for
     UniqueConstraint("store", "file"),
     sqlite_autoincrement=True,
 )

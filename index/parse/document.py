@@ -12,7 +12,8 @@ from typing import Literal
 
 from index.errors import InvalidFile
 
-BlockKind = Literal["heading", "paragraph", "table", "list", "code"]
+# A margin is a page's repeated header or footer; parsers make none, index.garbage finds them.
+BlockKind = Literal["heading", "paragraph", "table", "list", "code", "margin"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,16 +20,16 @@ from tests.fakes import HashedWords, ScriptedEngine
 
 
 @contextmanager
-def live(parts: Parts, around: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> Iterator[str]:
+def live(parts: Parts, around: Callable[[ASGIApp], ASGIApp] = lambda app: app, port: int = 0) -> Iterator[str]:
     """Its base URL. The parts are closed with it. `around` stands between it and its clients, as a bad network does."""
-    with listening(around(create_app(parts)), lifespan="on") as base_url:
+    with listening(around(create_app(parts)), lifespan="on", port=port) as base_url:
         yield base_url
 
 
 @contextmanager
-def listening(app: ASGIApp, lifespan: Literal["on", "off"] = "off") -> Iterator[str]:
+def listening(app: ASGIApp, lifespan: Literal["on", "off"] = "off", port: int = 0) -> Iterator[str]:
     """The base URL of any application."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     config = uvicorn.Config(app, log_level="warning", lifespan=lifespan)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -46,8 +46,8 @@ def listening(app: ASGIApp, lifespan: Literal["on", "off"] = "off") -> Iterator[
 
 
 @contextmanager
-def scripted(engine: ScriptedEngine, folder: Path, profile: str = "tiny", **given: Any) -> Iterator[str]:
+def scripted(engine: ScriptedEngine, folder: Path, profile: str = "tiny", port: int = 0, **given: Any) -> Iterator[str]:
     """The base URL of a server whose core writes what the engine is told, over an empty memory."""
     core = Core("scripted", load_tokenizer(TINY_FOLDER), PROFILES[profile], engine)
-    with live(Parts(core, Memory(folder, HashedWords()), read(data_dir=folder, **given))) as base_url:
+    with live(Parts(core, Memory(folder, HashedWords()), read(data_dir=folder, **given)), port=port) as base_url:
         yield base_url

@@ -55,6 +55,18 @@ def test_life_of_a_store(client: OpenAI) -> None:
         client.vector_stores.retrieve(made.id)
 
 
+def test_what_is_left_out_of_a_document_is_told(client: OpenAI, raw: httpx.Client, store: str) -> None:
+    text = "\n\n".join(f"# {title}\n\n{'The Sorne is long. ' * 40}" for title in ("River", "River"))
+    file_id = upload(client, f"{text}\n".encode(), "twice.md")
+    client.vector_stores.files.create_and_poll(file_id, vector_store_id=store)
+    told = raw.get(f"/v1/vector_stores/{store}/files/{file_id}").json()
+    assert told["status"] == "completed" and told["cogcore"] == {"left_out": {"duplicate": 1}}
+    assert len(client.vector_stores.search(store, query="How long is the Sorne?").data) == 1
+    spoilt = client.vector_stores.files.create_and_poll(upload(client, b"-- --\n", "empty.txt"), vector_store_id=store)
+    assert spoilt.status == "failed" and spoilt.last_error is not None
+    assert "1 without words" in spoilt.last_error.message
+
+
 def test_a_document_is_found_until_it_is_removed(client: OpenAI, store: str) -> None:
     file_id = upload(client)
     attached = client.vector_stores.files.create_and_poll(file_id, vector_store_id=store, attributes={"year": 1874})
