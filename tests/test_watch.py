@@ -22,6 +22,14 @@ from tests.fakes import ScriptedEngine
 Wire = dict[str, Any]
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """What is started in the background of a shell ignores Ctrl-C, and so would what it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -45,7 +53,10 @@ def watching(folder: Path, port: int) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 130, log.read_text()
+            try:
+                assert process.wait(20) == 130, log.read_text()
+            finally:
+                process.kill()
     assert "Traceback" not in log.read_text()
 
 
