@@ -70,8 +70,8 @@ class Settings(BaseSettings):
     speculation: str = Field(
         "auto", description="Tokens that are drafted from the prompt, to be verified in one step: a number, or `off`."
     )
-    need_threshold: float = Field(0.25, ge=0, le=1, description="Search when the core's need is at least this.")
-    abstain_below: float = Field(0.35, ge=0, le=1, description="Say `I do not know` when confidence is below this.")
+    need_threshold: float = Field(0.4, ge=0, le=1, description="Search when the core's need is at least this.")
+    abstain_below: float = Field(0.3, ge=0, le=1, description="Say `I do not know` when confidence is below this.")
     autonomy: float = Field(
         1.0, ge=0, le=1, description="Mark answers `needs_review` below a confidence of 1 minus this. 1: none; 0: all."
     )

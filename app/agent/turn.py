@@ -41,8 +41,8 @@ class Policy:
     rerank: bool = True
     score_threshold: float = 0.0
     dense_weight: float = DENSE_WEIGHT
-    need_threshold: float = 0.25
-    abstain_below: float = 0.35
+    need_threshold: float = 0.4
+    abstain_below: float = 0.3
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from app.train.traces import PAGES
 from index.memory import Memory
 
 TEMPERATURE = 0.8
-THRESHOLDS = (0.0, 0.0, 0.35, 0.35)
+THRESHOLDS = (0.0, 0.0, 0.3, 0.3)
 """Below which each playing abstains: a question that the core wrongly gives up is also played without giving up."""
 EASY = 0.15  # of the questions that came out right every time
 
