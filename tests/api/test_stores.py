@@ -154,6 +154,7 @@ def test_a_store_made_with_files_and_a_batch(client: OpenAI) -> None:
         made.id, files=[("x.txt", b"text of x")], file_ids=[ids[0]]
     )
     assert both.file_counts.completed == 2
+    client.vector_stores.files.poll(ids[1], vector_store_id=made.id)
     assert client.vector_stores.retrieve(made.id).file_counts.completed == 4
 
 
