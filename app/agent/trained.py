@@ -20,7 +20,7 @@ from app.agent.prompt import Excerpt, show
 from app.agent.rounds import Rounds
 from app.agent.tools import CALCULATE, SEARCH, CalculationError, calculate
 from app.agent.turn import Message, Turn, TurnRefused, refuse_forms
-from app.agent.verdict import PassageChosen, Verdict, given_by, led_by, nearest
+from app.agent.verdict import PassageChosen, Verdict, differing, given_by, led_by, nearest
 from app.cores import grammar
 from app.cores.grammar import Grammar
 from app.cores.load import Core
@@ -208,7 +208,7 @@ class TrainedTurn:
     async def _answer(self, excerpts: Sequence[Excerpt], none: float, verdict: Verdict) -> AsyncGenerator[Piece]:
         """Answer with words of a passage."""
         texts, via = [excerpt.text for excerpt in excerpts], [excerpt.number for excerpt, _, _ in verdict.via]
-        differ = self.rounds.core.profile.differs and not via
+        differ = differing(excerpts) if self.rounds.core.profile.differs and not via else []
         allowed = grammar.judge(texts, first=excerpts[0].number, via=via, differ=differ, absent=False)
         mask, passage = GrammarMask(allowed, self.vocabulary), PassageChosen(grammar.FOUND)
 
@@ -219,7 +219,7 @@ class TrainedTurn:
         async with aclosing(self._attempt(mask, passage, sure, verdict)) as pieces:
             async for piece in pieces:
                 yield piece
-        match nearest(mask.paths(self.rounds.generated), excerpts, differ=differ):
+        match nearest(mask.paths(self.rounds.generated), excerpts, differ):
             case [answer, *others]:
                 verdict.answer, verdict.other = answer, next(iter(others), None)
 

@@ -3,12 +3,15 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 
 from app.agent import confidence
 from app.agent.expression import numbers
-from app.agent.mask import Path
+from app.agent.mask import WORD, Path
 from app.agent.prompt import Excerpt
 from app.cores import grammar
+
+ANSWERS = 0.5  # the least score of a passage that is told beside the one that answers
 
 Place = tuple[Excerpt, int, int]
 """Words of an excerpt: characters from the first number to the second."""
@@ -61,15 +64,31 @@ class PassageChosen:
         return self.probability
 
 
-def nearest(paths: Sequence[Path], excerpts: Sequence[Excerpt], *, differ: bool) -> list[Place]:
+def nearest(paths: Sequence[Path], excerpts: Sequence[Excerpt], differ: Sequence[tuple[int, int]] = ()) -> list[Place]:
     """Where an answer stands, and what differs from it. Of the same words those nearest to the reader's mark are meant.
 
     Nothing where no answer was written in full.
     """
-    taken = grammar.answering(len(excerpts), differ=differ)
+    taken = grammar.answering(len(excerpts), differ)
     readings = (zip(taken[path.alternative], path.spans, strict=True) for path in paths)
     places = [[(excerpts[n], span.start, span.end) for n, span in reading] for reading in readings]
     return min(places, key=lambda several: sum(map(_distance, several)), default=[])
+
+
+def differing(excerpts: Sequence[Excerpt]) -> list[tuple[int, int]]:
+    """The pairs, counted from 0, that may say different things: the reader finds an answer in the second too, and marks
+    other words there ("26" is nothing else than "26 days").
+    """
+    marked = [_marked(excerpt) for excerpt in excerpts]
+    alike = {(n, m) for n, a in enumerate(marked) for m, b in enumerate(marked) if a and b and (a <= b or b <= a)}
+    answering = {n for n, excerpt in enumerate(excerpts) if excerpt.hit.score >= ANSWERS}
+    pairs = permutations(range(len(excerpts)), 2)
+    return [(n, m) for n, m in pairs if m in answering and (n, m) not in alike]
+
+
+def _marked(excerpt: Excerpt) -> frozenset[str]:
+    text, mark = excerpt.hit.chunk.text, excerpt.hit.mark
+    return frozenset(WORD.findall(text[mark.start : mark.end].lower())) if mark else frozenset()
 
 
 def given_by(excerpt: Excerpt, expression: str, user: str) -> Place | None:

@@ -6,7 +6,6 @@ The same phrases make its training rows and its decode masks, so that the two ca
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +105,16 @@ def judge(
     first: int = 1,
     via: Sequence[int] = (),
     found: bool = True,
-    differ: bool = False,
+    differ: Sequence[tuple[int, int]] = (),
     absent: bool = True,
 ) -> Grammar:
     """Answer with a span of one excerpt and cite it, or say that none answers.
 
-    Excerpts are numbered from `first`; `via` are those of earlier searches that led to this one. Where excerpts may
-    `differ`, the answer can go on with what another one says instead.
+    Excerpts are numbered from `first`; `via` are those of earlier searches that led to this one. Where two `differ`
+    (counted from 0), an answer from the first can go on with what the second says instead.
     """
     answers: list[Alternative] = []
-    for n, *others in answering(len(excerpts), differ=differ) if found else ():
+    for n, *others in answering(len(excerpts), differ) if found else ():
         answer = Literal(FOUND.format(first + n)), Span(excerpts[n], spaced=True)
         if others:
             m = others[0]
@@ -125,10 +124,9 @@ def judge(
     return (*answers, *(((Literal(ABSENT),),) if absent else ()))
 
 
-def answering(excerpts: int, *, differ: bool) -> list[tuple[int, ...]]:
+def answering(excerpts: int, differ: Sequence[tuple[int, int]] = ()) -> list[tuple[int, ...]]:
     """The excerpts, counted from 0, that each of the alternatives of `judge` takes its answer from."""
-    alone: list[tuple[int, ...]] = [(n,) for n in range(excerpts)]
-    return [*alone, *permutations(range(excerpts), 2)] if differ else alone
+    return [*((n,) for n in range(excerpts)), *differ]
 
 
 def lead(user: str, excerpts: Sequence[str], first: int = 1) -> Grammar:

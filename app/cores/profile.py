@@ -66,6 +66,5 @@ TINY = Profile(
     hops=2,
     follow_ups=True,
     reckons=True,
-    differs=True,
 )
 """The embedded core: it learned the loop, reads four marked excerpts, and follows no instructions."""

@@ -7,10 +7,14 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from app.agent.events import Calculated, Cited, Searched, Thinking
+from app.agent.prompt import excerpt
 from app.agent.turn import Turn
+from app.agent.verdict import differing
 from app.cores import grammar
 from app.engine.types import Sampling
+from app.train.searches import hit_of
 from index.memory import Memory
+from index.types import Mark
 from tests.agent.asking import SURE, UNSURE, asked, done, only, reply
 from tests.agent.conftest import Stage
 from tests.fakes import ScriptedEngine
@@ -35,7 +39,7 @@ def store(memory: Memory) -> str:
 @pytest.fixture
 def stage(tokenizer: PreTrainedTokenizerBase, memory: Memory) -> Stage:
     made = Stage(tokenizer, memory, "tiny")
-    made.profile = replace(made.profile, hops=1)
+    made.profile = replace(made.profile, hops=1, differs=True)
     return made
 
 
@@ -127,6 +131,15 @@ async def test_what_another_passage_says_is_told_and_quoted_too(stage: Stage, st
     assert (first.quote, second.quote) == ("The Kelvo lamp costs 12.50 euros.", "The Kelvo lamp costs 11 euros.")
     assert [text[c.reply_start : c.reply_end] for c in (first, second)] == [f"[{here}]", f"[{there}]"]
     assert done(events).answer == "12.50 euros"
+
+
+def test_the_same_words_are_no_difference() -> None:
+    texts = ["It takes 26 days.", "Length: 26", "It takes 30 days.", "Nothing."]
+    marks = [Mark(9, 16, 0.9), Mark(8, 10, 0.8), Mark(9, 16, 0.7), None]
+    hits = [replace(hit_of(text, Mark(0, 1, 0.5)), mark=mark) for text, mark in zip(texts, marks, strict=True)]
+    pairs = differing([excerpt(n, hit, None) for n, hit in enumerate(hits, 1)])
+    assert (0, 1) not in pairs and (1, 0) not in pairs
+    assert {(0, 2), (2, 0), (1, 2), (2, 1), (0, 3), (3, 0)} <= set(pairs)
 
 
 async def test_a_passage_does_not_differ_from_itself(stage: Stage, store: str) -> None:

@@ -78,7 +78,7 @@ def test_rows_are_turns_that_the_server_plays() -> None:
     differing = turns.read((), user, user, hits, (1, "12.50 euros"), other=(2, "11 euros"))
     told = str(tokenizer.decode(reckoned.ids))
     assert told.endswith("The answer is 50 [1].<|im_end|>") and '"expression": "12.50 * 4"' in told
-    sums, answers = grammar.reckon(user, shown), grammar.judge(shown, differ=True)
+    sums, answers = grammar.reckon(user, shown), grammar.judge(shown, differ=[(0, 1), (1, 0)])
     for row, allowed in ((reckoned, sums), (reckoned, grammar.conclude("50", 1)), (differing, answers)):
         stretches = [[i for i, w in chunk] for chunk in _written(row.ids, row.weights)]
         walked = [ids for ids in stretches if GrammarMask(allowed, vocabulary).paths(ids)]
