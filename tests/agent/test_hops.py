@@ -11,9 +11,17 @@ from app.agent.events import Cited, Event, Searched, Thinking
 from app.agent.turn import Turn
 from app.calibration import Calibration
 from app.cores import grammar
-from app.engine.types import Sampling
 from index.memory import Memory
-from tests.agent.asking import SURE, UNSURE, asked, done, only, reply
+from tests.agent.asking import (
+    SURE,
+    UNSURE,
+    asked,
+    done,
+    ends_at_any_limit,
+    frees_the_engine_at_every_event,
+    only,
+    reply,
+)
 from tests.agent.conftest import Stage
 from tests.fakes import ScriptedEngine
 
@@ -174,19 +182,8 @@ async def test_a_sentence_that_leads_and_answers_is_quoted_once(stage: Stage, st
 
 async def test_a_short_limit_ends_it_anywhere(stage: Stage, store: str) -> None:
     total = sum(map(len, led(stage, store).scripts[:3]))
-    for limit in range(1, total, 3):
-        limited = replace(turn(store), sampling=Sampling(max_tokens=limit))
-        end = done(await stage.play(limited, led(stage, store)))
-        assert end.finish_reason == "length"
-        assert sum(r.generated for r in end.rounds) == limit
+    await ends_at_any_limit(stage, turn(store), lambda: led(stage, store), total)
 
 
 async def test_closing_frees_the_engine_at_every_event(stage: Stage, store: str) -> None:
-    count = len(await stage.play(turn(store), led(stage, store)))
-    for stop_after in range(1, count):
-        engine = led(stage, store)
-        events = stage.open(turn(store), engine)
-        for _ in range(stop_after):
-            await anext(events)
-        await events.aclose()
-        assert engine.running == 0
+    await frees_the_engine_at_every_event(stage, turn(store), lambda: led(stage, store))

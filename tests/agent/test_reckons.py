@@ -11,11 +11,19 @@ from app.agent.prompt import excerpt
 from app.agent.turn import Turn
 from app.agent.verdict import differing
 from app.cores import grammar
-from app.engine.types import Sampling
 from app.train.searches import hit_of
 from index.memory import Memory
 from index.types import Mark
-from tests.agent.asking import SURE, UNSURE, asked, done, only, reply
+from tests.agent.asking import (
+    SURE,
+    UNSURE,
+    asked,
+    done,
+    ends_at_any_limit,
+    frees_the_engine_at_every_event,
+    only,
+    reply,
+)
 from tests.agent.conftest import Stage
 from tests.fakes import ScriptedEngine
 
@@ -153,19 +161,8 @@ async def test_a_passage_does_not_differ_from_itself(stage: Stage, store: str) -
 
 async def test_a_short_limit_ends_it_anywhere(stage: Stage, store: str) -> None:
     total = sum(map(len, reckoned(stage, store).scripts))
-    for limit in range(1, total, 3):
-        limited = replace(turn(store), sampling=Sampling(max_tokens=limit))
-        end = done(await stage.play(limited, reckoned(stage, store)))
-        assert end.finish_reason == "length"
-        assert sum(r.generated for r in end.rounds) == limit
+    await ends_at_any_limit(stage, turn(store), lambda: reckoned(stage, store), total)
 
 
 async def test_closing_frees_the_engine_at_every_event(stage: Stage, store: str) -> None:
-    count = len(await stage.play(turn(store), reckoned(stage, store)))
-    for stop_after in range(1, count):
-        engine = reckoned(stage, store)
-        events = stage.open(turn(store), engine)
-        for _ in range(stop_after):
-            await anext(events)
-        await events.aclose()
-        assert engine.running == 0
+    await frees_the_engine_at_every_event(stage, turn(store), lambda: reckoned(stage, store))
