@@ -19,6 +19,8 @@ from index.memory import Memory
 from index.types import Chunk, Hit
 
 MARKER = re.compile(r"\[(\d{1,3})\]")
+NEAR = 0.05
+"""The score from which on a passage is shown beside an answer that is not known."""
 _QUOTED = re.compile(r"[\"“«]([^\"”»]{3,})[\"”»]")
 _WORD = re.compile(r"\w+")
 _PLAIN = frozenset(
@@ -98,9 +100,22 @@ async def cite(rounds: Rounds, memory: Memory, places: Sequence[Place]) -> Async
 
 def shown(cited: Cited) -> str:
     """The quote as it is put under the reply."""
-    chunk = cited.hit.chunk
+    return "\n\n" + _quoted(cited.hit.chunk, cited.start, cited.end)
+
+
+def near_miss(hits: Sequence[Hit]) -> str:
+    """What is put under a reply that does not know: the best of what was found, for a human to judge; "" if far off."""
+    best = max(hits, key=lambda hit: hit.score, default=None)
+    if best is None or best.mark is None or best.score < NEAR:
+        return ""
+    chunk = best.chunk
+    place = sentence_at(chunk, chunk.start + best.mark.start, chunk.start + best.mark.end)
+    return f"\n\nThe nearest that was found:\n\n{_quoted(chunk, *place)}"
+
+
+def _quoted(chunk: Chunk, start: int, end: int) -> str:
     page = f", p. {chunk.page}" if chunk.page is not None else ""
-    return f"\n\n> {' '.join(cited.quote.split())}\n— {chunk.filename}{page}"
+    return f"> {' '.join(chunk.text[start - chunk.start : end - chunk.start].split())}\n— {chunk.filename}{page}"
 
 
 def bare(reply: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from app.agent import confidence
-from app.agent.citations import cite
+from app.agent.citations import cite, near_miss
 from app.agent.events import Event
 from app.agent.lookup import Lookups
 from app.agent.parser import Piece
@@ -148,7 +148,7 @@ class ReadingTurn:
         rounds = self.rounds
         if not answer:
             thoughts = rounds.finish() if rounds.ids else []
-            return [*thoughts, *(rounds.say(grammar.UNKNOWN) if verdict.abstained else [])]
+            return [*thoughts, *(rounds.say(grammar.UNKNOWN + near_miss(self.lookups.hits)) if verdict.abstained else [])]
         sentence = self._said(answer).endswith(ENDS)
         pieces = rounds.say("" if sentence else f"{grammar.ANSWER} ")
         pieces += [piece for token in answer for piece in rounds.read(token)] + rounds.finish()

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Any, Literal
 
 from app.agent import confidence
-from app.agent.citations import cite
+from app.agent.citations import cite, near_miss
 from app.agent.events import Calculated, Decided, Event
 from app.agent.lookup import Lookups
 from app.agent.mask import WORD, GrammarMask, vocabulary_of
@@ -142,7 +142,7 @@ class TrainedTurn:
         if verdict.expression:
             events = self._calculate(verdict.expression, verdict)
         elif verdict.answer is None:
-            events = self._done(verdict)
+            events = self._unknown(verdict)
         else:
             excerpt, start, end = verdict.answer
             events = self._cited(verdict, excerpt.text[start:end])
@@ -285,6 +285,15 @@ class TrainedTurn:
                     break
         for piece in rounds.finish():
             yield piece
+
+    async def _unknown(self, verdict: Verdict) -> AsyncGenerator[Event]:
+        """What was found, under a reply that does not know; and the end."""
+        for piece in self.rounds.close():
+            yield piece
+        for piece in self.rounds.say(near_miss(self.lookups.hits)) if verdict.abstained else ():
+            yield piece
+        async for event in self._done(verdict):
+            yield event
 
     async def _calculate(self, expression: str, verdict: Verdict) -> AsyncGenerator[Event]:
         """What a sum comes to, with the passages that gave its numbers."""

@@ -15,7 +15,7 @@ import argparse
 import asyncio
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from app.train.sources import Sources
 from index.embed import load_embedder
 from index.memory import Memory
 from index.reader import load_reader
+from index.types import PassageReader
 
 CONFIGS = Path(__file__).parent
 GPU_TOKENS = 65536  # that go through the model at once on a GPU
@@ -53,12 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--config", type=Path, help="instead of app/train/core.toml; for reader and traces, of reader.toml"
     )
-    parser.add_argument("--start", type=Path, help="reader: begin with this checkpoint instead of the embedder")
+    parser.add_argument("--start", type=Path, help="begin with this checkpoint: a reader's, or a core's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--workers", type=int, default=0, help="processes that draw rows ahead of a GPU")
     parser.add_argument("--questions", type=int, default=3000, help="traces: SQuAD questions to search for")
     parser.add_argument("--organisations", type=int, default=30, help="traces: invented ones to search through")
+    parser.add_argument("--documents", type=Path, help="traces: search the documents of this folder too")
     parser.add_argument("--worlds", type=int, default=40, help="traces: invented ones where one thing leads to another")
     arguments = parser.parse_args(argv)
     if not (arguments.data / "squad/train.jsonl.xz").is_file():
@@ -94,7 +96,7 @@ def _tokenizer(arguments: argparse.Namespace) -> None:
 
 
 def _traces(arguments: argparse.Namespace) -> None:
-    memory, sources = _memory(arguments), Sources(arguments.data)
+    memory, sources = _memory(arguments, traces.Remembering), Sources(arguments.data)
     articles = _config(arguments, "reader")["held_articles"]
     asked, invented = arguments.questions, arguments.organisations
     # What is held out is for `judge`: a tenth as much, of the same kinds.
@@ -107,6 +109,8 @@ def _traces(arguments: argparse.Namespace) -> None:
             made = traces.Traces(memory, arguments.run / f"{name}.jsonl")
             dropped = made.squad(sources, articles, questions)
             made.organisations(organisations)
+            if arguments.documents and name == "traces":
+                made.documents(arguments.documents, asked)
             print(f"{name}: {dropped} questions dropped, whose answer was found in a paragraph nobody has judged")
         traces.Traces(memory, arguments.run / "chains.jsonl").worlds(range(arguments.worlds))
         traces.Traces(memory, arguments.run / "reckonings.jsonl").reckonings(range(arguments.worlds))
@@ -116,7 +120,7 @@ def _traces(arguments: argparse.Namespace) -> None:
 
 def _core(arguments: argparse.Namespace) -> None:
     config = _config(arguments, "core")
-    task = CoreTask(_mixture(arguments), config, **_at_once(arguments))
+    task = CoreTask(_mixture(arguments), config, arguments.start, **_at_once(arguments))
     folder = arguments.run / "core"
     Run(folder, config, task, arguments.device, arguments.workers).train()
     task.export(folder / "checkpoint")
@@ -135,10 +139,13 @@ def _sample(arguments: argparse.Namespace) -> None:
         memory.close()
 
 
-def _memory(arguments: argparse.Namespace) -> Memory:
+def _memory(
+    arguments: argparse.Namespace, reading: Callable[[PassageReader], PassageReader] = lambda reader: reader
+) -> Memory:
     """The run's, with the run's reader."""
     trained = arguments.run / "reader/package"
-    return Memory(arguments.run / "memory", load_embedder(), load_reader(str(trained) if trained.exists() else ""))
+    reader = load_reader(str(trained) if trained.exists() else "")
+    return Memory(arguments.run / "memory", load_embedder(), reading(reader))
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from app.train.rows import Row
 from app.train.run import Part, Stage, padded, split
 
 TOKENS = 2048  # that go through the model at once on a CPU
+ATTENTION = "eager"  # torch's fused one takes three times as long backwards on CPUs
 
 
 def build_model(tokenizer: PreTrainedTokenizerBase, shape: Mapping[str, Any]) -> Qwen3ForCausalLM:
@@ -27,8 +28,7 @@ def build_model(tokenizer: PreTrainedTokenizerBase, shape: Mapping[str, Any]) ->
         pad_token_id=tokenizer.pad_token_id,
         **shape,
     )
-    # torch's fused attention takes three times as long backwards on CPUs.
-    model: Qwen3ForCausalLM = Qwen3ForCausalLM._from_config(config, attn_implementation="eager")
+    model: Qwen3ForCausalLM = Qwen3ForCausalLM._from_config(config, attn_implementation=ATTENTION)
     with torch.no_grad():
         for layer in model.model.layers:
             attention = layer.self_attn
@@ -36,6 +36,14 @@ def build_model(tokenizer: PreTrainedTokenizerBase, shape: Mapping[str, Any]) ->
             attention.o_proj.weight.copy_(attention.v_proj.weight.T)
             attention.k_proj.weight.copy_(attention.q_proj.weight)
     return model
+
+
+def load_model(checkpoint: Path) -> Qwen3ForCausalLM:
+    """An earlier run's decoder, to be trained on."""
+    model: Qwen3ForCausalLM = Qwen3ForCausalLM.from_pretrained(
+        checkpoint, dtype=torch.float32, attn_implementation=ATTENTION
+    )
+    return model.train()
 
 
 def batch(rows: Sequence[Row], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,13 +71,15 @@ def weighted_loss(model: Qwen3ForCausalLM, ids: torch.Tensor, weights: torch.Ten
 
 
 class CoreTask:
-    """The loss of a core on drawn rows."""
+    """The loss of a core on drawn rows: a fresh one, or the one whose checkpoint is `start`."""
 
-    def __init__(self, mixture: Mixture, config: Mapping[str, Any], tokens: int = TOKENS) -> None:
+    def __init__(
+        self, mixture: Mixture, config: Mapping[str, Any], start: Path | None = None, tokens: int = TOKENS
+    ) -> None:
         torch.manual_seed(config["seed"])
         self.mixture, self.tokens = mixture, tokens
         self.tokenizer = mixture.turns.renderer.tokenizer
-        self.model = build_model(self.tokenizer, config["model"])
+        self.model = load_model(start) if start else build_model(self.tokenizer, config["model"])
 
     def parts(self, stage: Stage, seed: int, step: int) -> list[Part]:
         """Ids and weights."""

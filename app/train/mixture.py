@@ -163,7 +163,7 @@ class Mixture:
         if answer and other and answer[1].lower() == other[1].lower():
             other = None
         question = polite(rng, made.question)
-        return self.turns.read(self._past(rng), question, made.question, hits, answer, other=other, contested=True)
+        return self.turns.read(self._past(rng), question, made.question, hits, answer, other=other)
 
     def reckon(self, rng: Random) -> Row:
         """A question whose answer is a sum over a number that a passage gives, with simulated marks."""
@@ -173,7 +173,7 @@ class Mixture:
         gold = next((text for text in texts if asked.sentence and asked.sentence in text), None)
         others = [text for text in texts if text != gold]
         count = self.turns.renderer.profile.passages - rng.choice((1, 1, 1, 2))
-        if gold and rng.random() < 0.1:
+        if gold and rng.random() < 0.3:
             gold = None
         sure = GIVING if asked.expression else ANSWERING
         found = marked(rng, rng.sample(others, min(count, len(others))), gold, asked.place(gold), sure)

@@ -78,12 +78,8 @@ class Turns:
         answer: Answer | None,
         hop: Hop | None = None,
         other: Answer | None = None,
-        contested: bool = False,
     ) -> Row:
-        """A whole lookup, in one search or two. `other` is what another passage says. Without an answer it abstains.
-
-        Where several passages state what is asked, it is `contested` whether more than the answer is to be told.
-        """
+        """A whole lookup, in one search or two. `other` is what another passage says. Without an answer it abstains."""
         row, _ = self.asked(past, user, query, hits, hop)
         if answer is None:
             self._verdict(row, None, grammar.ABSENT)
@@ -96,7 +92,7 @@ class Turns:
                 parts.append(grammar.cite(*((hop.lead[0],) if hop else ()), number))
             written = len(row.ids)
             self._verdict(row, number, grammar.FOUND.format(number), *parts)
-            if contested:
+            if hop is None and len(hits) > 1:  # whether what another passage says is told: also one token
                 ends = self._encode(grammar.cite(number)), self._encode(grammar.but(number))
                 fork = next(n for n, ids in enumerate(zip(*ends, strict=False)) if ids[0] != ids[1])
                 before = (grammar.FOUND.format(number), " " + span)

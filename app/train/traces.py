@@ -13,6 +13,7 @@ of its hits would leave the others with the scores of runners-up.
 
 import json
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TypeVar
@@ -20,6 +21,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from app.cores.profile import TINY
+from app.eval import cloze
 from app.train import chains
 from app.train.alterations import Alterations
 from app.train.organisations import Asked, organisation
@@ -27,14 +29,33 @@ from app.train.reckonings import Reckoning, page
 from app.train.sources import Question, Sources
 from index.errors import StoreNotFound
 from index.filters import FILENAME
+from index.folder import ingest_folder
 from index.memory import Memory
-from index.types import Hit
+from index.types import Hit, Mark, PassageReader
 
 HITS = TINY.passages
 PAGES = 8  # in a store of reckonings
 TRIES = 4  # searches for passages that do not hold an answer's words
 
 Searched = TypeVar("Searched", Question, Asked, chains.Asked, Reckoning)
+
+
+class Remembering:
+    """A reader that reads no passage twice for one question: searches without the answer find most of the same."""
+
+    def __init__(self, reader: PassageReader) -> None:
+        self._reader = reader
+        self._question, self._marks = "", dict[tuple[str, tuple[str, ...]], Mark]()
+
+    def read(self, question: str, passages: Sequence[str], headings: Sequence[Sequence[str]]) -> list[Mark]:
+        """As the reader would."""
+        if question != self._question:
+            self._question, self._marks = question, {}
+        keys = [(text, tuple(above)) for text, above in zip(passages, headings, strict=True)]
+        new = [key for key in dict.fromkeys(keys) if key not in self._marks]
+        marks = self._reader.read(question, [text for text, _ in new], [above for _, above in new])
+        self._marks |= zip(new, marks, strict=True)
+        return [self._marks[key] for key in keys]
 
 
 class Traces:
@@ -111,6 +132,37 @@ class Traces:
                 span = (0, 0) if gold is None else asked.place(hits[gold].chunk.text)
                 row = _described(asked.question, hits, gold, span, stating)
                 self._append({**row, "expression": asked.expression})
+
+    def documents(self, folder: Path, count: int) -> None:
+        """Searches a folder's documents for `count` of the values in them, each with and without its own document."""
+        store = self._own(folder)
+        made = islice(cloze.questions(self._memory, store, Random(0)), count)
+        for asked in tqdm(made, f"{self._out.name}: {folder}", mininterval=10):
+            if asked.question in self._known or asked.file is None or asked.evidence is None:
+                continue
+            hits = self._memory.search(store, asked.question, k=HITS)
+            filters = {"type": "ne", "key": FILENAME, "value": asked.file}
+            absent = self._memory.search(store, asked.question, k=HITS, filters=filters)
+            stating = [n for n, hit in enumerate(hits) if asked.evidence in hit.chunk.text]
+            gold, span = None, (0, 0)
+            if stating:
+                gold = stating[0]
+                start = hits[gold].chunk.text.index(asked.evidence) + asked.evidence.index(asked.answers[0])
+                span = (start, start + len(asked.answers[0]))
+            self._append(
+                _described(asked.question, hits, gold, span, stating),
+                _described(asked.question, absent, None, (0, 0), []),
+            )
+
+    def _own(self, folder: Path) -> str:
+        """The store that follows a folder."""
+        name = f"documents of {folder.name}"
+        try:
+            store = self._memory.store(name)
+        except StoreNotFound:
+            store = self._memory.create_store(name)
+        ingest_folder(self._memory, store.id, folder)
+        return store.id
 
     def _chain_row(self, store: str, asked: chains.Asked) -> dict[str, object]:
         """One search, or two: what one passage alone answers needs no second."""

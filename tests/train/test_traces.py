@@ -1,6 +1,7 @@
 """Traces are real searches: what they call the answer stands in the passage they say, and a second run adds nothing."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,3 +43,32 @@ def test_marks_and_scores_are_the_readers(rows: list[dict[str, Any]]) -> None:
         for hit in row["hits"]:
             start, end, probability = hit["mark"]
             assert 0 <= start < end <= len(hit["text"]) and 0 <= probability <= 1
+
+
+def test_own_documents_are_searched_with_and_without_what_states_the_answer(tmp_path: Path) -> None:
+    documents = tmp_path / "handbook"
+    documents.mkdir()
+    for name, text in OWN.items():
+        (documents / name).write_text(text, "utf-8")
+    memory = Memory(tmp_path / "memory", load_embedder(), load_reader())
+    try:
+        for _ in range(2):
+            Traces(memory, tmp_path / "own.jsonl").documents(documents, count=3)
+    finally:
+        memory.close()
+    rows = [json.loads(line) for line in (tmp_path / "own.jsonl").read_text("utf-8").splitlines()]
+    with_it, without = rows[::2], rows[1::2]
+    assert len(rows) == 2 * len({row["question"] for row in rows}) >= 4
+    for row in with_it:
+        value = row["hits"][row["gold"]]["text"][slice(*row["span"])]
+        assert value in {"Kelvo", "4.25", "1987"}
+    for row, other in zip(with_it, without, strict=True):
+        assert row["question"] == other["question"] and other["gold"] is None
+        assert all(hit["text"] != row["hits"][row["gold"]]["text"] for hit in other["hits"])
+
+
+OWN = {
+    "pump.md": "The feed pump of the mill was built by the firm of Kelvo.\n",
+    "fees.md": "Members of the rowing club pay a boat fee of 4.25 each season.\n",
+    "mill.md": "The mill beside the weir was restored in 1987 after the flood.\n",
+}
