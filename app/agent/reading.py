@@ -148,7 +148,8 @@ class ReadingTurn:
         rounds = self.rounds
         if not answer:
             thoughts = rounds.finish() if rounds.ids else []
-            return [*thoughts, *(rounds.say(grammar.UNKNOWN + near_miss(self.lookups.hits)) if verdict.abstained else [])]
+            unknown = grammar.UNKNOWN + near_miss(self.lookups.hits) if verdict.abstained else ""
+            return [*thoughts, *rounds.say(unknown)]
         sentence = self._said(answer).endswith(ENDS)
         pieces = rounds.say("" if sentence else f"{grammar.ANSWER} ")
         pieces += [piece for token in answer for piece in rounds.read(token)] + rounds.finish()

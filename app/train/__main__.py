@@ -8,7 +8,12 @@ cogcore train sample    --data DATA --run RUN      RUN/played.jsonl: the core's 
 cogcore train check     --data DATA --run RUN      what the checkpoint gets right on fresh rows
 cogcore train judge     --data DATA --run RUN      how well its confidence tells answers from none, on held-out traces
 
-All but the first use the run's reader where there is one, else the package's.
+All but the first use the run's reader where there is one, else the package's; and so for the tokenizer.
+
+A core of one's own is trained on from the package's, among one's own documents:
+
+cogcore train traces --data DATA --run RUN --documents DIR
+cogcore train core   --data DATA --run RUN --start app/cores/tiny --config app/train/further.toml
 """
 
 import argparse
@@ -161,7 +166,8 @@ def _judge(arguments: argparse.Namespace) -> None:
 
 
 def _mixture(arguments: argparse.Namespace) -> Mixture:
-    turns = Turns(Renderer(AutoTokenizer.from_pretrained(arguments.run / "tokenizer"), TINY))
+    trained = arguments.run / "tokenizer"
+    turns = Turns(Renderer(AutoTokenizer.from_pretrained(trained if trained.exists() else TINY_FOLDER), TINY))
     return Mixture(turns, Sources(arguments.data), arguments.run)
 
 

@@ -16,6 +16,6 @@ def test_what_came_near_is_shown_where_nothing_answers(score: float) -> None:
     worse = Hit(replace(chunk, filename="other.md"), score / 2, mark)
     shown = near_miss([worse, Hit(chunk, score, mark)])
     assert shown == (
-        "" if score < NEAR else f"\n\nThe nearest that was found:\n\n> Anna Weber designed it.\n— bridge.md, p. 3"
+        "" if score < NEAR else "\n\nThe nearest that was found:\n\n> Anna Weber designed it.\n— bridge.md, p. 3"
     )
     assert near_miss([Hit(chunk, score)]) == near_miss([]) == ""

@@ -118,6 +118,15 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(mixture: Mixture, tmp
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
 
 
+def test_a_core_is_trained_on_from_a_checkpoint(mixture: Mixture, tmp_path: Path) -> None:
+    earlier = run(tmp_path / "earlier", mixture)
+    earlier.export(tmp_path / "checkpoint")
+    further = CoreTask(mixture, {"seed": 2}, tmp_path / "checkpoint")
+    assert further.model.training
+    for name, tensor in earlier.model.state_dict().items():
+        assert torch.equal(tensor.bfloat16().float(), further.model.state_dict()[name]), name
+
+
 def test_the_ends_of_stages_are_averaged(mixture: Mixture, tmp_path: Path) -> None:
     config = {**CONFIG, "average": ["first", "second"]}
     made = Run(tmp_path, config, CoreTask(mixture, config), "cpu")
