@@ -42,7 +42,7 @@ def load_embedder(name: str = "", device: str = "cpu") -> "SentenceEmbedder":
         model = SentenceTransformer(str(folder), device=device, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise InvalidRequest("embedder", f"{name or folder} is not a sentence-transformers model: {error}") from error
-    if _bf16(device):
+    if multiplies_bf16(device):
         model = model.bfloat16()
     positions = getattr(getattr(model[0], "auto_model", None), "config", None)
     window = max(model.max_seq_length or 0, min(getattr(positions, "max_position_embeddings", WINDOW), WINDOW))
@@ -156,7 +156,8 @@ def digest(folder: Path) -> str:
     return seen.hexdigest()[:16]
 
 
-def _bf16(device: str) -> bool:
+def multiplies_bf16(device: str) -> bool:
+    """Whether it has instructions for that: where a CPU has none, bf16 is several times slower than float32."""
     if device == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return device.startswith("cuda") and torch.cuda.is_bf16_supported()

@@ -1,7 +1,8 @@
 """A training run: stages of steps on CPU or one GPU, resumable at any step after a kill.
 
-The model computes in bf16; its weights are kept in fp32 beside it, where the optimiser moves them. A step's rows go
-through in parts of like length, which keeps the padding small and the activations near the cores.
+The model computes in bf16 where the machine has instructions for it; its weights are kept in fp32 beside it, where the
+optimiser moves them. A step's rows go through in parts of like length, which keeps the padding small and the
+activations near the cores.
 
 A run's folder holds state.pt (model, optimiser, step), log.jsonl and curves.svg. What is drawn in a step depends on the
 seed and the step alone, so a run that resumes sees what it would have seen, and processes may draw ahead of the model.
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel
 
 from app.train import curves
+from index.embed import multiplies_bf16
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class Run:
             self.loss = torch.compile(task.loss, dynamic=True)
         torch.nn.Module.to(task.model, device, torch.float32)
         self.weights = {name: p.detach().clone() for name, p in task.model.named_parameters()}
-        torch.nn.Module.to(task.model, torch.bfloat16)
+        torch.nn.Module.to(task.model, torch.bfloat16 if multiplies_bf16(device) else torch.float32)
         groups = [
             {"params": [w for w in self.weights.values() if w.ndim > 1], "weight_decay": config["weight_decay"]},
             {"params": [w for w in self.weights.values() if w.ndim == 1], "weight_decay": 0.0},
