@@ -68,6 +68,13 @@ def test_every_row_of_the_engine_prints_its_ratios(
     assert [line[4] for line in table] == ["100 %"] * 4 + ["-", "100 %"]
 
 
+def test_drafts_are_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["serve", "--rows", "4", "--core", "tiny", "--streams", "2", "--repeats", "1", "--threads", "1"])
+    table = lines(capsys.readouterr().out)
+    assert [line[0] for line in table] == [4, 4]
+    assert all(line[1] > 0 and line[2] > 0 and line[4] == "100 %" for line in table)
+
+
 def test_whole_answers_and_the_peers_loop(server: str, capsys: pytest.CaptureFixture[str]) -> None:
     some = ["--repeats", "1", "--clients", "2", "--answers", "4", "--threads", "1"]
     main(["serve", "--rows", "6", *some, "--url", server, "--peer", server])

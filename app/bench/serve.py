@@ -1,15 +1,16 @@
 """How fast tokens and whole answers come, as ratios to transformers on the same weights, prompts and threads.
 
-    cogcore bench serve [--rows 1 2 3 5 6] [--core tiny random] [--peer URL]
+    cogcore bench serve [--rows 1 2 3 4 5 6] [--core tiny random] [--peer URL]
 
-Rows as in the project's table: 1 many streams, 2 one stream, 3 the first token after a call to the memory, 5 the gaps
-between tokens while long prompts arrive, 6 whole answers over HTTP (row 4 is `cogcore bench speculation`). In each
-repetition the sides take turns, after one run to warm up; the ratio is the median of the repetitions' own ratios, its
-spread the least and the greatest. Greedy, without drafts, and both sides must have written the same.
+Rows as in the project's table: 1 many streams, 2 one stream, 3 the first token after a call to the memory, 4 drafts
+over none where answers quote (`cogcore bench speculation` tells more), 5 the gaps between tokens while long prompts
+arrive, 6 whole answers over HTTP. In each repetition the sides take turns, after one run to warm up; the ratio is the
+median of the repetitions' own ratios, its spread the least and the greatest. Greedy, without drafts but in row 4, and
+both sides must have written the same.
 
-All rows are meant to take 15 minutes on two idle CPU cores, and --minutes holds them to it: for each core about 2.5 for
-row 1, half a minute for row 2, 1 for row 3, 1.5 for row 5, and 4 for row 6. What one row leaves is the next one's. What
-the time does not allow is left out, so look at `runs`; a repetition that has begun is finished.
+All rows are meant to take 20 minutes on two idle CPU cores, and --minutes holds them to it: for each core about 2.5 for
+row 1, half a minute for row 2, 1 for row 3, 2.5 for row 4, 1.5 for row 5, and 4 for row 6. What one row leaves is the
+next one's. What the time does not allow is left out, so look at `runs`; a repetition that has begun is finished.
 """
 
 import argparse
@@ -29,13 +30,20 @@ from app.bench.compare import HEAD, Budget, Disagree, Load, Ratio
 from app.bench.cores import folder_of
 from app.bench.decoding import many, one
 from app.bench.peers import set_threads
+from app.bench.speculation import rows as copied
 from app.bench.visits import Busy, Fault
 from app.bench.waiting import after_call, between
 from app.engine.device import pick
 from app.engine.types import EngineError
 
 Row = Callable[[Load, Budget], Awaitable[list[Ratio]]]
-ROWS: dict[int, tuple[Row, float]] = {1: (many, 2.5), 2: (one, 0.5), 3: (after_call, 1.0), 5: (between, 1.5)}
+ROWS: dict[int, tuple[Row, float]] = {
+    1: (many, 2.5),
+    2: (one, 0.5),
+    3: (after_call, 1.0),
+    4: (copied, 2.5),
+    5: (between, 1.5),
+}
 """What measures a row, and its share of the time."""
 ANSWERS, ANSWERS_SHARE = 6, 4.0
 
@@ -87,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu or cuda")
     add("--threads", type=int, default=os.cpu_count(), help="of either side")
     add("--repeats", type=int, default=5)
-    add("--minutes", type=float, default=15, help="after which no further repetition begins (15)")
-    add("--streams", type=int, default=32, help="row 1 (32)")
+    add("--minutes", type=float, default=20, help="after which no further repetition begins (20)")
+    add("--streams", type=int, default=32, help="rows 1, 4 (32)")
     add("--context", type=int, default=600, help="tokens before what a stream writes; rows 1, 2, 5 (600)")
     add("--tokens", type=int, default=32, help="that a stream of row 1 writes (32)")
     add("--prompt", type=int, default=2048, help="tokens of a long prompt, as far as the core goes; rows 3, 5 (2048)")

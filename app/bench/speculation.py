@@ -13,22 +13,25 @@ import argparse
 import asyncio
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
 from transformers import PreTrainedTokenizerBase
 
 from app import sample
+from app.bench.compare import Budget, Load, Ratio
 from app.bench.cores import folder_of
 from app.cores.load import TINY_FOLDER, load_tokenizer
 from app.engine.load import load_engine
 from app.engine.local import LocalEngine
 from app.engine.types import Sampling
 
+Engines = tuple[LocalEngine, LocalEngine]
 CONTEXT = 1024
-PASSAGES = 4
+PASSAGES = QUARTER = 4
 OWN = (
     "To begin with, here is what was written down about your question:",
     "Besides that, another page might also help, since it explains:",
@@ -72,6 +75,11 @@ def answer(tokenizer: PreTrainedTokenizerBase, passages: Sequence[str], stream: 
     return Answer(_ids(tokenizer, prompt), text, copied)
 
 
+def written(streams: int) -> list[Answer]:
+    tokenizer, passages = load_tokenizer(TINY_FOLDER), paragraphs()
+    return [answer(tokenizer, passages, stream) for stream in range(streams)]
+
+
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return list(tokenizer.encode(text, add_special_tokens=False))
 
@@ -96,18 +104,22 @@ async def run(engine: LocalEngine, answers: Sequence[Answer], never: int) -> Run
     return Run(seconds, after.drafted_tokens - before.drafted_tokens, after.accepted_tokens - before.accepted_tokens)
 
 
-async def compare(name: str, engines: tuple[LocalEngine, LocalEngine], streams: int, repeats: int) -> None:
+async def turns(engines: Engines, answers: Sequence[Answer], counted: Iterable[bool]) -> tuple[list[Run], list[Run]]:
+    """Drafts off and on in turn, for as often as `counted` says; those runs are returned for which it is true."""
+    never = int(load_tokenizer(TINY_FOLDER).eos_token_id)
+    runs = list[Run](), list[Run]()
+    for counts in counted:
+        for engine, seen in zip(engines, runs, strict=True):
+            told = await run(engine, answers, never)
+            seen += [told] * counts
+    return runs
+
+
+async def compare(name: str, engines: Engines, streams: int, repeats: int) -> None:
     """Prints a line: tokens per second off and on, and the median of the ratios of neighbouring runs."""
-    tokenizer = load_tokenizer(TINY_FOLDER)
-    never = int(tokenizer.eos_token_id)
-    answers = [answer(tokenizer, paragraphs(), stream) for stream in range(streams)]
+    answers = written(streams)
     tokens = sum(len(one.text) for one in answers)
-    for engine in engines:
-        await run(engine, answers, never)
-    offs, ons = list[Run](), list[Run]()
-    for _ in range(repeats):
-        for engine, runs in zip(engines, (offs, ons), strict=True):
-            runs.append(await run(engine, answers, never))
+    offs, ons = await turns(engines, answers, [False] + [True] * repeats)
     ratio = median(off.seconds / on.seconds for off, on in zip(offs, ons, strict=True))
     speeds = [tokens / median(one.seconds for one in runs) for runs in (offs, ons)]
     drafted = sum(one.drafted for one in ons)
@@ -117,27 +129,44 @@ async def compare(name: str, engines: tuple[LocalEngine, LocalEngine], streams: 
     print(f"{line}{drafted / tokens / repeats:>9.2f}{right:>7}", flush=True)
 
 
-def measure(name: str, folder: Path, given: argparse.Namespace) -> None:
-    most = max(given.streams)
+async def rows(load: Load, budget: Budget) -> list[Ratio]:
+    """Row 4: one stream that writes its whole answer, and many that write a quarter of theirs each."""
+    found = []
+    async with engines_of(load.folder, load.streams, load.threads, load.device) as engines:
+        for streams, share, wanted in ((1, 1, ">= 1.6"), (load.streams, QUARTER, ">= 0.97")):
+            answers = [replace(one, text=one.text[: len(one.text) // share]) for one in written(streams)]
+            tokens = sum(len(one.text) for one in answers)
+            offs, ons = await turns(engines, answers, (counts for _, counts in budget.runs()))
+            what = f"tokens/s, copied and cited, {streams} streams, drafts over none"
+            on, off = ([tokens / one.seconds for one in runs] for runs in (ons, offs))
+            found.append(Ratio(4, load.core, what, wanted, on, off, 1.0))  # `write` has seen to it
+    return found
+
+
+@asynccontextmanager
+async def engines_of(folder: Path, most: int, threads: int, device: str = "cpu") -> AsyncGenerator[Engines]:
+    """Drafts off and on."""
     off, on = (
         load_engine(
             folder,
+            device,
             max_sequences=most,
             cache_tokens=2 * most * CONTEXT,
-            threads=given.threads,
+            threads=threads,
             speculation=speculation,
         )
         for speculation in (0, None)
     )
+    try:
+        yield off, on
+    finally:
+        await asyncio.gather(off.close(), on.close())
 
-    async def every() -> None:
-        try:
-            for streams in given.streams:
-                await compare(name, (off, on), streams, given.repeats)
-        finally:
-            await asyncio.gather(off.close(), on.close())
 
-    asyncio.run(every())
+async def measure(name: str, folder: Path, given: argparse.Namespace) -> None:
+    async with engines_of(folder, max(given.streams), given.threads) as engines:
+        for streams in given.streams:
+            await compare(name, engines, streams, given.repeats)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -153,4 +182,4 @@ def main(arguments: Sequence[str]) -> None:
     )
     for core in given.core:
         with folder_of(core) as folder:
-            measure(core, folder, given)
+            asyncio.run(measure(core, folder, given))

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
-from app.engine.cache import KVCache
+from app.engine.cache import PAD, KVCache
 from app.engine.config import DecoderConfig
+
+NEAR = 256  # keys; reading so many in vain costs about what a kernel's call does
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,26 @@ class Segment:
     count: int
 
 
+_Single = tuple[int, Segment]
+"""Its row, and a segment of one token."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Span:
     slot: int
     rows: slice
     keys: slice
-    mask: Tensor | None  # [group · count, keys], None for a single token, which sees them all
+    mask: Tensor  # [group · count, keys]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Single tokens in neighbouring rows whose slots lie evenly apart: one kernel over as many keys for each."""
+
+    rows: slice
+    keys: Sequence[Tensor]  # of each layer [rows, kv_heads, keys, head_dim]
+    values: Sequence[Tensor]
+    mask: Tensor  # [rows, 1, 1, keys], added
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +54,7 @@ class _View:
     """What a step's tokens see in the layers of one window."""
 
     spans: list[_Span]
+    groups: list[_Group]
     singles: "_Singles | None"
 
 
@@ -45,8 +62,8 @@ class Attention:
     """One step's attention over all layers; index tensors and masks are made once and serve every layer.
 
     `batched` runs all single tokens as one kernel over the whole range of slots in use (few launches, work on padding:
-    for GPUs); otherwise each sequence gets its own call over exactly its length (no padding, and its numbers do not
-    depend on its neighbours: for CPUs).
+    for GPUs); otherwise only those of nearly one length share a kernel, and the padding is such that a token's numbers
+    do not depend on its neighbours (for CPUs).
     """
 
     def __init__(
@@ -55,6 +72,9 @@ class Attention:
         self.cache = cache
         self.group = config.heads // cache.kv_heads
         self.scale = config.attention_scale
+        # Found by measuring: with one query head a KV head, whole vectors of hidden keys change no bit; with several,
+        # the number of keys decides how a product is cut, and must be each token's own.
+        self.step, self.pad = (NEAR, 16) if self.group == 1 else (PAD, PAD)
         device, dtype = cache.data.device, cache.data.dtype
         places = [(s.slot, position) for s in segments for position in range(s.start, s.start + s.count)]
         slots, positions = zip(*places, strict=True)
@@ -72,18 +92,56 @@ class Attention:
     def _view(self, segments: Sequence[Segment], batched: bool, reach: int) -> _View:
         """What is seen by tokens that see `reach` keys at most, themselves included."""
         spans: list[_Span] = []
-        singles: list[tuple[int, Segment]] = []
+        singles: list[_Single] = []
         row = 0
         for segment in segments:
-            if segment.count == 1 and batched:
+            if segment.count == 1:
                 singles.append((row, segment))
             else:
                 first = max(0, segment.start + 1 - reach)
-                keys = slice(first, segment.start + segment.count)
-                mask = None if segment.count == 1 else self._mask(segment, first, reach)
+                keys, mask = slice(first, segment.start + segment.count), self._mask(segment, first, reach)
                 spans.append(_Span(segment.slot, slice(row, row + segment.count), keys, mask))
             row += segment.count
-        return _View(spans, _Singles(singles, reach, self.cache.data.device) if singles else None)
+        if batched:
+            return _View(spans, [], _Singles(singles, reach, self.cache.data.device) if singles else None)
+        return _View(spans, [self._group(run, reach) for run in self._alike(singles, reach)], None)
+
+    def _alike(self, singles: Sequence[_Single], reach: int) -> list[list[_Single]]:
+        """In runs of which each can share a kernel."""
+        runs: list[list[_Single]] = []
+        for single in singles:
+            if runs and self._joins(runs[-1], single, reach):
+                runs[-1].append(single)
+            else:
+                runs.append([single])
+        return runs
+
+    def _joins(self, run: Sequence[_Single], single: _Single, reach: int) -> bool:
+        """Whether what it sees begins and ends near what the others see, in the next of their evenly spaced slots."""
+        (last_row, last), (row, segment) = run[-1], single
+        apart = segment.slot - last.slot
+        if row != last_row + 1 or apart < 0 or self._near(last, reach) != self._near(segment, reach):
+            return False
+        return len(run) == 1 or apart == last.slot - run[-2][1].slot
+
+    def _near(self, segment: Segment, reach: int) -> tuple[int, int]:
+        return max(0, segment.start + 1 - reach) // self.step, segment.start // self.step
+
+    def _group(self, run: Sequence[_Single], reach: int) -> _Group:
+        (row, first), (last_row, last) = run[0], run[-1]
+        ends = torch.tensor([segment.start + 1 for _, segment in run])[:, None]
+        start = self._near(first, reach)[0] * self.step
+        end = -(-int(ends.max()) // self.pad) * self.pad
+        apart = run[1][1].slot - first.slot if len(run) > 1 else 1
+        slots = slice(first.slot, last.slot + 1, apart or 1)
+        known = self.cache.data[:, slots, :, start:end]
+        if not apart:  # several tokens of one slot
+            known = known.expand(-1, len(run), -1, -1, -1)
+        places = torch.arange(start, end)
+        hidden = (places >= ends) | (places < ends - reach)
+        mask = torch.zeros(hidden.shape, dtype=known.dtype).masked_fill_(hidden, -torch.inf)[:, None, None]
+        keys, values = known[:, :, : self.cache.kv_heads], known[:, :, self.cache.kv_heads :]
+        return _Group(slice(row, last_row + 1), keys.unbind(), values.unbind(), mask)
 
     def _mask(self, segment: Segment, first: int, reach: int) -> Tensor:
         before = segment.start - first
@@ -99,32 +157,31 @@ class Attention:
 
     def attend(self, layer: int, queries: Tensor) -> Tensor:
         """queries [tokens, heads, head_dim] -> [rows, heads · head_dim]. The result is reused by the next layer."""
-        kv_heads, group, scale, dim = self.cache.kv_heads, self.group, self.scale, queries.shape[-1]
+        kv_heads, scale, dim = self.cache.kv_heads, self.scale, queries.shape[-1]
         view, slots = self.views[layer], self.cache.views[layer]
         if view.singles is not None:
             view.singles.attend(self.cache.layers[layer], queries, self.out, kv_heads, scale)
+        for group in view.groups:
+            folded = queries[group.rows].view(-1, kv_heads, self.group, dim)
+            seen = sdpa(folded, group.keys[layer], group.values[layer], attn_mask=group.mask, scale=scale)
+            self.out[group.rows] = seen.reshape(len(folded), -1)
         for span in view.spans:
             keys, values = slots[span.slot]
             keys, values = keys[:, :, span.keys], values[:, :, span.keys]
             # The query heads of one KV head are laid out as if they were more query positions: no copies of KV.
-            if span.mask is None:
-                folded = queries[span.rows].view(1, kv_heads, group, dim)
-                seen = sdpa(folded, keys, values, scale=scale)
-                self.out[span.rows] = seen.view(1, -1)
-            else:
-                count = span.rows.stop - span.rows.start
-                folded = queries[span.rows].view(count, kv_heads, group, dim).permute(1, 2, 0, 3)
-                folded = folded.reshape(1, kv_heads, group * count, dim)
-                seen = sdpa(folded, keys, values, attn_mask=span.mask, scale=scale)
-                unfolded = seen.view(kv_heads, group, count, dim).permute(2, 0, 1, 3)
-                self.out[span.rows] = unfolded.reshape(count, -1)
+            count = span.rows.stop - span.rows.start
+            folded = queries[span.rows].view(count, kv_heads, self.group, dim).permute(1, 2, 0, 3)
+            folded = folded.reshape(1, kv_heads, self.group * count, dim)
+            seen = sdpa(folded, keys, values, attn_mask=span.mask, scale=scale)
+            unfolded = seen.view(kv_heads, self.group, count, dim).permute(2, 0, 1, 3)
+            self.out[span.rows] = unfolded.reshape(count, -1)
         return self.out
 
 
 class _Singles:
     """All single tokens of a step in one kernel, over the slots first … last and the longest length among them."""
 
-    def __init__(self, singles: list[tuple[int, Segment]], reach: int, device: torch.device) -> None:
+    def __init__(self, singles: list[_Single], reach: int, device: torch.device) -> None:
         slots = [segment.slot for _, segment in singles]
         self.first, last = min(slots), max(slots)
         self.longest = max(segment.start for _, segment in singles) + 1

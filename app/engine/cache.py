@@ -16,19 +16,22 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+PAD = 64  # keys: to a multiple of these a single token's are padded on a CPU
 MOSTLY = 1 / 2  # of a slot's ids: who shares that much goes on in it, and the rest is lost
 SAME = 7 / 8  # who shares that much is the same conversation; only it goes on in a slot that is kept
 HEAD, HEAD_SECONDS = 32, 600.0  # a shared beginning shorter than that, or not met for so long, is nothing special
 
 
 class KVCache:
-    """`data` is [layers, slots, 2 · kv_heads, context, head_dim]: a token's keys, then its values, in one write."""
+    """`data` is [layers, slots, 2 · kv_heads, context or a little more, head_dim]: a token's keys, then its values."""
 
     def __init__(
         self, layers: int, slots: int, kv_heads: int, context: int, head_dim: int, dtype: torch.dtype, device: str
     ) -> None:
+        # On a CPU the padding costs no memory, since nobody writes it.
+        rows = -(-context // PAD) * PAD if device == "cpu" else context
         # Zeros, not empty: a masked row is multiplied by 0, and 0 · NaN from old memory would be NaN.
-        self.data = _zeros((layers, slots, 2 * kv_heads, context, head_dim), dtype, device)
+        self.data = _zeros((layers, slots, 2 * kv_heads, rows, head_dim), dtype, device)
         self.layers = list(self.data)
         self.kv_heads = kv_heads
         self.context = context

@@ -19,7 +19,8 @@ from app.engine.config import DecoderConfig, read_config
 from app.engine.device import NotEnoughMemory, free_memory
 from app.engine.draft import Speculation
 from app.engine.local import LocalEngine
-from app.engine.model import Decoder, Layer, Weights
+from app.engine.model import Decoder, Layer, Matrix, Weights
+from app.engine.packed import Packed, available, fewest_rows
 from app.engine.plan import Planner
 from app.engine.scheduler import Scheduler
 from app.engine.types import UnsupportedModel
@@ -130,6 +131,7 @@ class _Checkpoint:
         self.folder, self.dtype, self.device = folder, dtype, device
         self.files = self._files()
         self.left = set(self.files)
+        self.fewest: dict[tuple[int, ...], int | None] = {}  # of rows, by shape; None where it is not packed
 
     def _files(self) -> dict[str, str]:
         """Which file holds which tensor."""
@@ -159,15 +161,24 @@ class _Checkpoint:
         tensor: Tensor = self._open(self.files[name], lambda file: file.get_tensor(name))
         if tensor.shape != shape:
             raise UnsupportedModel(f"{name} is {tuple(tensor.shape)} where config.json says {shape}")
-        return tensor.to(self.dtype)
+        return tensor
 
     def keep(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device).contiguous()
+        return tensor.to(self.device, self.dtype).contiguous()
 
-    def matrix(self, names: Iterable[str], outs: Iterable[int], inside: int) -> Tensor:
-        """The named [out, in] matrices side by side as one [in, sum of outs]."""
+    def matrix(self, names: Iterable[str], outs: Iterable[int], inside: int) -> Matrix:
+        """The named [out, in] matrices side by side as one from `inside` to the sum of outs."""
         parts = [self.get(f"{name}.weight", out, inside) for name, out in zip(names, outs, strict=True)]
-        return self.keep(torch.cat(parts).t())
+        weight = torch.cat(parts).to(self.device, self.dtype)
+        shape = tuple(weight.shape)
+        if shape not in self.fewest:
+            self.fewest[shape] = fewest_rows(weight) if available(self.dtype, self.device) else None
+        return weight.t().contiguous() if self.fewest[shape] is None else Packed(weight)
+
+    def table(self, name: str, rows: int, inside: int) -> Tensor:
+        """A matrix whose rows are looked up, in its own precision where that is smaller."""
+        weight = self.get(f"{name}.weight", rows, inside)
+        return weight.to(self.device, min(weight.dtype, self.dtype, key=lambda kind: kind.itemsize))
 
     def bias(self, names: Iterable[str], outs: Iterable[int], there: bool) -> Tensor | None:
         if not there:
@@ -177,15 +188,17 @@ class _Checkpoint:
 
 def _weights(folder: Path, config: DecoderConfig, dtype: torch.dtype, device: str) -> Weights:
     files = _Checkpoint(folder, dtype, device)
-    embed = files.matrix(["model.embed_tokens"], [config.vocab_size], config.hidden)
+    embedding, vocabulary = "model.embed_tokens", config.vocab_size
     layers = tuple(_layer(files, config, f"model.layers.{index}") for index in range(config.layers))
     norm = files.keep(files.get("model.norm.weight", config.hidden))
-    head = embed if config.tied else files.matrix(["lm_head"], [config.vocab_size], config.hidden)
+    head = files.matrix([embedding if config.tied else "lm_head"], [vocabulary], config.hidden)
+    embed = head.t() if config.tied and isinstance(head, Tensor) else files.table(embedding, vocabulary, config.hidden)
     files.left -= {"lm_head.weight"} if config.tied else set()
     unknown = sorted(name for name in files.left if not name.endswith(DERIVED))
     if unknown:
         raise UnsupportedModel(f"{folder} has tensors that a {config.family} decoder does not use: {unknown[:3]}")
-    return Weights(embed, layers, norm, head)
+    fewest = max(2 if rows is None else rows for rows in files.fewest.values())
+    return Weights(embed, layers, norm, head, fewest)
 
 
 def _layer(files: _Checkpoint, config: DecoderConfig, at: str) -> Layer:

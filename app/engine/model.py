@@ -1,8 +1,9 @@
 """Our own decoder for the families that `config` names, written for serving: flat tokens in, logits out.
 
-Weights are kept [in, out] and every product has at least two rows. Both are measured: on a CPU that layout is up to
-twice as fast for 4 … 16 rows, and from two rows on (to about 160, one thread, float32) a row's result is bit for bit
-the same whatever the other rows are, so a sequence's numbers do not depend on who else is in the batch.
+On a CPU weights are packed (packed.py) where that can be; else they are [in, out], and every product has at least two
+rows. Both are measured: that layout is up to twice as fast for 4 … 16 rows, and from two rows on (to about 160, one
+thread, float32) a row's result is bit for bit the same whatever the other rows are, so a sequence's numbers do not
+depend on who else is in the batch.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,10 @@ from torch.nn.functional import rms_norm, silu
 from app.engine.attention import Attention, Segment
 from app.engine.cache import KVCache
 from app.engine.config import DecoderConfig
+from app.engine.packed import Packed
 from app.engine.rope import tables
+
+Matrix = Tensor | Packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,33 +27,37 @@ class Layer:
     """One block's weights: q, k and v fused, gate and up fused, q's and k's norms stacked per head."""
 
     input_norm: Tensor
-    qkv: Tensor
+    qkv: Matrix
     qkv_bias: Tensor | None
     qk_norm: Tensor | None  # [heads + kv_heads, head_dim]
-    out: Tensor
+    out: Matrix
     out_bias: Tensor | None
     post_norm: Tensor
-    gate_up: Tensor
+    gate_up: Matrix
     gate_up_bias: Tensor | None
-    down: Tensor
+    down: Matrix
     down_bias: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """`embed` is [hidden, vocabulary], as `head` is; with tied embeddings they are one tensor."""
+    """`embed` is [vocabulary, hidden], in any precision; with tied embeddings it may be a view of `head`.
+
+    `fewest` rows make every product's rows independent of their number.
+    """
 
     embed: Tensor
     layers: tuple[Layer, ...]
     norm: Tensor
-    head: Tensor
+    head: Matrix
+    fewest: int = 2
 
 
 class Decoder:
     def __init__(self, config: DecoderConfig, weights: Weights, context: int) -> None:
         self.config = config
         self.weights = weights
-        device, dtype = weights.embed.device, weights.embed.dtype
+        device, dtype = weights.norm.device, weights.norm.dtype
         cos, sin = tables(config.rope, config.head_dim, context)
         self.cos = cos.to(device, dtype)[:, None]
         self.sin = sin.to(device, dtype)[:, None]
@@ -59,9 +67,9 @@ class Decoder:
     def forward(self, ids: Sequence[int], segments: Sequence[Segment], cache: KVCache, wanted: Sequence[int]) -> Tensor:
         """Run `ids` (the segments' tokens, one after the other), write their KV, and return float32 logits
         [len(wanted), vocabulary] for the flat places in `wanted`."""
-        rows = max(len(ids), 2)
+        rows = max(len(ids), self.weights.fewest)
         padding = [ids[0]] * (rows - len(ids))
-        x = self.weights.embed.index_select(1, torch.tensor([*ids, *padding], device=self.device)).t().contiguous()
+        x = self.weights.embed.index_select(0, torch.tensor([*ids, *padding], device=self.device)).to(self.cos.dtype)
         if self.config.embedding_scale != 1:
             x *= self.config.embedding_scale
         attention = Attention(segments, cache, self.config, rows, batched=not self.on_cpu)
@@ -70,11 +78,11 @@ class Decoder:
             self._block(x, index, layer, attention, cos, sin)
         if not wanted:
             return x.new_empty(0, self.config.vocab_size, dtype=torch.float32)
-        chosen = [*wanted, *wanted] if len(wanted) == 1 else list(wanted)
+        chosen = [*wanted, *wanted] if len(wanted) < self.weights.fewest else list(wanted)
         if chosen != list(range(rows)):
             x = x[torch.tensor(chosen, device=self.device)]
         x = rms_norm(x, (self.config.hidden,), self.weights.norm, self.config.norm_eps)
-        logits = torch.mm(x, self.weights.head)[: len(wanted)].float()
+        logits = _linear(x, self.weights.head, None)[: len(wanted)].float()
         return logits if self.config.logits_scale == 1 else logits * self.config.logits_scale
 
     def _block(self, x: Tensor, index: int, layer: Layer, attention: Attention, cos: Tensor, sin: Tensor) -> None:
@@ -97,11 +105,16 @@ class Decoder:
         _add_linear(x, silu(gate).mul_(up), layer.down, layer.down_bias, shape.residual_scale)
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _linear(x: Tensor, weight: Matrix, bias: Tensor | None) -> Tensor:
+    if isinstance(weight, Packed):
+        return weight.times(x, bias)
     return torch.mm(x, weight) if bias is None else torch.addmm(bias, x, weight)
 
 
-def _add_linear(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, scale: float) -> None:
+def _add_linear(x: Tensor, y: Tensor, weight: Matrix, bias: Tensor | None, scale: float) -> None:
+    if isinstance(weight, Packed):
+        x.add_(weight.times(y, bias), alpha=scale)
+        return
     x.addmm_(y, weight, alpha=scale)
     if bias is not None:
         x.add_(bias, alpha=scale)

@@ -89,6 +89,7 @@ class Planner:
             part = _part(request, request.slot, self._chunk)
             # What is forced in the middle of an answer is short, and does not wait for others' prompts.
             (reading if part.reads else parts).append(part)
+        parts.sort(key=lambda part: part.slot.index)  # neighbours may share a kernel
         # Nobody waits for a next token: no reason to be quick, and large steps are cheaper.
         room = self.pace.room() if parts else self._chunk
         # The one that is soonest done goes first, as a continuing turn is; but nobody is passed for ever.

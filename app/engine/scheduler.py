@@ -239,7 +239,8 @@ class Scheduler:
             for part in batch:
                 part.slot.ids += part.request.ids[part.start : part.start + part.count]
             self._meter.prefilled(sum(part.prompt for part in batch))
-            self._read(batch, rows)
+            if again := self._read(batch, rows):
+                left.append(again)
 
     def _forward(self, parts: Sequence[Part]) -> _Rows:
         ids: list[int] = []
@@ -256,7 +257,10 @@ class Scheduler:
         bests = list(zip(best_ids.tolist(), best_scores.tolist(), strict=True))
         return _Rows(logits, logits.logsumexp(-1).tolist(), bests)
 
-    def _read(self, parts: Sequence[Part], step: _Rows) -> None:
+    def _read(self, parts: Sequence[Part], step: _Rows) -> list[Part]:
+        """Tell of what the step has come to. Returns what must be run again: hidden keys that are not numbers poison
+        what is drawn, so where rows before a draft are poisoned it may have been the draft's."""
+        again: list[Part] = []
         row = 0
         for part in parts:
             first, row = row, row + part.wanted
@@ -264,6 +268,12 @@ class Scheduler:
             if first == row:
                 continue
             request = part.request
+            if part.draft and not step.finite(first, drawn):
+                self._wipe(part, 0)
+                del part.slot.ids[part.start :]
+                self._learn(part, 0)
+                again.append(part.undrafted())
+                continue
             try:
                 step.check(first, drawn)
                 self._score(request, step, first, drawn)
@@ -271,6 +281,15 @@ class Scheduler:
                     self._sample(part, request.sampler, step, range(drawn - 1, row))
             except Exception as exc:
                 self._fail(request, exc, poisoned=isinstance(exc, FloatingPointError))
+        return again
+
+    def _learn(self, part: Part, kept: int) -> None:
+        part.request.drafter.learn(len(part.draft), kept)
+        self._meter.drafted(len(part.draft), kept)
+
+    def _wipe(self, part: Part, kept: int) -> None:
+        """Erase the KV of its draft but for the first `kept`."""
+        self.slots.cache.wipe(part.slot.index, part.start + part.count + kept, part.end)
 
     def _score(self, request: Request, step: _Rows, first: int, end: int) -> None:
         """Tell of the ids that were known before this step: a continuation to score, or what a mask has forced."""
@@ -303,11 +322,10 @@ class Scheduler:
             part.slot.ids.append(token)
             kept += 1
         if part.draft:
-            request.drafter.learn(len(part.draft), kept)
-            self._meter.drafted(len(part.draft), kept)
+            self._learn(part, kept)
             # What is not a number would poison even rows that a mask hides.
             if not step.finite(rows[kept] + 1, rows.stop):
-                self.slots.cache.wipe(part.slot.index, part.start + part.count + kept, part.end)
+                self._wipe(part, kept)
 
     def _tell(self, request: Request, token: int, score: float, step: _Rows, row: int) -> None:
         total = step.totals[row]

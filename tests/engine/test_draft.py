@@ -351,6 +351,29 @@ async def test_a_wrong_draft_whose_numbers_are_none_harms_nobody(start: Start, m
         await collect(engine, prompt, scripted([1, 2, 50, 6]))
 
 
+async def test_a_draft_whose_keys_are_none_is_run_again_without(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows before a draft see its keys hidden, and what is not a number shows through."""
+    engine = start(max_sequences=1)
+    cache, decoder = engine._scheduler.slots.cache, engine._scheduler.decoder
+    forward, embed, drafted = decoder.forward, decoder.weights.embed, list[int]()
+
+    def overflows(tokens: Sequence[int], segments: Sequence[Segment], *rest: object) -> torch.Tensor:
+        kept = embed[50].clone()
+        if len(segments) > 1:
+            drafted.append(len(segments))
+            embed[50] = torch.nan
+        try:
+            return forward(tokens, segments, *rest)  # type: ignore[arg-type]
+        finally:
+            embed[50] = kept
+
+    monkeypatch.setattr(decoder, "forward", overflows)
+    tokens = await collect(engine, [1, 2, 50, 6], scripted([1, 2, 7, 8, 9]))
+    assert numbers(tokens) == [1, 2, 7, 8, 9]
+    assert drafted and torch.isfinite(cache.data).all()
+    assert engine.usage().accepted_tokens == 0
+
+
 # The embedded core
 
 
