@@ -7,6 +7,7 @@ written before any of it is read, so a piece sees those before it in the same st
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -56,6 +57,17 @@ class _View:
     spans: list[_Span]
     groups: list[_Group]
     singles: "_Singles | None"
+
+
+class Attending(Protocol):
+    """One step's attention over all layers."""
+
+    tokens: int
+    positions: Tensor
+
+    def write(self, layer: int, kv: Tensor) -> None: ...
+
+    def attend(self, layer: int, queries: Tensor) -> Tensor: ...
 
 
 class Attention:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 PAD = 64  # keys: to a multiple of these a single token's are padded on a CPU
+PAGE = 256  # FlashAttention wants slots of a multiple of so many tokens
 MOSTLY = 1 / 2  # of a slot's ids: who shares that much goes on in it, and the rest is lost
 SAME = 7 / 8  # who shares that much is the same conversation; only it goes on in a slot that is kept
 HEAD, HEAD_SECONDS = 32, 600.0  # a shared beginning shorter than that, or not met for so long, is nothing special
@@ -29,7 +30,8 @@ class KVCache:
         self, layers: int, slots: int, kv_heads: int, context: int, head_dim: int, dtype: torch.dtype, device: str
     ) -> None:
         # On a CPU the padding costs no memory, since nobody writes it.
-        rows = -(-context // PAD) * PAD if device == "cpu" else context
+        unit = PAD if device == "cpu" else PAGE
+        rows = -(-context // unit) * unit
         # Zeros, not empty: a masked row is multiplied by 0, and 0 · NaN from old memory would be NaN.
         self.data = _zeros((layers, slots, 2 * kv_heads, rows, head_dim), dtype, device)
         self.layers = list(self.data)
@@ -37,6 +39,10 @@ class KVCache:
         self.context = context
         # [layer][slot] -> (keys, values), each [1, kv_heads, context, head_dim]; made once, they cost microseconds.
         self.views = [[(slot[None, :kv_heads], slot[None, kv_heads:]) for slot in layer] for layer in self.layers]
+        # [layer] -> (keys, values), each [slots, context, kv_heads, head_dim]: the slots as pages.
+        self.pages = [
+            (layer[:, :kv_heads].transpose(1, 2), layer[:, kv_heads:].transpose(1, 2)) for layer in self.layers
+        ]
 
     def copy(self, source: int, target: int, count: int) -> None:
         self.data[:, target, :, :count] = self.data[:, source, :, :count]

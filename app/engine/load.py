@@ -13,11 +13,14 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
 
 from app.engine.cache import KVCache, Slots
 from app.engine.config import DecoderConfig, read_config
 from app.engine.device import NotEnoughMemory, free_memory
 from app.engine.draft import Speculation
+from app.engine.flash import works
+from app.engine.graphs import Capturing
 from app.engine.local import LocalEngine
 from app.engine.model import Decoder, Layer, Matrix, Weights
 from app.engine.packed import Packed, available, fewest_rows
@@ -89,7 +92,10 @@ def load_engine(
     weights = _weights(folder, config, kind, device)
     slots = _fitting(slots, context, config.kv_bytes(kind.itemsize), device, all_or_none=cache_tokens is not None)
     decoder = Decoder(config, weights, context)
-    cache = KVCache(config.layers, slots, config.kv_heads, context, config.head_dim, kind, device)
+    quick = device != "cpu" and works(config, kind, decoder.device, varlen_attn)
+    cache = KVCache(config.layers, slots + quick, config.kv_heads, context, config.head_dim, kind, device)
+    if quick:
+        decoder.quicken(cache, slots, max_sequences, varlen_attn, Capturing())
     # Up to about 160 rows a step keep the bits of a row independent of the others (see model.py); a GPU wants more.
     chunk, quantum = (128, 32) if device == "cpu" else (2048, 512)
     # On a CPU about six rows cost what a step costs without any. On a GPU drafts are cheap, but each has its launches.

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import rms_norm, silu
 
-from app.engine.attention import Attention, Segment
+from app.engine.attention import Attending, Attention, Segment
 from app.engine.cache import KVCache
 from app.engine.config import DecoderConfig
+from app.engine.flash import Flash, Kernel, Places, transferred
+from app.engine.graphs import Capture, Graphs
 from app.engine.packed import Packed
 from app.engine.rope import tables
 
@@ -63,29 +65,55 @@ class Decoder:
         self.sin = sin.to(device, dtype)[:, None]
         self.device = device
         self.on_cpu = device.type == "cpu"
+        self.kernel: Kernel | None = None
+        self.graphs: Graphs | None = None
 
     def forward(self, ids: Sequence[int], segments: Sequence[Segment], cache: KVCache, wanted: Sequence[int]) -> Tensor:
         """Run `ids` (the segments' tokens, one after the other), write their KV, and return float32 logits
-        [len(wanted), vocabulary] for the flat places in `wanted`."""
+        [len(wanted), vocabulary] for the flat places in `wanted`, valid until the next step."""
+        if self.graphs and len(wanted) == len(ids) and (logits := self.graphs.logits(ids, segments)) is not None:
+            return logits
         rows = max(len(ids), self.weights.fewest)
-        padding = [ids[0]] * (rows - len(ids))
-        x = self.weights.embed.index_select(0, torch.tensor([*ids, *padding], device=self.device)).to(self.cos.dtype)
-        if self.config.embedding_scale != 1:
-            x *= self.config.embedding_scale
-        attention = Attention(segments, cache, self.config, rows, batched=not self.on_cpu)
-        cos, sin = self.cos[attention.positions], self.sin[attention.positions]
-        for index, layer in enumerate(self.weights.layers):
-            self._block(x, index, layer, attention, cos, sin)
+        attention = self._attention(segments, cache, rows)
+        x = self._hidden(transferred([*ids, *[ids[0]] * (rows - len(ids))], self.device), attention)
         if not wanted:
             return x.new_empty(0, self.config.vocab_size, dtype=torch.float32)
         chosen = [*wanted, *wanted] if len(wanted) < self.weights.fewest else list(wanted)
         if chosen != list(range(rows)):
-            x = x[torch.tensor(chosen, device=self.device)]
+            x = x[transferred(chosen, self.device)]
+        return self._logits(x)[: len(wanted)]
+
+    def quicken(self, cache: KVCache, spare: int, most: int, kernel: Kernel, capture: Capture) -> None:
+        """Run steps by one kernel for attention, and those that only continue answers (`most` at once) as graphs.
+
+        `spare` is a slot that is nobody's.
+        """
+
+        def run(ids: Tensor, places: Places) -> Tensor:
+            return self._logits(self._hidden(ids, Flash(places, cache, self.config, kernel)))
+
+        self.kernel, self.graphs = kernel, Graphs(run, spare, most, self.device, capture)
+
+    def _attention(self, segments: Sequence[Segment], cache: KVCache, rows: int) -> Attending:
+        if self.kernel:
+            return Flash(Places.of(segments, self.device), cache, self.config, self.kernel)
+        return Attention(segments, cache, self.config, rows, batched=not self.on_cpu)
+
+    def _hidden(self, ids: Tensor, attention: Attending) -> Tensor:
+        x = self.weights.embed.index_select(0, ids).to(self.cos.dtype)
+        if self.config.embedding_scale != 1:
+            x *= self.config.embedding_scale
+        cos, sin = self.cos[attention.positions], self.sin[attention.positions]
+        for index, layer in enumerate(self.weights.layers):
+            self._block(x, index, layer, attention, cos, sin)
+        return x
+
+    def _logits(self, x: Tensor) -> Tensor:
         x = rms_norm(x, (self.config.hidden,), self.weights.norm, self.config.norm_eps)
-        logits = _linear(x, self.weights.head, None)[: len(wanted)].float()
+        logits = _linear(x, self.weights.head, None).float()
         return logits if self.config.logits_scale == 1 else logits * self.config.logits_scale
 
-    def _block(self, x: Tensor, index: int, layer: Layer, attention: Attention, cos: Tensor, sin: Tensor) -> None:
+    def _block(self, x: Tensor, index: int, layer: Layer, attention: Attending, cos: Tensor, sin: Tensor) -> None:
         """Add one block to the residual stream x [rows, hidden], in place."""
         shape, eps, tokens = self.config, self.config.norm_eps, attention.tokens
         heads, rotated = shape.heads, shape.heads + shape.kv_heads

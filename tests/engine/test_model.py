@@ -24,10 +24,10 @@ def ids(count: int, seed: int = 0) -> list[int]:
     return torch.randint(0, VOCAB, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
 
 
-def build(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> tuple[Decoder, KVCache]:
+def build(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, device: str = "cpu") -> tuple[Decoder, KVCache]:
     config = read_config(checkpoint[0])
-    decoder = Decoder(config, _weights(checkpoint[0], config, dtype, "cpu"), CONTEXT)
-    return decoder, KVCache(config.layers, 4, config.kv_heads, CONTEXT, config.head_dim, dtype, "cpu")
+    decoder = Decoder(config, _weights(checkpoint[0], config, dtype, device), CONTEXT)
+    return decoder, KVCache(config.layers, 4, config.kv_heads, CONTEXT, config.head_dim, dtype, device)
 
 
 def expected(model: PreTrainedModel, tokens: list[int]) -> Tensor:
@@ -49,7 +49,7 @@ def in_pieces(decoder: Decoder, cache: KVCache, sequences: list[list[int]], size
             if count:
                 flat += sequence[done[slot] : done[slot] + count]
                 segments.append(Segment(slot, done[slot], count))
-        logits = decoder.forward(flat, segments, cache, range(len(flat)))
+        logits = decoder.forward(flat, segments, cache, range(len(flat))).clone()
         for segment, part in zip(segments, torch.split(logits, [s.count for s in segments]), strict=True):
             rows[segment.slot].append(part)
             done[segment.slot] += segment.count
