@@ -2,7 +2,7 @@
 that is not timed; only the time in which every stream writes is counted, so that no side is charged for its prompts."""
 
 from app.bench.compare import Budget, Load, Ratio, agreed, steady
-from app.bench.peers import Generate, Text, batching, ours, roomy, texts
+from app.bench.peers import Generate, Text, bandwidth, batching, ours, roomy, texts
 from app.engine.load import load_engine
 from app.engine.local import LocalEngine
 
@@ -51,9 +51,13 @@ async def one(load: Load, budget: Budget) -> list[Ratio]:
                 theirs.append(steady(other))
     finally:
         await engine.close()
-    return [
-        Ratio(2, load.core, f"tokens/s, one stream at {load.context}, against generate", ">= 1.3", mine, theirs, same)
-    ]
+    what = f"tokens/s, one stream at {load.context}, against"
+    rows = [Ratio(2, load.core, f"{what} generate", ">= 1.3", mine, theirs, same)]
+    if load.device != "cpu":  # each token reads every weight once
+        weights = sum(file.stat().st_size for file in load.folder.glob("*.safetensors"))
+        most = [bandwidth(load.device) / weights] * len(mine)
+        rows.append(Ratio(2, load.core, f"{what} what the memory's bandwidth allows", ">= 0.6", mine, most, None))
+    return rows
 
 
 def _engine(load: Load, streams: int, tokens: int) -> LocalEngine:

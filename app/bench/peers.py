@@ -135,6 +135,19 @@ def _model(folder: Path, device: str) -> PreTrainedModel:
     return model
 
 
+def bandwidth(device: str) -> float:
+    """Bytes that the device's memory moves in a second, reading and writing: the best of ten large copies."""
+    source = torch.ones(2**28, dtype=torch.int32, device=device)
+    target, best = torch.empty_like(source), float("inf")
+    for _ in range(10):
+        torch.cuda.synchronize(device)
+        began = time.perf_counter()
+        target.copy_(source)
+        torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - began)
+    return 2 * source.nbytes / best
+
+
 def set_threads(count: int) -> None:
     """For everybody in this process; the threads of an engine take it over from here."""
     torch.set_num_threads(count)

@@ -27,7 +27,7 @@ from transformers.utils.logging import disable_progress_bar
 from app.bench import answers
 from app.bench.child import NoServer
 from app.bench.compare import HEAD, Budget, Disagree, Load, Ratio
-from app.bench.cores import folder_of
+from app.bench.cores import SHAPES, folder_of
 from app.bench.decoding import many, one
 from app.bench.peers import set_threads
 from app.bench.speculation import rows as copied
@@ -67,7 +67,7 @@ def _table(given: argparse.Namespace) -> None:
     ends = iter([time.monotonic() + 60 * given.minutes * done / sum(shares) for done in accumulate(shares)])
     for core in given.core:
         with folder_of(core) as folder:
-            name = core if core in ("tiny", "random") else folder.name
+            name = core if core in ("tiny", *SHAPES) else folder.name
             sizes = {field: getattr(given, field) for field in ("streams", "context", "tokens", "prompt", "cached")}
             load = Load(name, folder, device, given.threads, **sizes)
             for row in (row for row, of in wanted if of == core):
@@ -91,7 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--rows", type=int, nargs="+", choices=(*ROWS, ANSWERS), default=[*ROWS, ANSWERS], help="which of the table")
-    add("--core", nargs="+", default=["tiny", "random"], help="`tiny`, `random`, or a checkpoint's folder; rows 1 to 5")
+    add(
+        "--core",
+        nargs="+",
+        default=["tiny", "random"],
+        help="`tiny`, `random` (27M), `large` (1.7B) or a folder; rows 1-5",
+    )
     add("--device", default="auto", help="auto, cpu or cuda")
     add("--threads", type=int, default=os.cpu_count(), help="of either side")
     add("--repeats", type=int, default=5)
