@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from transformers import Qwen3Config, Qwen3ForCausalLM, set_seed
 
 from app.cores.load import TINY_FOLDER
 
 RANDOM_CONTEXT = 4096
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     # 27M, for CPUs, and Qwen3-1.7B's, for GPUs.
     "random": {
         "vocab_size": 16384,

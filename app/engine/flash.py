@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from app.engine.config import DecoderConfig
 
 logger = logging.getLogger(__name__)
 
-Kernel = Callable[..., Tensor]
+Kernel = Callable[..., Any]
 """torch.nn.attention.varlen.varlen_attn, or what keeps to its contract."""
 CHECKED = (Segment(2, 40, 1), Segment(0, 17, 5), Segment(0, 22, 1))
 NEAR = 0.02  # how far a half-precision kernel may be from another
@@ -66,7 +67,7 @@ class Flash:
     def attend(self, layer: int, queries: Tensor) -> Tensor:
         """queries [tokens, heads, head_dim] -> [tokens, heads · head_dim]."""
         (keys, values), window, places = self.cache.pages[layer], self.config.windows[layer], self.places
-        seen = self.kernel(
+        seen: Tensor = self.kernel(
             queries,
             keys,
             values,
