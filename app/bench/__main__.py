@@ -6,12 +6,14 @@ from importlib import import_module
 # Imported when asked for: one measurement should not need the libraries of another.
 BENCHES = {
     "dense": "app.bench.dense",
+    "kills": "app.bench.kills",
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",
     "serve": "app.bench.serve",
     "soak": "app.bench.soak",
     "speculation": "app.bench.speculation",
     "start": "app.bench.start",
+    "swaps": "app.bench.swaps",
 }
 
 

@@ -85,20 +85,25 @@ def client(base_url: str) -> httpx.AsyncClient:
 
 async def ask(server: httpx.AsyncClient, question: str, *, stream: bool = False) -> Answer:
     """The whole answer. Raises Busy and Fault."""
+    return _answer(*await turn(server, asking(question), stream=stream))
+
+
+async def turn(server: httpx.AsyncClient, body: Wire, *, stream: bool) -> tuple[str, Wire]:
+    """The text of a turn's answer, and what `cogcore` tells beside it. Raises Busy and Fault."""
     if stream:
-        return await _read(server, question)
-    response = await server.post(CHAT, json=asking(question))
-    _check(response)
+        return await _read(server, body)
+    response = await server.post(CHAT, json=body)
+    check(response)
     wire = response.json()
     choice = wire["choices"][0]
     if choice["finish_reason"] != "stop":
         raise Fault(f"an answer ended with {choice['finish_reason']!r}")
-    return _answer(choice["message"]["content"] or "", wire["cogcore"])
+    return choice["message"]["content"] or "", wire["cogcore"]
 
 
-async def _read(server: httpx.AsyncClient, question: str) -> Answer:
+async def _read(server: httpx.AsyncClient, body: Wire) -> tuple[str, Wire]:
     text, finish, told, done = "", None, None, False
-    async with aclosing(_events(server, question)) as events:
+    async with aclosing(_events(server, body)) as events:
         async for data in events:
             if data == "[DONE]":
                 done = True
@@ -111,20 +116,21 @@ async def _read(server: httpx.AsyncClient, question: str) -> Answer:
             finish, told = choice["finish_reason"] or finish, chunk.get("cogcore") or told
     if not done or finish != "stop" or told is None:
         raise Fault(f"a stream ended with {finish!r}, {'with' if done else 'without'} its [DONE]")
-    return _answer(text, told)
+    return text, told
 
 
-async def _events(server: httpx.AsyncClient, question: str) -> AsyncGenerator[str]:
-    async with server.stream("POST", CHAT, json=asking(question, stream=True)) as response:
+async def _events(server: httpx.AsyncClient, body: Wire) -> AsyncGenerator[str]:
+    async with server.stream("POST", CHAT, json={**body, "stream": True}) as response:
         if not response.is_success:
             await response.aread()
-        _check(response)
+        check(response)
         async for line in response.aiter_lines():
             if line.startswith("data: "):
                 yield line.removeprefix("data: ")
 
 
-def _check(response: httpx.Response) -> None:
+def check(response: httpx.Response) -> None:
+    """Raises Busy and Fault where it is no success."""
     if response.status_code == BUSY:
         raise Busy(refusal(response))
     if not response.is_success:
@@ -155,7 +161,7 @@ async def hang_up(server: httpx.AsyncClient, question: str, chance: random.Rando
             return
     else:
         left = chance.randint(1, 20)
-        async with aclosing(_events(server, question)) as events:
+        async with aclosing(_events(server, asking(question))) as events:
             async for _ in events:
                 left -= 1
                 if not left:
