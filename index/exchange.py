@@ -247,10 +247,8 @@ class Exchange:
                 store_id, number = self._add_store(tx, bundle.manifest, name, taken)
                 imported = self._add_documents(tx, bundle, number, again)
                 info = stores.get(tx, store_id)
-        except BaseException as error:
+        except BaseException:
             self._undo(known)
-            if isinstance(error, UnicodeEncodeError):
-                raise BundleRefused("the bundle holds half of a character (a lone surrogate)") from error
             raise
         self._catalog.forget()
         return Imported(info, *imported, again is None)

@@ -111,7 +111,7 @@ class Access:
 def changes(method: str, path: str) -> bool:
     """Whether a request may change something: all but those that are known not to. Who carries a store away is asked
     for as much, and written down as well."""
-    return path.startswith(BUNDLES) or method not in READING and not ASKING.fullmatch(path)
+    return path.startswith(BUNDLES) or (method not in READING and not ASKING.fullmatch(path))
 
 
 def needed(method: str, path: str) -> Scope:

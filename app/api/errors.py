@@ -22,7 +22,15 @@ from app.engine.types import (
     InvalidSampling,
     PromptTooLong,
 )
-from index.errors import AmbiguousName, BundleRefused, EmbedderMismatch, FolderFault, InvalidRequest, NotFound, ParseError
+from index.errors import (
+    AmbiguousName,
+    BundleRefused,
+    EmbedderMismatch,
+    FolderFault,
+    InvalidRequest,
+    NotFound,
+    ParseError,
+)
 
 INVALID = "invalid_request_error"
 

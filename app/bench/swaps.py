@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from app.bench.child import NoServer, serving
-from app.bench.visits import Busy, Fault, Wire, check, client, turn
+from app.bench.visits import Busy, Fault, Wire, client, settled, told, turn
 
 ALIAS = "live"
 RIVERS = ("Sorne", "Ebb", "Tavel", "Onk", "Merle", "Quist")
@@ -61,27 +61,18 @@ async def prepare(server: httpx.AsyncClient, count: int) -> list[Known]:
     """So many stores, whose documents are searchable."""
     made = []
     for n in range(count):
-        store = (await _json(server, "POST", "/v1/vector_stores", json={"name": f"rivers-{n}"}))["id"]
+        store = (await told(server, "POST", "/v1/vector_stores", json={"name": f"rivers-{n}"}))["id"]
         files = set[str]()
         for at, river in enumerate(RIVERS):
             text = f"# {river}\n\nThe {river} is {number(n, at)} kilometres long and ends in Lake Arven."
             upload = {"files": {"file": (f"{river.lower()}.md", text.encode())}, "data": {"purpose": "assistants"}}
-            files.add((await _json(server, "POST", "/v1/files", **upload))["id"])
-        await _json(server, "POST", f"/v1/vector_stores/{store}/file_batches", json={"file_ids": sorted(files)})
-        async with asyncio.timeout(WITHIN):
-            while (info := await _json(server, "GET", f"/v1/vector_stores/{store}"))["status"] != "completed":
-                await asyncio.sleep(0.1)
+            files.add((await told(server, "POST", "/v1/files", **upload))["id"])
+        await told(server, "POST", f"/v1/vector_stores/{store}/file_batches", json={"file_ids": sorted(files)})
+        info = await settled(server, store, WITHIN)
         numbers = frozenset(str(number(n, at)) for at in range(len(RIVERS)))
         made.append(Known(store, info["version"], frozenset(files), numbers))
-    await _json(server, "POST", f"/v1/cogcore/aliases/{ALIAS}", json={"vector_store_id": made[0].id})
+    await told(server, "POST", f"/v1/cogcore/aliases/{ALIAS}", json={"vector_store_id": made[0].id})
     return made
-
-
-async def _json(server: httpx.AsyncClient, method: str, path: str, **given: object) -> Wire:
-    response = await server.request(method, path, **given)  # type: ignore[arg-type]
-    check(response)
-    told: Wire = response.json()
-    return told
 
 
 async def swap(server: httpx.AsyncClient, known: Sequence[Known], moves: int, seen: Seen) -> None:
@@ -92,15 +83,15 @@ async def swap(server: httpx.AsyncClient, known: Sequence[Known], moves: int, se
         async with asyncio.timeout(WITHIN):
             await seen.answered.wait()
         if n % ROLLBACK == 0 and before:
-            wanted, told = before.pop(), await _json(server, "POST", f"/v1/cogcore/aliases/{ALIAS}/rollback")
+            wanted, moved = before.pop(), await told(server, "POST", f"/v1/cogcore/aliases/{ALIAS}/rollback")
         else:
             wanted = known[(n + n // ROLLBACK) % len(known)].id
             if wanted != now:
                 before.append(now)
             body = {"vector_store_id": wanted}
-            told = await _json(server, "POST", f"/v1/cogcore/aliases/{ALIAS}", json=body)
-        if told["vector_store_id"] != wanted:
-            raise Fault(f"move {n} led to {told['vector_store_id']}, not to {wanted}")
+            moved = await told(server, "POST", f"/v1/cogcore/aliases/{ALIAS}", json=body)
+        if moved["vector_store_id"] != wanted:
+            raise Fault(f"move {n} led to {moved['vector_store_id']}, not to {wanted}")
         now = wanted
         seen.moves += 1
 
@@ -122,7 +113,7 @@ async def chat(server: httpx.AsyncClient, known: Sequence[Known], one: int, seen
                 store = stores[_agreed(*await turn(server, body, stream=bool(asked % 2)), stores)]
             else:
                 path = f"/v1/vector_stores/{ALIAS}/search"
-                store = stores[_found(await _json(server, "POST", path, json={"query": river}), stores)]
+                store = stores[_found(await told(server, "POST", path, json={"query": river}), stores)]
         except Busy:
             seen.ended["refused: no room"] += 1
             await asyncio.sleep(0.2)
@@ -135,17 +126,17 @@ async def chat(server: httpx.AsyncClient, known: Sequence[Known], one: int, seen
             seen.answered.set()
 
 
-def _agreed(text: str, told: Wire, stores: dict[str, Known]) -> str:
+def _agreed(text: str, beside: Wire, stores: dict[str, Known]) -> str:
     """The store that all of an answer is from. Raises Fault where it is not of one."""
-    named = [(one["id"], one["version"]) for one in told["stores"]]
+    named = [(one["id"], one["version"]) for one in beside["stores"]]
     if len(named) != 1:
         raise Fault(f"an answer names the stores {named}")
     store = stores[named[0][0]]
-    searched = {(one["store"], one["version"]) for one in told["searches"]}
+    searched = {(one["store"], one["version"]) for one in beside["searches"]}
     if named[0][1] != store.version or searched != {(store.id, store.version)}:
         raise Fault(f"an answer of {named[0]} searched {searched}; the store is at version {store.version}")
-    _within(store, [hit for one in told["searches"] for hit in one["hits"]] + told["citations"])
-    _numbers(store, f"{text} {told['answer']}", stores)
+    _within(store, [hit for one in beside["searches"] for hit in one["hits"]] + beside["citations"])
+    _numbers(store, f"{text} {beside['answer']}", stores)
     return store.id
 
 

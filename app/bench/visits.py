@@ -6,6 +6,7 @@ A visit that does not end as it must raises Fault: a status that it should not h
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ async def turn(server: httpx.AsyncClient, body: Wire, *, stream: bool) -> tuple[
 
 
 async def _read(server: httpx.AsyncClient, body: Wire) -> tuple[str, Wire]:
-    text, finish, told, done = "", None, None, False
+    text, finish, beside, done = "", None, None, False
     async with aclosing(_events(server, body)) as events:
         async for data in events:
             if data == "[DONE]":
@@ -113,10 +114,10 @@ async def _read(server: httpx.AsyncClient, body: Wire) -> tuple[str, Wire]:
                 raise Fault(f"a stream broke off: {chunk['error']['message']}")
             choice = chunk["choices"][0]
             text += choice["delta"].get("content") or ""
-            finish, told = choice["finish_reason"] or finish, chunk.get("cogcore") or told
-    if not done or finish != "stop" or told is None:
+            finish, beside = choice["finish_reason"] or finish, chunk.get("cogcore") or beside
+    if not done or finish != "stop" or beside is None:
         raise Fault(f"a stream ended with {finish!r}, {'with' if done else 'without'} its [DONE]")
-    return text, told
+    return text, beside
 
 
 async def _events(server: httpx.AsyncClient, body: Wire) -> AsyncGenerator[str]:
@@ -140,6 +141,37 @@ def check(response: httpx.Response) -> None:
 def _answer(text: str, told: Wire) -> Answer:
     rounds = tuple((one["prompt"], one["generated"]) for one in told["rounds"])
     return Answer(text, len(told["searches"]), len(told["citations"]), rounds)
+
+
+async def told(server: httpx.AsyncClient, method: str, path: str, **given: Any) -> Wire:
+    """The JSON of a route. Raises Busy and Fault."""
+    response = await server.request(method, path, **given)
+    check(response)
+    body: Wire = response.json()
+    return body
+
+
+async def listed(server: httpx.AsyncClient, path: str) -> list[Wire]:
+    """All items of a listing, oldest first. Raises Busy and Fault."""
+    found: list[Wire] = []
+    while True:
+        after = {"after": found[-1]["id"]} if found else {}
+        page = await told(server, "GET", path, params={"limit": 100, "order": "asc", **after})
+        found += page["data"]
+        if not page["has_more"]:
+            return found
+
+
+async def settled(server: httpx.AsyncClient, store: str, patience: float) -> Wire:
+    """A vector store none of whose documents waits any more. Raises Busy, and Fault after `patience` seconds."""
+    end = time.monotonic() + patience
+    while True:
+        info = await told(server, "GET", f"/v1/vector_stores/{store}")
+        if info["status"] != "in_progress":
+            return info
+        if time.monotonic() > end:
+            raise Fault(f"after {patience:.0f} s the store {store} has {info['file_counts']}")
+        await asyncio.sleep(0.1)
 
 
 async def offend(server: httpx.AsyncClient, hostile: Hostile) -> None:

@@ -1,4 +1,4 @@
-"""A store leaves a server as a file and comes into another: by HTTP, by the command, and on a folder without a server."""
+"""A store leaves a server as a file and comes into another: by HTTP, and by the command."""
 
 import io
 import json

@@ -1,10 +1,9 @@
 """Stores go out into one file and come back as they were; what is damaged, hostile or too new does not come in."""
 
+import hashlib
 import io
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -65,8 +64,6 @@ def everything(memory: Memory, store: str) -> Any:
 
 def repacked(data: bytes, change: Callable[[dict[str, bytes]], None], sealed: bool = True) -> bytes:
     """With other members; `sealed`: the manifest tells of them."""
-    import hashlib
-
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     change(members)
@@ -89,8 +86,8 @@ def nothing_new(memory: Memory, before: Any) -> bool:
 
 def contents(memory: Memory) -> Any:
     folder = memory.exchange._folder
-    kept = {str(p.relative_to(folder)) for kind in ("originals", "catalog.vectors") for p in (folder / kind).rglob("*")}
-    return memory.stats(), [one.id for one in memory.stores(limit=100).data], kept
+    found = [path for kind in ("originals", "catalog.vectors") for path in (folder / kind).rglob("*")]
+    return memory.stats(), [one.id for one in memory.stores(limit=100).data], {p for p in found if p.is_file()}
 
 
 def test_a_store_comes_back_as_it_was(open_memory: Open) -> None:
@@ -227,7 +224,9 @@ def test_vectors_of_another_embedder(open_memory: Open) -> None:
     assert not imported.vectors_kept and imported.documents == 3
     assert "312" in other.search(imported.store.id, "How long is the Sorne?")[0].chunk.text
     other.close()
-    assert "312" in open_memory("other", embedder=HashedWords(64, "other-words")).search("valley", "Sorne")[0].chunk.text
+    assert (
+        "312" in open_memory("other", embedder=HashedWords(64, "other-words")).search("valley", "Sorne")[0].chunk.text
+    )
 
 
 def test_a_name_that_is_taken(open_memory: Open) -> None:
@@ -264,7 +263,7 @@ def test_no_flipped_byte_changes_what_comes_in(open_memory: Open) -> None:
     data = exported(memory, store)
     wanted, dice, refused = everything(memory, store), random.Random(7), 0
     before = contents(other)
-    for _ in range(150):
+    for _ in range(100):
         at = dice.randrange(len(data))
         broken = bytearray(data)
         broken[at] ^= 1 << dice.randrange(8)
@@ -278,7 +277,7 @@ def test_no_flipped_byte_changes_what_comes_in(open_memory: Open) -> None:
             for one in other.store_files(imported.store.id).data:
                 other.delete_file(one.id)
             other.delete_store(imported.store.id)
-    assert refused > 100
+    assert refused > 66
     for end in (0, 10, 21, len(data) // 2, len(data) - 1):
         with pytest.raises(BundleRefused):
             other.exchange.import_(io.BytesIO(data[:end]))
@@ -318,7 +317,11 @@ def told(**changed: Any) -> Callable[[dict[str, bytes]], None]:
         (damaged(CHUNKS, lambda data: data + data), True, "does not tell of all"),
         (damaged(DOCUMENTS, lambda data: data + data), True, "tells of more passages"),
         (lambda members: members.pop(VECTORS), True, "the bundle lacks vectors.f16"),
-        (lambda members: members.pop(next(m for m in members if "/" in m)), True, "lacks originals/.*, which documents"),
+        (
+            lambda members: members.pop(next(m for m in members if "/" in m)),
+            True,
+            "lacks originals/.*, which documents",
+        ),
         (lambda members: members.pop(MANIFEST), False, "has no manifest.json"),
         (lambda members: members.update({"../../evil": b"x"}), True, r"holds '\.\./\.\./evil', which no bundle has"),
         (lambda members: members.update({"/etc/passwd": b"x"}), True, "which no bundle has"),
@@ -329,8 +332,8 @@ def told(**changed: Any) -> Callable[[dict[str, bytes]], None]:
         (line_of(DOCUMENTS, filename="a\nb"), True, "documents.jsonl, document 1: a filename has"),
         (line_of(DOCUMENTS, attributes={"a": "x" * 513}), True, "attributes.a can have 512"),
         (line_of(DOCUMENTS, chunking={"max_tokens": 1, "overlap": 0}), True, "max_chunk_size_tokens must be"),
-        (line_of(DOCUMENTS, filename="\ud83d.md"), True, "half of a character|filename"),
-        (line_of(CHUNKS, text="\ud83d"), True, "half of a character|chunks.jsonl, line 1"),
+        (line_of(DOCUMENTS, filename="\ud83d.md"), True, "documents.jsonl, line 1: it: Invalid JSON"),
+        (line_of(CHUNKS, text="\ud83d"), True, "chunks.jsonl, line 1: it: Invalid JSON"),
         (line_of(CHUNKS, start=2**60), True, "chunks.jsonl, line 1: start: "),
         (line_of(CHUNKS, start=-1), True, "chunks.jsonl, line 1: start: "),
         (line_of(DOCUMENTS, chunks=10**9), True, "tells of more passages"),
@@ -362,10 +365,10 @@ def test_bombs_are_refused(open_memory: Open, monkeypatch: pytest.MonkeyPatch) -
     overlapping = bytearray(data)
     second = data.rindex(b"PK\x01\x02", 0, data.rindex(b"PK\x01\x02"))
     overlapping[second + 42 : second + 46] = places[0].to_bytes(4, "little")
-    with pytest.raises(BundleRefused, match="lies over another member|damaged"):
+    with pytest.raises(BundleRefused, match=r"lies over another member|damaged"):
         Bundle(io.BytesIO(bytes(overlapping)))
     monkeypatch.setattr("index.bundle.MOST_MEMBERS", 5)
-    with pytest.raises(BundleRefused, match="has 7 members; 5 are the most"):
+    with pytest.raises(BundleRefused, match="has 6 members; 5 are the most"):
         Bundle(io.BytesIO(data))
     monkeypatch.setattr("index.bundle.MOST_MEMBERS", 500)
     monkeypatch.setattr("index.bundle.LONGEST_LINE", 20)
@@ -395,14 +398,12 @@ def test_an_import_that_is_killed_is_whole_or_nothing(open_memory: Open, tmp_pat
     file.write_bytes(exported(source, store))
     wanted = everything(source, store)
     for _ in range(2):
-        process = subprocess.Popen(
-            [sys.executable, "-c", IMPORTING, str(folder), str(file)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        time.sleep(dice.uniform(0.05, 0.4))
-        os.kill(process.pid, signal.SIGKILL)
-        acknowledged = process.stdout.read().splitlines()
-        process.wait()
+        command = [sys.executable, "-c", IMPORTING, str(folder), str(file)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            time.sleep(dice.uniform(0.05, 0.4))
+            process.kill()
+            acknowledged = process.stdout.read().splitlines()
         memory = open_memory("killed")
         found = {one.id for one in memory.stores(limit=1000).data if one.name.startswith("import")}
         assert set(acknowledged) <= found and len(found - set(acknowledged)) <= 1
