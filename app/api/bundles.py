@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import IO, Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
@@ -64,7 +64,9 @@ def routes(parts: Parts) -> APIRouter:
     router, memory = APIRouter(tags=["bundles"]), parts.memory
 
     @router.get(
-        "/v1/cogcore/stores/{store_id}/export", response_class=Download, responses={200: BINARY | {"description": "It"}}
+        "/v1/cogcore/stores/{store_id}/export",
+        response_class=Response,
+        responses={200: BINARY | {"description": "The bundle"}},
     )
     def export(store_id: SeenStore) -> Download:
         """What can be found in the store as one file: see `POST /v1/cogcore/stores/import`."""

@@ -50,7 +50,7 @@ def started(
     env |= {PREFIX + name.upper(): str(value) for name, value in given.items()}
     log = folder / "log"
     with log.open("w") as out:
-        process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=out)  # noqa: S603 (ours, or a test's)
     try:
         _await(f"http://127.0.0.1:{port}", process, log)
         yield f"http://127.0.0.1:{port}", process
