@@ -21,7 +21,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from typing import IO, Annotated, Any, BinaryIO, Literal, TypeVar
+from typing import IO, Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
@@ -115,11 +115,17 @@ class Manifest(_Line):
 
 
 class Writer:
-    """Writes members, one after the other, and the manifest at last."""
+    """Writes members, one after the other, and the manifest at last. A context: left open, it would write once more."""
 
-    def __init__(self, into: BinaryIO) -> None:
+    def __init__(self, into: IO[bytes]) -> None:
         self._archive = zipfile.ZipFile(into, "w", zipfile.ZIP_STORED)
         self.members: dict[str, Member] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
 
     @contextmanager
     def member(self, name: str) -> Iterator["Sink"]:
@@ -130,10 +136,8 @@ class Writer:
             yield sink
         self.members[name] = Member(bytes=sink.size, sha256=sink.hash.hexdigest())
 
-    def close(self, manifest: Manifest) -> None:
-        told = manifest.model_dump_json(by_alias=True, indent=1)
-        self._archive.writestr(zipfile.ZipInfo(MANIFEST, EPOCH), told)
-        self._archive.close()
+    def seal(self, manifest: Manifest) -> None:
+        self._archive.writestr(zipfile.ZipInfo(MANIFEST, EPOCH), manifest.model_dump_json(by_alias=True, indent=1))
 
 
 class Sink:
@@ -154,7 +158,7 @@ class Sink:
 class Bundle:
     """An opened bundle whose every byte was checked. Raises BundleRefused."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         with _told():
             _count(file)
             self._archive = zipfile.ZipFile(file)
@@ -254,7 +258,7 @@ def _told(name: str = "") -> Iterator[None]:
         raise BundleRefused(f"{what} is damaged or cut off ({fault}); export it again") from fault
 
 
-def _count(file: BinaryIO) -> None:
+def _count(file: IO[bytes]) -> None:
     """Refuse an archive by the counts at its end, before all its members are told to somebody who keeps them in RAM."""
     size = file.seek(0, io.SEEK_END)
     if size < END.size:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -90,7 +90,7 @@ class Exchange:
         """An empty file beside the documents, without a name: whatever ends the process removes it."""
         return tempfile.TemporaryFile(dir=self._folder)
 
-    def export(self, store: str, into: BinaryIO) -> Manifest:
+    def export(self, store: str, into: IO[bytes]) -> Manifest:
         """What can be found in a store, as a bundle. Raises StoreNotFound and FolderFault."""
         for _ in range(ATTEMPTS):
             with suppress(_Vanished):
@@ -101,7 +101,7 @@ class Exchange:
             return self._export(store, into)
 
     def import_(
-        self, file: BinaryIO, name: str | None = None, *, reembed: bool = False, taken: Sequence[str] = ()
+        self, file: IO[bytes], name: str | None = None, *, reembed: bool = False, taken: Sequence[str] = ()
     ) -> Imported:
         """A new store of a bundle's, under this name; without one under its own, with a number if that is taken.
 
@@ -130,11 +130,35 @@ class Exchange:
 
     # Out
 
-    def _export(self, store: str, into: BinaryIO) -> Manifest:
+    def _export(self, store: str, into: IO[bytes]) -> Manifest:
         with self._catalog.read() as tx:
             number = stores.number(tx, store)
             info, notes, listed = stores.get(tx, store), stores.notes_of(tx, number), documents.whole(tx, number)
-        writer, counts = Writer(into), dict[int, int]()
+        with Writer(into) as writer:
+            counts = self._write(writer, number, listed)
+            manifest = Manifest(
+                created_at=int(time.time()),
+                store=StoreLine(
+                    name=info.name,
+                    description=info.description,
+                    metadata=dict(info.metadata),
+                    expires_after_days=info.expires_after_days,
+                    version=info.version,
+                    notes=notes,
+                ),
+                embedder=Made(fingerprint=self._embedder.fingerprint, dimension=self._embedder.dimension),
+                documents=len(listed),
+                chunks=sum(counts.values()),
+                members=writer.members,
+            )
+            writer.seal(manifest)
+        self._check_there(number, listed)
+        into.seek(0)
+        return manifest
+
+    def _write(self, writer: Writer, store: int, listed: Sequence[Whole]) -> dict[int, int]:
+        """All but the manifest; how many passages each document has."""
+        counts = dict[int, int]()
         with writer.member(CHUNKS) as sink:
             for batch in _batches(listed):
                 for document, drafts in self._drafts(batch):
@@ -143,7 +167,7 @@ class Exchange:
                         sink.line(_chunk_line(draft))
         with writer.member(VECTORS) as sink:
             for batch in _batches(listed):
-                for one, kept in self._kept(number, batch):
+                for one, kept in self._kept(store, batch):
                     whole = kept is not None and len(kept.vectors) == counts[one.number]
                     vectors = kept.vectors if kept is not None and whole else self._again(one)
                     sink.write(vectors.astype(DTYPE).tobytes())
@@ -151,30 +175,12 @@ class Exchange:
             for one in listed:
                 sink.line(self._document_line(one, counts[one.number]))
         for sha256 in dict.fromkeys(one.file.sha256 for one in listed):
-            with self._original(sha256, number, listed) as source, writer.member(ORIGINALS + sha256) as sink:
+            with self._original(sha256, store, listed) as source, writer.member(ORIGINALS + sha256) as sink:
                 while piece := source.read(PIECE):
                     sink.write(piece)
             if sink.hash.hexdigest() != sha256:
                 raise FolderFault(f"the original {sha256} is damaged; delete its file and upload it again")
-        manifest = Manifest(
-            created_at=int(time.time()),
-            store=StoreLine(
-                name=info.name,
-                description=info.description,
-                metadata=dict(info.metadata),
-                expires_after_days=info.expires_after_days,
-                version=info.version,
-                notes=notes,
-            ),
-            embedder=Made(fingerprint=self._embedder.fingerprint, dimension=self._embedder.dimension),
-            documents=len(listed),
-            chunks=sum(counts.values()),
-            members=writer.members,
-        )
-        writer.close(manifest)
-        self._check_there(number, listed)
-        into.seek(0)
-        return manifest
+        return counts
 
     def _drafts(self, batch: Sequence[Whole]) -> Iterator[tuple[int, list[Draft]]]:
         with self._catalog.read() as tx:
