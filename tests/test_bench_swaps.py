@@ -10,7 +10,7 @@ from app.api import Parts
 from app.bench import kills
 from app.bench.__main__ import main
 from app.bench.swaps import Known, Seen, _agreed, _found, breaches
-from app.bench.visits import Fault
+from app.bench.visits import Fault, client
 from app.cores.load import load_core
 from app.settings import read
 from index.embed import SentenceEmbedder
@@ -83,7 +83,7 @@ async def test_books_that_say_more_than_the_server_are_a_breach(tmp_path: Path) 
     books = kills.Books()
     with scripted(ScriptedEngine(), tmp_path / "data") as url:
         await kills.prepare(url, books)
-        async with kills.client(url) as server:
+        async with client(url) as server:
             for _ in range(2):
                 await kills.attach(server, books)
             await kills.export(server, books)
