@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.api import Parts
-from app.bench import kills
+from app.bench import crashes
 from app.bench.__main__ import main
 from app.bench.swaps import Known, Seen, _agreed, _found, breaches
 from app.bench.visits import Fault, client
@@ -75,22 +75,22 @@ def test_chats_notice_no_move(
 
 
 def test_a_killed_server_keeps_its_word() -> None:
-    books = kills.kills(1, 0.8, [sys.executable, "-m", "tests.small_server"], show=False)
-    assert next(kills.report(books)).startswith("1 kills, between ") and not books.breaches, books.breaches
+    books = crashes.crashes(1, 0.8, [sys.executable, "-m", "tests.small_server"], show=False)
+    assert next(crashes.report(books)).startswith("1 kills, between ") and not books.breaches, books.breaches
 
 
 async def test_books_that_say_more_than_the_server_are_a_breach(tmp_path: Path) -> None:
-    books = kills.Books()
+    books = crashes.Books()
     with scripted(ScriptedEngine(), tmp_path / "data") as url:
-        await kills.prepare(url, books)
+        await crashes.prepare(url, books)
         async with client(url) as server:
             for _ in range(2):
-                await kills.attach(server, books)
-            await kills.export(server, books)
-            await kills.bring(server, books)
-        await kills.verify(url, tmp_path, books)
+                await crashes.attach(server, books)
+            await crashes.export(server, books)
+            await crashes.bring(server, books)
+        await crashes.verify(url, tmp_path, books)
         assert not books.breaches and not books.imports
-        books.files["file-none"] = kills.document(99)[1]
+        books.files["file-none"] = crashes.document(99)[1]
         kept = min(books.attached)
         books.gone[kept] = books.files[kept]
         books.imports["import-none"] = frozenset()
@@ -98,7 +98,7 @@ async def test_books_that_say_more_than_the_server_are_a_breach(tmp_path: Path) 
         books.attached.add("file-none")
         (tmp_path / "data" / "originals" / "new-1").touch()
         with pytest.raises(Fault):  # in the end it tidies up, and what it believes in is not there
-            await kills.verify(url, tmp_path, books)
+            await crashes.verify(url, tmp_path, books)
     said = "; ".join(books.breaches)
     for breach in (
         "imports are lost",

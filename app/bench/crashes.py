@@ -1,6 +1,6 @@
 """A server that is killed in the middle of everything, again and again, and what it then still knows.
 
-    cogcore bench kills [--times 200] [--moment 3]
+    cogcore bench crashes [--times 200] [--moment 3]
 
 Clients upload, attach, attach in batches, delete, move and roll back an alias, export a store and import what was
 exported, all at once, until the process is killed (SIGKILL) at a moment that is drawn. It is started again on the same
@@ -296,7 +296,7 @@ async def prepare(base: str, books: Books) -> None:
         books.targets = {moved["vector_store_id"]}
 
 
-def kills(times: int, moment: float, command: Sequence[str] = SERVE, show: bool = True) -> Books:
+def crashes(times: int, moment: float, command: Sequence[str] = SERVE, show: bool = True) -> Books:
     """The books after so many kills, each at most `moment` seconds into the work."""
     books = Books()
     with TemporaryDirectory() as made:
@@ -325,15 +325,15 @@ def report(books: Books) -> Iterator[str]:
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
-        "cogcore bench kills", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "cogcore bench crashes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--times", type=int, default=200)
     parser.add_argument("--moment", type=float, default=3.0, help="the latest that a kill comes, in seconds (3)")
     given = parser.parse_args(arguments)
     try:
-        books = kills(given.times, given.moment)
+        books = crashes(given.times, given.moment)
     except (NoServer, Busy, Fault, httpx.HTTPError) as error:
-        sys.exit(f"cogcore bench kills: {error}")
+        sys.exit(f"cogcore bench crashes: {error}")
     for line in report(books):
         print(line)
     if books.breaches:
