@@ -98,6 +98,20 @@ def _parser() -> argparse.ArgumentParser:
     pointed.add_argument("store", metavar="STORE", help="the store's name or id")
     alias.set_defaults(run=_alias)
 
+    exported = commands.add_parser("export", help="a store as one file: documents, passages, vectors, checksums")
+    exported.add_argument("store", metavar="STORE", help="the store's name or id, or an alias")
+    exported.add_argument("file", type=Path, metavar="FILE", help="by custom NAME.cogcore.zip")
+    exported.set_defaults(run=_export)
+
+    imported = commands.add_parser("import", help="a new store of such a file")
+    imported.add_argument("file", type=Path, metavar="FILE")
+    imported.add_argument("--store", metavar="NAME", help="of the new store; else the file's own")
+    imported.add_argument("--alias", metavar="NAME", help="point this alias to it once all of it is there")
+    imported.add_argument(
+        "--reembed", action="store_true", help="make vectors of another embedder again from the texts; takes long"
+    )
+    imported.set_defaults(run=_import)
+
     key = commands.add_parser(
         "key",
         help="API keys for clients, made and revoked while the server runs",
@@ -121,10 +135,11 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--last", type=_count, default=100, metavar="N", help="how many (100)")
     audit.set_defaults(run=_audit)
 
-    for command in (serve, ingest, watch, ask, listed, pointed, rolled, removed):
+    for command in (serve, ingest, watch, ask, listed, pointed, rolled, removed, exported, imported):
         command.add_argument("--host", help="instead of COGCORE_HOST")
         command.add_argument("--port", type=int, help="instead of COGCORE_PORT")
-    for command in (serve, ingest, ask, calibrate, listed, pointed, rolled, removed, made, shown, revoked, audit):
+    folder = (serve, ingest, ask, calibrate, listed, pointed, rolled, removed, exported, imported)
+    for command in (*folder, made, shown, revoked, audit):
         command.add_argument("--data-dir", type=Path, help="instead of COGCORE_DATA_DIR")
     for name, what in (("eval", "measure the answers"), ("bench", "measure the speed"), ("train", "make the core")):
         commands.add_parser(name, help=what, add_help=False)
@@ -186,6 +201,20 @@ def _alias(arguments: argparse.Namespace) -> int:
 
     given = {name: getattr(arguments, name) for name in ("name", "store") if hasattr(arguments, name)}
     return alias(settings, arguments.action, **given)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    settings = read(**_given(arguments))
+    from app.cli.bundle import export
+
+    return export(settings, arguments.store, arguments.file)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    settings = read(**_given(arguments))
+    from app.cli.bundle import Wanted, import_
+
+    return import_(settings, arguments.file, Wanted(arguments.store, arguments.alias, arguments.reembed))
 
 
 def _key(arguments: argparse.Namespace) -> int:

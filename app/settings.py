@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Folder of documents, catalog and indexes.")
     sample: bool = Field(True, description="Fill an empty memory with the sample knowledge base at the first start.")
     max_upload_mb: int = Field(64, ge=1, le=4096, description="Largest upload in MB.")
+    max_bundle_mb: int = Field(4096, ge=1, description="Largest bundle that is imported, in MB.")
     filter: bool = Field(
         True, description="Leave garbage in documents out of what can be found: repeated, garbled, wrongly encoded."
     )

@@ -2,7 +2,7 @@
 
 import time
 
-from index.catalog import Catalog, aliases, stores
+from index.catalog import Catalog, Transaction, aliases, stores
 from index.checks import DEFAULT_STORE, check_alias
 from index.errors import InvalidRequest
 from index.shelf import Shelf
@@ -28,11 +28,16 @@ class Aliases:
         check_alias(name)
         self._open(store)
         with self._catalog.write() as tx:
-            if stores.named(tx, name):
-                raise InvalidRequest("alias", f"a store is named {name!r}; rename it, or choose another alias")
+            _check_unnamed(tx, name)
             number, _ = stores.usable(tx, store, _now())
             aliases.point(tx, name, number, _now())
             return aliases.get(tx, name)
+
+    def check(self, name: str) -> None:
+        """Whether a store could be pointed to by this name, there or not. Raises InvalidRequest."""
+        check_alias(name)
+        with self._catalog.read() as tx:
+            _check_unnamed(tx, name)
 
     def roll_back(self, name: str) -> Alias:
         """Point it to the store before, of those that are still there; said again, to the one before that."""
@@ -55,6 +60,11 @@ class Aliases:
         with self._catalog.read() as tx:
             number, _ = stores.usable(tx, store, _now())
         self._shelf.get(number)
+
+
+def _check_unnamed(tx: Transaction, name: str) -> None:
+    if stores.named(tx, name):
+        raise InvalidRequest("alias", f"a store is named {name!r}; rename it, or choose another alias")
 
 
 def _now() -> int:

@@ -7,6 +7,7 @@ MemoryFault
 ├── InvalidRequest       the caller's argument is wrong; `field` names it
 ├── FolderFault          the data folder is in use, damaged, or from a newer version
 ├── EmbedderMismatch     the data folder was made with another embedder
+├── BundleRefused        a bundle is damaged, of a newer format, or none
 ├── FaissRefused         FAISS has no index of this name, or none that a store can use
 └── ParseError           the document cannot be read; `code` is OpenAI's
     ├── UnsupportedFile
@@ -58,6 +59,10 @@ class FolderFault(MemoryFault):
 
 class EmbedderMismatch(MemoryFault):
     """The vectors on disk come from another embedder."""
+
+
+class BundleRefused(MemoryFault):
+    """A file that cannot be imported."""
 
 
 class FaissRefused(MemoryFault):

@@ -119,7 +119,7 @@ class Loader:
                         for one in chunks.of_documents(tx, numbers):
                             block = now[one.document].block
                             kept = read(one.document, block)
-                            yield one.indexed(kept.vectors, block) if kept else one.indexed(self._encoded(one), None)
+                            yield one.indexed(kept.vectors, block) if kept else one.indexed(self.encoded(one), None)
 
                 fresh.add(new())
             for one in now.values():
@@ -207,7 +207,7 @@ class Loader:
             with self._files.reading(stores.vector_file(tx, place.store)) as read:
                 if read(document, place.block) is not None:  # in another file meanwhile
                     return
-        vectors = self._encoded(passages)
+        vectors = self.encoded(passages)
         with self._catalog.writing:
             with self._catalog.write() as tx:
                 if chunks.of_document(tx, document) is None:
@@ -218,7 +218,8 @@ class Loader:
             if place.block is not None:
                 self._files.erase(file, place.block)
 
-    def _encoded(self, passages: Passages) -> Vectors:
+    def encoded(self, passages: Passages) -> Vectors:
+        """Vectors of the texts, as they would come back from the file."""
         texts = [indexed_text(passages.filename, entry.headings, entry.text) for entry in passages.entries]
         groups = (texts[start : start + GROUP] for start in range(0, len(texts), GROUP))
         return rounded(np.concatenate([self._embedder.encode(group) for group in groups]))

@@ -36,6 +36,7 @@ from index.checks import (
 )
 from index.dense import Tiers
 from index.errors import InvalidRequest
+from index.exchange import Exchange
 from index.folderlock import FolderLock
 from index.ingest import Ingest, read_document
 from index.keeper import Keeper
@@ -112,9 +113,11 @@ class Memory:
             self._shelf.get(self._recover())
             self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
             self.aliases = Aliases(self._catalog, self._shelf)
+            self.exchange = Exchange(data_dir, self._catalog, self._originals, self._shelf, loader, embedder, _new_id)
             self._trainer = Trainer(self._shelf, loader, tiers)
             self._keeper = Keeper(self._catalog, self._shelf, loader, snapshots, self._trainer)
             self._used: dict[int, int] = {}
+            self._mourners: list[Callable[[], None]] = []
             self._watchers: list[Callable[[float], None]] = []
             self._opened = opened.pop_all()
         self._ingest = Ingest(
@@ -349,6 +352,10 @@ class Memory:
         """From now on `told` hears after each search, in its thread, how many seconds it took."""
         self._watchers.append(told)
 
+    def on_expiry(self, told: Callable[[], None]) -> None:
+        """From now on `told` is called whenever documents have expired."""
+        self._mourners.append(told)
+
     def chunk(self, chunk_id: str, sight: Sight | None = None) -> Chunk:
         with self._catalog.read() as tx:
             return chunks.by_id(tx, chunk_id, sight)
@@ -366,7 +373,9 @@ class Memory:
         with self._catalog.write() as tx:
             for store, moment in used.items():
                 stores.change(tx, store, {"last_active_at": moment})
-        self._removal.expired(_now())
+        if self._removal.expired(_now()):
+            for told in self._mourners:
+                told()
         self._removal.compact()
 
     def _recover(self) -> int:

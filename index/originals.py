@@ -4,10 +4,13 @@ A file appears whole or not at all (written aside, fsynced, renamed), and its na
 """
 
 import hashlib
+import io
 import os
+import shutil
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
+from typing import IO
 
 from index.disk import sync
 from index.errors import FolderFault
@@ -22,14 +25,19 @@ class Originals:
 
     def put(self, data: bytes) -> str:
         sha256 = hashlib.sha256(data).hexdigest()
+        self.take(sha256, io.BytesIO(data))
+        return sha256
+
+    def take(self, sha256: str, source: IO[bytes]) -> None:
+        """What is known to have this hash, read to its end, unless it is here already."""
         if self.holds(sha256):
-            return sha256
+            return
         place = self._place(sha256)
         place.parent.mkdir(exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=self._folder, prefix="new-")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                shutil.copyfileobj(source, file)
                 file.flush()
                 os.fsync(file.fileno())
             Path(aside).replace(place)
@@ -38,16 +46,20 @@ class Originals:
             raise
         for folder in (place.parent, self._folder):
             sync(folder)
-        return sha256
 
     def holds(self, sha256: str) -> bool:
         return self._place(sha256).exists()
 
-    def get(self, sha256: str) -> bytes:
+    def open(self, sha256: str) -> IO[bytes]:
+        """To be read; who does must compare the hash."""
         try:
-            data = self._place(sha256).read_bytes()
+            return self._place(sha256).open("rb")
         except FileNotFoundError as error:
             raise FolderFault(f"the original {sha256} is gone from {self._folder}; upload the file again") from error
+
+    def get(self, sha256: str) -> bytes:
+        with self.open(sha256) as file:
+            data = file.read()
         if hashlib.sha256(data).hexdigest() != sha256:
             raise FolderFault(
                 f"the original {sha256} in {self._folder} is damaged; delete the file and upload it again"

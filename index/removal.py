@@ -54,8 +54,8 @@ class Removal:
             self._shelf.remove(place)
             self._catalog.forget()
 
-    def expired(self, now: int) -> None:
-        """Files past their time, and the documents of stores past theirs."""
+    def expired(self, now: int) -> bool:
+        """Files past their time, and the documents of stores past theirs; whether there were any."""
         with self._catalog.writing:
             with self._catalog.write() as tx:
                 late_files = files.expired(tx, now)
@@ -68,6 +68,7 @@ class Removal:
                 self.file(file_id)
             if late or self._catalog.owes:
                 self._catalog.forget()
+            return bool(late or late_files)
 
     def sweep(self) -> None:
         """End what a crash interrupted between the catalog's commit and the disk."""

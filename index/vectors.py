@@ -79,18 +79,30 @@ class VectorFiles:
 
     def append(self, name: str, document: int, chunks: Sequence[int], vectors: Vectors) -> Block:
         """On the disk when this returns."""
-        if vectors.shape != (len(chunks), self._dimension):
-            raise ValueError(f"{len(chunks)} chunks, vectors {vectors.shape}, dimension {self._dimension}")
-        data = _pack(document, chunks, vectors)
+        with self.appending(name) as append:
+            return append(document, chunks, vectors)
+
+    @contextmanager
+    def appending(self, name: str) -> Iterator[Callable[[int, Sequence[int], Vectors], Block]]:
+        """A function that appends. What it has written is on the disk at the end, or else is gone."""
         with self._open(name) as file:
-            at = os.lseek(file, 0, os.SEEK_END)
-            try:
+            start = at = os.lseek(file, 0, os.SEEK_END)
+
+            def append(document: int, chunks: Sequence[int], vectors: Vectors) -> Block:
+                nonlocal at
+                if vectors.shape != (len(chunks), self._dimension):
+                    raise ValueError(f"{len(chunks)} chunks, vectors {vectors.shape}, dimension {self._dimension}")
+                data = _pack(document, chunks, vectors)
                 _write(file, data, at)
+                at += len(data)
+                return Block(at - len(data), len(data))
+
+            try:
+                yield append
                 os.fsync(file)
             except BaseException:
-                os.ftruncate(file, at)
+                os.ftruncate(file, start)
                 raise
-        return Block(at, len(data))
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Callable[[int, Block | None], Kept | None]]:
@@ -126,12 +138,15 @@ class VectorFiles:
     def drop(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)
 
-    def sweep(self, known: Mapping[str, Collection[Block]]) -> None:
-        """Erase what a crash left: blocks that no row names, and files. What was lost becomes zeros."""
+    def keep_only(self, known: Collection[str]) -> None:
         for path in self._folder.iterdir():
             if path.name not in known:
                 path.unlink()
-                continue
+
+    def sweep(self, known: Mapping[str, Collection[Block]]) -> None:
+        """Erase what a crash left: blocks that no row names, and files. What was lost becomes zeros."""
+        self.keep_only(known)
+        for path in self._folder.iterdir():
             with self._open(path.name) as file:
                 end = HEADER
                 for block in sorted(known[path.name], key=lambda block: block.at):

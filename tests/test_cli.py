@@ -188,7 +188,7 @@ def test_ask_passes_on_what_the_server_says(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.usefixtures("alone")
-def test_both_work_without_a_server(docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_work_without_a_server(tmp_path: Path, docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (docs / "bad.pdf").unlink()
     assert main(["ingest", str(docs)]) == 0
     assert "1 done" in capsys.readouterr().out
@@ -196,6 +196,12 @@ def test_both_work_without_a_server(docs: Path, capsys: pytest.CaptureFixture[st
     out, err = capsys.readouterr()
     assert "No server runs" in err
     assert re.search(r"source: rivers\.md\n", out)
+    bundle = tmp_path / "docs.cogcore.zip"
+    assert main(["export", "default", str(bundle)]) == 0
+    assert main(["import", str(bundle), "--store", "copy", "--alias", "now"]) == 0
+    assert "copy: 1 documents, searchable; the alias now points to it" in capsys.readouterr().out
+    assert main(["import", str(docs / "below" / "rivers.md")]) == 1
+    assert "the bundle is cut off, or no bundle" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("alone")

@@ -30,6 +30,7 @@ READER = replace(ROOT, name="a signed link", id="link", scope="read")
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # Beginnings, so that no spelling of a path slips past.
 ADMINISTRATION = ("/v1/cogcore/keys", "/v1/cogcore/reviews")
+BUNDLES = "/v1/cogcore/stores"  # whole stores, in and out
 # Sent by POST, and changes nothing that was there before.
 ASKING = re.compile(
     r"/mcp|/v1/(chat/completions|completions|responses(/[^/]+/cancel)?|embeddings|rerank|vector_stores/[^/]+/search)"
@@ -108,8 +109,9 @@ class Access:
 
 
 def changes(method: str, path: str) -> bool:
-    """Whether a request may change something: all but those that are known not to."""
-    return method not in READING and not ASKING.fullmatch(path)
+    """Whether a request may change something: all but those that are known not to. Who carries a store away is asked
+    for as much, and written down as well."""
+    return path.startswith(BUNDLES) or (method not in READING and not ASKING.fullmatch(path))
 
 
 def needed(method: str, path: str) -> Scope:

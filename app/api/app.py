@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from app.api import (
     aliases,
+    bundles,
     chat,
     completions,
     embeddings,
@@ -33,6 +34,7 @@ from app.api.trail import Trail
 
 def create_app(parts: Parts) -> FastAPI:
     """The server over these parts, which it closes when it stops."""
+    parts.memory.on_expiry(parts.core.engine.forget)
     sessions, runs = mcp.sessions(parts), responses.Runs(parts)
 
     @asynccontextmanager
@@ -48,7 +50,7 @@ def create_app(parts: Parts) -> FastAPI:
     errors.install(app)
     for part in (
         *(chat, completions, embeddings, rerank, models),
-        *(files, stores, store_files, aliases, passages, reviews, keys, health),
+        *(files, stores, store_files, aliases, bundles, passages, reviews, keys, health),
     ):
         app.include_router(part.routes(parts))
     app.include_router(responses.routes(parts, runs))

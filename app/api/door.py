@@ -9,10 +9,11 @@ from contextlib import suppress
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.access import OPEN, Access, Refused
+from app.api.access import BUNDLES, OPEN, Access, Refused
 from app.api.errors import TimedOut, TooLarge, describe, response
 from app.settings import Settings
 
+IMPORT = f"{BUNDLES}/import"
 JSON_LIMIT = 8 * 2**20
 FORM_OVERHEAD = 2**16
 DRAIN = 2**30
@@ -27,6 +28,7 @@ class Door:
     def __init__(self, app: ASGIApp, settings: Settings, access: Access) -> None:
         self.app, self.access = app, access
         self.upload_limit = settings.max_upload_mb * 2**20 + FORM_OVERHEAD
+        self.bundle_limit = settings.max_bundle_mb * 2**20
         self.seconds = settings.request_timeout or None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +55,7 @@ class Door:
             if scope["path"] not in OPEN:
                 scope["caller"] = caller = await self.access.caller(scope, headers)
                 caller.quota.admit()
-            await self._in_time(scope, self._limited(headers, receive), stamp)
+            await self._in_time(scope, self._limited(scope, headers, receive), stamp)
         except Exception as error:
             if describe(error)[1].status >= 500:
                 log.exception("request %s failed", request_id)
@@ -66,7 +68,8 @@ class Door:
 
     async def _in_time(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application. Raises TimedOut when it has not begun to answer in time; then a stream may go on."""
-        limit = asyncio.timeout(self.seconds)
+        # A store is as large as it is, and a network as slow.
+        limit = asyncio.timeout(None if scope["path"].startswith(BUNDLES) else self.seconds)
 
         async def begun(message: Message) -> None:
             if message["type"] == "http.response.start" and not limit.expired():
@@ -79,10 +82,10 @@ class Door:
         except TimeoutError as error:
             raise TimedOut(self.seconds) if limit.expired() else error from None
 
-    def _limited(self, headers: Headers, receive: Receive) -> Receive:
+    def _limited(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
         """`receive` that refuses a body over its limit, said by its Content-Length or not."""
         form = headers.get("content-type", "").lower().startswith("multipart/")
-        limit = self.upload_limit if form else JSON_LIMIT
+        limit = self.upload_limit if form else self.bundle_limit if scope["path"] == IMPORT else JSON_LIMIT
         said, seen = int(headers.get("content-length", 0)), 0
 
         async def counted() -> Message:

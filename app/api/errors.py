@@ -22,7 +22,15 @@ from app.engine.types import (
     InvalidSampling,
     PromptTooLong,
 )
-from index.errors import AmbiguousName, EmbedderMismatch, FolderFault, InvalidRequest, NotFound, ParseError
+from index.errors import (
+    AmbiguousName,
+    BundleRefused,
+    EmbedderMismatch,
+    FolderFault,
+    InvalidRequest,
+    NotFound,
+    ParseError,
+)
 
 INVALID = "invalid_request_error"
 
@@ -51,6 +59,7 @@ TABLE: Mapping[type[Exception], Row] = {
     NotFound: Row(404, code="not_found"),
     AmbiguousName: Row(400, code="ambiguous_name"),
     InvalidRequest: Row(400, code="invalid_value"),
+    BundleRefused: Row(400, code="invalid_bundle"),
     ParseError: Row(400, code="invalid_file", param="file"),
     TurnRefused: Row(400, code="invalid_value"),
     PromptTooLong: Row(400, code="context_length_exceeded", param="messages"),

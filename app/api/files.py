@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import re
 import time
+from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import quote
 
@@ -20,6 +21,14 @@ from index.errors import FileNotFound
 PURPOSES = ("assistants", "user_data", "batch", "fine-tune", "vision", "evals")
 REMEMBERED = 1000
 ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
+
+
+@dataclass(slots=True)
+class Upload:
+    """What came with an Idempotency-Key; no id until it is kept."""
+
+    file_id: str = ""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def file_object(file: types.File) -> Wire:
@@ -39,8 +48,8 @@ def file_object(file: types.File) -> Wire:
 
 def routes(parts: Parts) -> APIRouter:
     router, memory = APIRouter(prefix="/v1/files", tags=["files"]), parts.memory
-    # File ids by API key and Idempotency-Key, oldest first: who retries does not upload twice. Lost on a restart.
-    uploads: dict[tuple[str, str], str] = {}
+    # By API key and Idempotency-Key, oldest first: who retries does not upload twice. Lost on a restart.
+    uploads: dict[tuple[str, str], Upload] = {}
 
     @router.post("")
     async def upload(
@@ -58,22 +67,23 @@ def routes(parts: Parts) -> APIRouter:
         data = await file.read()
         if not data:
             raise ApiError(f"{file.filename} is empty. Upload a file with content.", param="file", code="empty_file")
+        upload = Upload()
         if idempotency_key:
-            before = await asyncio.to_thread(_before, (caller.key.id, idempotency_key), file.filename, data)
-            if before:
-                return file_object(before)
-        added = await asyncio.to_thread(memory.add_file, file.filename, data, purpose, expires_at)
-        await asyncio.to_thread(caller.uploaded, added.id)
-        if idempotency_key:
-            uploads[caller.key.id, idempotency_key] = added.id
+            upload = uploads.setdefault((caller.key.id, idempotency_key), upload)
             if len(uploads) > REMEMBERED:
                 del uploads[next(iter(uploads))]
-        return file_object(added)
+        async with upload.lock:  # a client that gave up waiting asks again while the first upload still goes on
+            before = await asyncio.to_thread(_before, upload.file_id, file.filename, data)
+            if before is None:
+                before = await asyncio.to_thread(memory.add_file, file.filename, data, purpose, expires_at)
+                await asyncio.to_thread(caller.uploaded, before.id)
+                upload.file_id = before.id
+        return file_object(before)
 
-    def _before(key: tuple[str, str], filename: str, data: bytes) -> types.File | None:
-        """What an earlier request with this key made, unless it was deleted since."""
+    def _before(file_id: str, filename: str, data: bytes) -> types.File | None:
+        """What an earlier request with the same key made, unless it was deleted since."""
         try:
-            before = memory.file(uploads.get(key, ""))
+            before = memory.file(file_id)
         except FileNotFound:
             return None
         if (before.filename, before.sha256) != (filename, hashlib.sha256(data).hexdigest()):
@@ -114,9 +124,9 @@ def routes(parts: Parts) -> APIRouter:
 
 def _expiry(form: FormData) -> int | None:
     """When the file goes, by OpenAI's two form fields; the other fields have been read already."""
-    for field in form:
-        if field not in ("file", "purpose", ANCHOR, SECONDS):
-            raise ApiError(f"Unknown parameter: '{field}'. Leave it out.", param=field, code="unknown_parameter")
+    for name in form:
+        if name not in ("file", "purpose", ANCHOR, SECONDS):
+            raise ApiError(f"Unknown parameter: '{name}'. Leave it out.", param=name, code="unknown_parameter")
     anchor, seconds = form.get(ANCHOR), form.get(SECONDS)
     if anchor is None and seconds is None:
         return None

@@ -5,6 +5,7 @@ from importlib import import_module
 
 # Imported when asked for: one measurement should not need the libraries of another.
 BENCHES = {
+    "crashes": "app.bench.crashes",
     "dense": "app.bench.dense",
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",
@@ -12,6 +13,7 @@ BENCHES = {
     "soak": "app.bench.soak",
     "speculation": "app.bench.speculation",
     "start": "app.bench.start",
+    "swaps": "app.bench.swaps",
 }
 
 

@@ -5,8 +5,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +14,7 @@ import httpx
 
 from app.settings import PREFIX
 
+SERVE = (sys.executable, "-m", "app", "serve")
 PATIENCE = 300.0  # seconds until it is ready
 GRACE = 60.0  # and until it has ended
 
@@ -28,25 +29,34 @@ def serving(url: str | None, **settings: object) -> Iterator[str]:
     if url is not None:
         yield url.rstrip("/")
         return
-    with TemporaryDirectory() as folder:
-        port = _free_port()
-        # Nobody's settings but these: an API key, say, would close the door.
-        env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        given = {"host": "127.0.0.1", "port": port, "data_dir": Path(folder) / "data", "log_level": "error", **settings}
-        env |= {PREFIX + name.upper(): str(value) for name, value in given.items()}
-        log = Path(folder) / "log"
-        with log.open("w") as out:
-            process = subprocess.Popen([sys.executable, "-m", "app", "serve"], env=env, stdout=out, stderr=out)
+    with TemporaryDirectory() as folder, started(Path(folder), SERVE, **settings) as (base, process):
         try:
-            _await(f"http://127.0.0.1:{port}", process, log)
-            yield f"http://127.0.0.1:{port}"
+            yield base
         finally:
             process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+
+
+@contextmanager
+def started(
+    folder: Path, command: Sequence[str], **settings: object
+) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
+    """The URL of a server on `folder`/data, once it is ready, and its process, which is killed in the end."""
+    port = _free_port()
+    # Nobody's settings but these: an API key, say, would close the door.
+    env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    given = {"host": "127.0.0.1", "port": port, "data_dir": folder / "data", "log_level": "error", **settings}
+    env |= {PREFIX + name.upper(): str(value) for name, value in given.items()}
+    log = folder / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=out)  # noqa: S603 (ours, or a test's)
+    try:
+        _await(f"http://127.0.0.1:{port}", process, log)
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _free_port() -> int:

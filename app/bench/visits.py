@@ -6,6 +6,7 @@ A visit that does not end as it must raises Fault: a status that it should not h
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -85,20 +86,25 @@ def client(base_url: str) -> httpx.AsyncClient:
 
 async def ask(server: httpx.AsyncClient, question: str, *, stream: bool = False) -> Answer:
     """The whole answer. Raises Busy and Fault."""
+    return _answer(*await turn(server, asking(question), stream=stream))
+
+
+async def turn(server: httpx.AsyncClient, body: Wire, *, stream: bool) -> tuple[str, Wire]:
+    """The text of a turn's answer, and what `cogcore` tells beside it. Raises Busy and Fault."""
     if stream:
-        return await _read(server, question)
-    response = await server.post(CHAT, json=asking(question))
-    _check(response)
+        return await _read(server, body)
+    response = await server.post(CHAT, json=body)
+    check(response)
     wire = response.json()
     choice = wire["choices"][0]
     if choice["finish_reason"] != "stop":
         raise Fault(f"an answer ended with {choice['finish_reason']!r}")
-    return _answer(choice["message"]["content"] or "", wire["cogcore"])
+    return choice["message"]["content"] or "", wire["cogcore"]
 
 
-async def _read(server: httpx.AsyncClient, question: str) -> Answer:
-    text, finish, told, done = "", None, None, False
-    async with aclosing(_events(server, question)) as events:
+async def _read(server: httpx.AsyncClient, body: Wire) -> tuple[str, Wire]:
+    text, finish, beside, done = "", None, None, False
+    async with aclosing(_events(server, body)) as events:
         async for data in events:
             if data == "[DONE]":
                 done = True
@@ -108,23 +114,24 @@ async def _read(server: httpx.AsyncClient, question: str) -> Answer:
                 raise Fault(f"a stream broke off: {chunk['error']['message']}")
             choice = chunk["choices"][0]
             text += choice["delta"].get("content") or ""
-            finish, told = choice["finish_reason"] or finish, chunk.get("cogcore") or told
-    if not done or finish != "stop" or told is None:
+            finish, beside = choice["finish_reason"] or finish, chunk.get("cogcore") or beside
+    if not done or finish != "stop" or beside is None:
         raise Fault(f"a stream ended with {finish!r}, {'with' if done else 'without'} its [DONE]")
-    return _answer(text, told)
+    return text, beside
 
 
-async def _events(server: httpx.AsyncClient, question: str) -> AsyncGenerator[str]:
-    async with server.stream("POST", CHAT, json=asking(question, stream=True)) as response:
+async def _events(server: httpx.AsyncClient, body: Wire) -> AsyncGenerator[str]:
+    async with server.stream("POST", CHAT, json={**body, "stream": True}) as response:
         if not response.is_success:
             await response.aread()
-        _check(response)
+        check(response)
         async for line in response.aiter_lines():
             if line.startswith("data: "):
                 yield line.removeprefix("data: ")
 
 
-def _check(response: httpx.Response) -> None:
+def check(response: httpx.Response) -> None:
+    """Raises Busy and Fault where it is no success."""
     if response.status_code == BUSY:
         raise Busy(refusal(response))
     if not response.is_success:
@@ -134,6 +141,37 @@ def _check(response: httpx.Response) -> None:
 def _answer(text: str, told: Wire) -> Answer:
     rounds = tuple((one["prompt"], one["generated"]) for one in told["rounds"])
     return Answer(text, len(told["searches"]), len(told["citations"]), rounds)
+
+
+async def told(server: httpx.AsyncClient, method: str, path: str, **given: Any) -> Wire:
+    """The JSON of a route. Raises Busy and Fault."""
+    response = await server.request(method, path, **given)
+    check(response)
+    body: Wire = response.json()
+    return body
+
+
+async def listed(server: httpx.AsyncClient, path: str) -> list[Wire]:
+    """All items of a listing, oldest first. Raises Busy and Fault."""
+    found: list[Wire] = []
+    while True:
+        after = {"after": found[-1]["id"]} if found else {}
+        page = await told(server, "GET", path, params={"limit": 100, "order": "asc", **after})
+        found += page["data"]
+        if not page["has_more"]:
+            return found
+
+
+async def settled(server: httpx.AsyncClient, store: str, patience: float) -> Wire:
+    """A vector store none of whose documents waits any more. Raises Busy, and Fault after `patience` seconds."""
+    end = time.monotonic() + patience
+    while True:
+        info = await told(server, "GET", f"/v1/vector_stores/{store}")
+        if info["status"] != "in_progress":
+            return info
+        if time.monotonic() > end:
+            raise Fault(f"after {patience:.0f} s the store {store} has {info['file_counts']}")
+        await asyncio.sleep(0.1)
 
 
 async def offend(server: httpx.AsyncClient, hostile: Hostile) -> None:
@@ -155,7 +193,7 @@ async def hang_up(server: httpx.AsyncClient, question: str, chance: random.Rando
             return
     else:
         left = chance.randint(1, 20)
-        async with aclosing(_events(server, question)) as events:
+        async with aclosing(_events(server, asking(question))) as events:
             async for _ in events:
                 left -= 1
                 if not left:

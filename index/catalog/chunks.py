@@ -93,6 +93,19 @@ def copy(tx: Transaction, source: int, target: int) -> None:
         tx.execute(insert(chunks), [{**row, "id": _new_id(), "document": target} for row in taken])
 
 
+def drafts(tx: Transaction, numbers: Collection[int]) -> dict[int, list[Draft]]:
+    """The passages of those of the documents that still are there, in order."""
+    rows = tx.execute(select(chunks).where(chunks.c.document.in_(numbers)).order_by(chunks.c.document, chunks.c.n))
+    return {
+        document: [Draft(row.text, row.start, row.end, row.page, tuple(row.headings)) for row in group]
+        for document, group in groupby(rows, key=attrgetter("document"))
+    }
+
+
+def numbers_of(tx: Transaction, document: int) -> list[int]:
+    return list(tx.execute(select(chunks.c.n).where(chunks.c.document == document).order_by(chunks.c.n)).scalars())
+
+
 def of_document(tx: Transaction, document: int) -> Passages | None:
     """None unless it is completed."""
     return next(_passages(tx, documents.c.n == document), None)

@@ -51,6 +51,18 @@ class Searchable:
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """A completed document with its file, as a bundle has it. `number` and `file_n` are those of the catalog."""
+
+    number: int
+    file_n: int
+    file: File
+    attributes: Mapping[str, Scalar]
+    chunking: Chunking
+    left_out: Mapping[Reason, int] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What an attach means for an open store: new attributes for a document, or its removal."""
 
@@ -150,6 +162,16 @@ def places_of_store(tx: Transaction, store: int) -> list[Place]:
     return _places(tx, documents.c.store == store)
 
 
+def places(tx: Transaction, numbers: Collection[int]) -> list[Place]:
+    """Of those of the documents that still are there."""
+    return _places(tx, documents.c.n.in_(numbers))
+
+
+def completed(tx: Transaction, store: int) -> set[int]:
+    wanted = select(documents.c.n).where(documents.c.store == store, documents.c.status == "completed")
+    return set(tx.execute(wanted).scalars())
+
+
 def searchable(tx: Transaction, store: int) -> list[Searchable]:
     """The completed documents, in the order of their vectors in the file."""
     rows = tx.execute(
@@ -159,6 +181,35 @@ def searchable(tx: Transaction, store: int) -> list[Searchable]:
         .order_by(documents.c.block_at)
     )
     return [Searchable(row.n, row.filename, row.attributes, _block(row)) for row in rows]
+
+
+def whole(tx: Transaction, store: int) -> list[Whole]:
+    """The completed documents, oldest first."""
+    rows = tx.execute(
+        select(
+            documents.c.n.label("document"),
+            documents.c.attributes,
+            documents.c.max_tokens,
+            documents.c.overlap,
+            documents.c.left_out,
+            *FILE_COLUMNS,
+        )
+        .join(files)
+        .where(documents.c.store == store, documents.c.status == "completed")
+        .order_by(documents.c.n)
+    )
+    return [
+        Whole(row.document, row.n, to_file(row), row.attributes, Chunking(row.max_tokens, row.overlap), row.left_out)
+        for row in rows
+    ]
+
+
+def add_whole(tx: Transaction, store: int, wanted: Whole, usage_bytes: int, now: int) -> int:
+    """A document that is completed as it comes; its number. That in `wanted` was another catalog's."""
+    values = _values(store, wanted.file_n, Attachment("", wanted.attributes, wanted.chunking), None, now)
+    done = {"status": "completed", "usage_bytes": usage_bytes, "left_out": wanted.left_out}
+    made: int = tx.execute(insert(documents).values(**values | done).returning(documents.c.n)).scalar_one()
+    return made
 
 
 def blocks(tx: Transaction) -> dict[int, list[tuple[int, Block]]]:
@@ -272,21 +323,23 @@ def count(tx: Transaction) -> Stats:
 
 
 def _add(tx: Transaction, store: int, file_n: int, wanted: Attachment, batch: int | None, now: int) -> None:
+    tx.execute(insert(documents).values(**_values(store, file_n, wanted, batch, now)))
+
+
+def _values(store: int, file_n: int, wanted: Attachment, batch: int | None, now: int) -> dict[str, object]:
     chunking = wanted.chunking or Chunking()
-    tx.execute(
-        insert(documents).values(
-            store=store,
-            file=file_n,
-            batch=batch,
-            status="in_progress",
-            attributes=dict(wanted.attributes or {}),
-            max_tokens=chunking.max_tokens,
-            overlap=chunking.overlap,
-            usage_bytes=0,
-            attempts=0,
-            created_at=now,
-        )
-    )
+    return {
+        "store": store,
+        "file": file_n,
+        "batch": batch,
+        "status": "in_progress",
+        "attributes": dict(wanted.attributes or {}),
+        "max_tokens": chunking.max_tokens,
+        "overlap": chunking.overlap,
+        "usage_bytes": 0,
+        "attempts": 0,
+        "created_at": now,
+    }
 
 
 def _count_change(tx: Transaction, document: int) -> None:

@@ -105,6 +105,10 @@ def keep_note(tx: Transaction, store: int, key: str, text: str | None) -> None:
         tx.execute(insert(notes).values(store=store, key=key, text=text))
 
 
+def notes_of(tx: Transaction, store: int) -> dict[str, str]:
+    return {row.key: row.text for row in tx.execute(select(notes).where(notes.c.store == store))}
+
+
 def with_file(tx: Transaction, file_n: int) -> list[str]:
     return list(tx.execute(select(stores.c.id).join(documents).where(documents.c.file == file_n)).scalars())
 

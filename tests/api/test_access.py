@@ -40,7 +40,7 @@ DELETE /v1/vector_stores/{store_id}, POST /v1/vector_stores/{store_id}/files,
 POST /v1/vector_stores/{store_id}/files/{file_id}, DELETE /v1/vector_stores/{store_id}/files/{file_id},
 POST /v1/vector_stores/{store_id}/file_batches, POST /v1/vector_stores/{store_id}/file_batches/{batch_id}/cancel,
 POST /v1/cogcore/aliases/{alias}, POST /v1/cogcore/aliases/{alias}/rollback, DELETE /v1/cogcore/aliases/{alias},
-DELETE /v1/responses/{response_id}"""
+GET /v1/cogcore/stores/{store_id}/export, POST /v1/cogcore/stores/import, DELETE /v1/responses/{response_id}"""
 ADMIN = """POST /v1/cogcore/keys, GET /v1/cogcore/keys, GET /v1/cogcore/keys/{key_id},
 DELETE /v1/cogcore/keys/{key_id}, GET /v1/cogcore/reviews, GET /v1/cogcore/reviews/{review_id},
 POST /v1/cogcore/reviews/{review_id}, DELETE /v1/cogcore/reviews/{review_id}"""
@@ -51,7 +51,8 @@ NEEDED: dict[str, Scope] = {
 }
 # Not for a key that is limited to stores, whatever its scope.
 WHOLE = """GET /metrics, POST /v1/vector_stores, POST /v1/vector_stores/{store_id}, DELETE /v1/vector_stores/{store_id},
-POST /v1/cogcore/aliases/{alias}, POST /v1/cogcore/aliases/{alias}/rollback, DELETE /v1/cogcore/aliases/{alias}"""
+POST /v1/cogcore/aliases/{alias}, POST /v1/cogcore/aliases/{alias}/rollback, DELETE /v1/cogcore/aliases/{alias},
+GET /v1/cogcore/stores/{store_id}/export, POST /v1/cogcore/stores/import"""
 FOR_ALL = {route.strip() for route in WHOLE.split(",")} | {r for r, scope in NEEDED.items() if scope == "admin"}
 LAKES = "Lake Arven is 88 metres deep."
 SECRET = "The vault opens with zyzzyva."

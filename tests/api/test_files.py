@@ -2,6 +2,7 @@
 
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import openai
@@ -62,6 +63,15 @@ def test_a_retry_with_the_same_key_uploads_once(client: OpenAI) -> None:
         upload(b"other")
     client.files.delete(first)
     assert upload(b"text") != first
+    # Also while the first still goes on.
+    headers = {"Idempotency-Key": "at once"}
+    with ThreadPoolExecutor(4) as pool:
+        data = b"x" * 1_000_000
+        made = [
+            pool.submit(client.files.create, file=("b.txt", data), purpose="assistants", extra_headers=headers)
+            for _ in range(4)
+        ]
+    assert len({one.result().id for one in made}) == 1
 
 
 @pytest.mark.parametrize(
