@@ -29,7 +29,6 @@ from index.checks import (
     check_attachment,
     check_attributes,
     check_days,
-    check_embedder,
     check_filename,
     check_metadata,
     check_store_name,
@@ -44,6 +43,7 @@ from index.loading import Loader
 from index.originals import Originals
 from index.parse import Limits
 from index.rank import DENSE_WEIGHT
+from index.reembed import settle
 from index.removal import Removal
 from index.search import Searcher
 from index.shelf import Shelf
@@ -100,8 +100,7 @@ class Memory:
             opened.callback(FolderLock(data_dir / "lock").release)
             self._catalog = Catalog(data_dir / "catalog.sqlite")
             opened.callback(self._catalog.close)
-            made_with = self._catalog.fact("embedder", embedder.fingerprint)
-            check_embedder(made_with, embedder.fingerprint, data_dir)
+            settle(self._catalog, embedder, data_dir)
             self._originals = Originals(data_dir / "originals")
             self.embedder, self.reader, self._limits = embedder, reader, limits or Limits()
             vectors = VectorFiles(self._catalog.vectors, embedder.dimension, embedder.fingerprint)

@@ -210,10 +210,11 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Chunks up to this number; so many of them."""
+    """Chunks up to this number; so many of them. Seen at this version of their store."""
 
     last: int
     count: int
+    version: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from index.types import Attachment, File, Vectors
 from index.vectors import VectorFiles
 
 WORDS, VOCABULARY = 180, 50_000
+CLUSTER, BATCH = 100, 256  # vectors around one centre; documents in one transaction
 UNASKED = "the vectors are drawn: nothing is embedded here"
 
 
@@ -55,25 +56,30 @@ class Drawn:
 def fill(folder: Path, count: int, size: int) -> None:
     """A default store of so many chunks, so many in a document."""
     dice = np.random.default_rng(0)
-    vocabulary = [f"word{n}" for n in range(VOCABULARY)]
+    centres = dice.standard_normal((-(-count // CLUSTER), Drawn.dimension), np.float32)
+    vocabulary = np.array([f"word{n}" for n in range(VOCABULARY)], object)
     Memory(folder, Drawn()).close()
     with closing(Catalog(folder / "catalog.sqlite")) as catalog:
         vectors = VectorFiles(catalog.vectors, Drawn.dimension, Drawn.fingerprint)
-        for n in tqdm(range(count // size), "documents", mininterval=10):
-            drawn = dice.standard_normal((size, Drawn.dimension)).astype(np.float32)
-            drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
-            rows = np.minimum(dice.zipf(1.2, (size, WORDS)), VOCABULARY) - 1
-            drafts = [Draft(" ".join(vocabulary[word] for word in row), 0, 0, None, ("Part",)) for row in rows]
+        total = count // size
+        for first in tqdm(range(0, total, BATCH), "documents", mininterval=10, unit_scale=BATCH):
             with catalog.write() as tx:
                 store = stores.number(tx, DEFAULT_STORE)
-                files.add(tx, File(f"file-{n}", f"{n}.md", 0, 0, "assistants", f"{n:064x}"))
-                documents.attach(tx, store, Attachment(f"file-{n}"), None, 0)
-                document = documents.number(tx, store, f"file-{n}")
-                documents.complete(tx, document, 0, None)
-                chunks.add(tx, document, drafts)
-                (made,) = chunks.of_documents(tx, [document])
-                block = vectors.append(stores.vector_file(tx, store), document, made.chunks, drawn)
-                documents.keep_block(tx, document, block)
+                file = stores.vector_file(tx, store)
+                for n in range(first, min(first + BATCH, total)):
+                    drawn = centres[dice.integers(0, len(centres), size)]
+                    drawn = drawn + dice.standard_normal((size, Drawn.dimension), np.float32)
+                    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+                    rows = np.minimum(dice.zipf(1.2, (size, WORDS)), VOCABULARY) - 1
+                    drafts = [Draft(" ".join(row), 0, 0, None, ("Part",)) for row in vocabulary[rows]]
+                    files.add(tx, File(f"file-{n}", f"{n}.md", 0, 0, "assistants", f"{n:064x}"))
+                    documents.attach(tx, store, Attachment(f"file-{n}"), None, 0)
+                    document = documents.number(tx, store, f"file-{n}")
+                    documents.complete(tx, document, 0, None)
+                    chunks.add(tx, document, drafts)
+                    (made,) = chunks.of_documents(tx, [document])
+                    block = vectors.append(file, document, made.chunks, drawn)
+                    documents.keep_block(tx, document, block)
 
 
 def keep(folder: Path) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, func, insert, select
 
 from index.catalog import Transaction
 from index.catalog.schema import chunks, documents, files, stores
-from index.catalog.stores import seen
+from index.catalog.stores import seen, version
 from index.errors import ChunkNotFound
 from index.types import Chunk, Extent, Scalar, Sight, Vectors
 from index.vectors import Block
@@ -118,7 +118,12 @@ def extent(tx: Transaction, store: int, until: int | None = None) -> Extent:
     ours = select(func.max(chunks.c.n), func.count()).select_from(chunks.join(documents))
     ours = ours.where(documents.c.store == store, documents.c.status == "completed")
     last, count = tx.execute(ours if until is None else ours.where(chunks.c.n <= until)).one()
-    return Extent(last or 0, count)
+    return Extent(last or 0, count, version(tx, store))
+
+
+def is_whole(tx: Transaction, store: int, covers: Extent) -> bool:
+    """Whether all that an extent told of can still be found. At the same version nothing is counted."""
+    return covers.version == version(tx, store) or extent(tx, store, covers.last) == covers
 
 
 def get(tx: Transaction, numbers: Sequence[int]) -> dict[int, Chunk]:
