@@ -36,12 +36,12 @@ from index.checks import (
 from index.dense import Tiers
 from index.errors import InvalidRequest
 from index.folderlock import FolderLock
-from index.ingest import Ingest, read_document
+from index.ingest import Ingest
 from index.keeper import Keeper
 from index.lexical import KIND
 from index.loading import Loader
 from index.originals import Originals
-from index.parse import Limits
+from index.parse import Limits, parse
 from index.rank import DENSE_WEIGHT
 from index.reembed import settle
 from index.removal import Removal
@@ -175,7 +175,7 @@ class Memory:
             return kept
         file = self.file(file_id)
         data = self.content(file_id)
-        text = read_document(file.filename, data, Chunking(), self.embedder, self._limits, filtered=False).text
+        text = parse(file.filename, data, self._limits).text
         with self._catalog.write() as tx:
             files.keep_text(tx, files.number(tx, file_id), text)
         return text
@@ -284,7 +284,8 @@ class Memory:
 
     def store_file(self, store: str, file_id: str) -> StoreFile:
         with self._catalog.read() as tx:
-            return documents.get(tx, stores.number(tx, store), file_id)
+            number = stores.number(tx, store)
+            return self._ingest.told(number, documents.get(tx, number, file_id))
 
     def store_files(
         self,
@@ -299,7 +300,8 @@ class Memory:
         with self._catalog.read() as tx:
             number = stores.number(tx, store)
             batch = None if batch_id is None else stores.batch_number(tx, number, batch_id)
-            return documents.page(tx, number, Cut(limit, after, before, order), status, batch)
+            page = documents.page(tx, number, Cut(limit, after, before, order), status, batch)
+        return Page([self._ingest.told(number, one) for one in page.data], page.has_more)
 
     def detach(self, store: str, file_id: str) -> None:
         """Forget a file's passages in one store; the file itself stays."""
@@ -382,7 +384,7 @@ class Memory:
 
     def _document(self, store: int, file_id: str) -> StoreFile:
         with self._catalog.read() as tx:
-            return documents.get(tx, store, file_id)
+            return self._ingest.told(store, documents.get(tx, store, file_id))
 
     def _attach(self, store: str, attachments: Sequence[Attachment], batch_id: str | None) -> int:
         """The number of the store."""

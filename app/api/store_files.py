@@ -60,9 +60,15 @@ def store_file_object(file: StoreFile) -> Wire:
         "last_error": None if error is None else {"code": error.code, "message": error.message},
         "chunking_strategy": {"type": "static", "static": sizes},
         "attributes": dict(file.attributes),
-        # Garbage that cannot be found, counted by reason; null where nobody looked for it.
-        "cogcore": {"left_out": None if file.left_out is None else dict(file.left_out)},
+        # Garbage that cannot be found, counted by reason; null where nobody looked for it. And, while it is in
+        # progress, how far it is.
+        "cogcore": {"left_out": None if file.left_out is None else dict(file.left_out), "progress": _progress(file)},
     }
+
+
+def _progress(file: StoreFile) -> Wire | None:
+    far = file.progress
+    return None if far is None else {"stage": far.stage, "chunks_embedded": far.done, "chunks": far.total}
 
 
 def batch_object(batch: Batch) -> Wire:

@@ -6,6 +6,10 @@ from importlib import import_module
 # Imported when asked for: one measurement should not need the libraries of another.
 BENCHES = {
     "dense": "app.bench.dense",
+    "flips": "app.bench.flips",
+    "hostile": "app.bench.hostile",
+    "kills": "app.bench.kills",
+    "manual": "app.bench.manual",
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",
     "serve": "app.bench.serve",

@@ -153,10 +153,12 @@ async def _finish(
     """Wait until all are searchable or have failed. An older version goes once the newer one is searchable."""
     progress, total = Progress("Reading documents"), len(waiting)
     while waiting:
+        at = ""
         for file_id, path in list(waiting.items()):
             now = await call(client, "GET", f"/v1/vector_stores/{store}/files/{file_id}")
             if now["status"] == "in_progress":
                 # They are read in the order they came, so the later ones need not be asked for.
+                at = _told(path, now["cogcore"]["progress"])
                 break
             del waiting[file_id]
             if now["status"] != "completed":
@@ -166,6 +168,12 @@ async def _finish(
             if garbage := now["cogcore"]["left_out"]:
                 summary.left_out[path] = told(garbage)
             await _forget(client, versions.get(path, []), file_id)
-        progress.show(total - len(waiting), total)
+        progress.show(total - len(waiting), total, at)
         if waiting:
             await asyncio.sleep(POLL)
+
+
+def _told(path: str, far: Wire) -> str:
+    """How far a document is: `handbook.pdf: embedding 64/512`."""
+    embedded = f" {far['chunks_embedded']}/{far['chunks']}" if far["chunks"] else ""
+    return f"{Path(path).name}: {far['stage']}{embedded}"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from index.memory import Memory
-from index.types import Attachment, Chunking, Vectors
+from index.types import Attachment, Chunking, Progress, Vectors
 from tests.fakes import HashedWords
 from tests.index.conftest import Open
 
@@ -43,6 +43,25 @@ def put(memory: Memory, name: str, text: str, store: str = "default") -> str:
     file = memory.add_file(name, text.encode())
     memory.attach(store, file.id)
     return file.id
+
+
+def test_each_document_tells_how_far_it_is(open_memory: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.ingest.GROUP", 2)
+    held = Held()
+    memory = open_memory(embedder=held, workers=1)
+    file = memory.add_file("a.md", b"\n\n".join(b"river number%d. " % n * 20 for n in range(3)))
+    memory.attach("default", file.id, chunking=Chunking(64))
+    later = put(memory, "b.md", "heron")
+    assert held.reached.wait(30)
+    assert memory.store_file("default", file.id).progress == Progress("embedding", 0, 3)
+    assert memory.store_file("default", later).progress == Progress("waiting")
+    held.reached.clear()
+    held.free.set()
+    for file_id in (file.id, later):
+        ended = memory.wait("default", file_id, 30)
+        assert ended.status == "completed" and ended.progress is None
+    assert [one.progress for one in memory.store_files("default").data] == [None, None]
+    assert memory._ingest._progress == {}
 
 
 def test_an_unreadable_document_fails_with_its_code_and_words(open_memory: Open) -> None:
