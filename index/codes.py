@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import faiss
 import numpy as np
 
 from index.catalog.documents import Searchable
-from index.dense import Approximate, Tiers
+from index.dense import VERSION, Approximate, Tiers
 from index.rows import Ids, Rows
 from index.snapshot import Part
 from index.store import Store
@@ -24,7 +23,7 @@ INDEX, NUMBERS = "index.faiss", "numbers.npz"
 
 def part(embedder: Embedder, tiers: Tiers) -> Part:
     """FAISS's version, since it is its format; the rest decides what the codes are."""
-    return Part(".codes", f"1, faiss {faiss.__version__}, {tiers.faiss}, {embedder.fingerprint}")
+    return Part(".codes", f"1, faiss {VERSION}, {tiers.faiss}, {embedder.fingerprint}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from index.errors import FaissRefused
 from index.rows import Ids, Rows, numbers
 from index.types import Vectors
 
+VERSION = str(faiss.__version__)  # an index on the disk is this one's
 AUTO, EXACT = "auto", "exact"
 EXACT_UP_TO = 20_000
 LISTS = ((200_000, 64), (1_500_000, 256), (6_000_000, 1024))  # for so many vectors, so many lists

@@ -63,7 +63,12 @@ class Keeper:
             self._save_codes(store, opened)
 
     def _run(self) -> None:
-        rest = REST if all(opened.checked for opened in self._shelf.opened().values()) else 0.0
+        rest = REST
+        try:
+            for store, opened in self._shelf.opened().items():
+                self._check(store, opened, self._closing)
+        except Exception:
+            log.exception("vectors could not be checked; this is tried again")
         while not self._closing.wait(rest):
             began = time.monotonic()
             try:

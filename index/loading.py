@@ -148,6 +148,9 @@ class Loader:
         """What changed since, and what was mended. Who calls holds the writing lock and alone knows the store."""
         with self._catalog.read() as tx:
             version, file = stores.version(tx, store), stores.vector_file(tx, store)
+            known = (fresh.version, fresh.rows.file, len(fresh.documents))
+            if known == (version, file, documents.count_searchable(tx, store)):
+                return
             now = {one.document: one for one in documents.searchable(tx, store)}
             if file != fresh.rows.file:
                 fresh.rows.relocate(file, *fresh.located({n: one.block for n, one in now.items()}))

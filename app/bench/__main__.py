@@ -8,6 +8,7 @@ BENCHES = {
     "dense": "app.bench.dense",
     "flips": "app.bench.flips",
     "hostile": "app.bench.hostile",
+    "ingest": "app.bench.ingest",
     "kills": "app.bench.kills",
     "manual": "app.bench.manual",
     "reader": "app.bench.reader",

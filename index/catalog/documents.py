@@ -161,6 +161,11 @@ def searchable(tx: Transaction, store: int) -> list[Searchable]:
     return [Searchable(row.n, row.filename, row.attributes, _block(row)) for row in rows]
 
 
+def count_searchable(tx: Transaction, store: int) -> int:
+    ours = select(func.count()).where(documents.c.store == store, documents.c.status == "completed")
+    return tx.execute(ours).scalar_one()
+
+
 def blocks(tx: Transaction) -> dict[int, list[tuple[int, Block]]]:
     """Of each store: its documents that have vectors, in the order of these."""
     found: dict[int, list[tuple[int, Block]]] = {}
