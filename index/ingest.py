@@ -10,14 +10,14 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from index.catalog import Catalog, Transaction, chunks, documents, files, stores
 from index.catalog.chunks import Draft, Indexed
-from index.catalog.documents import Job
+from index.catalog.documents import Job, Place
 from index.chunk import split
 from index.errors import InvalidFile, ParseError
 from index.garbage import sift, told, with_margins
@@ -25,7 +25,7 @@ from index.originals import Originals
 from index.parse import Limits, Parsed, parse, suffix_of
 from index.parse.suffixes import ARCHIVES
 from index.shelf import Shelf
-from index.store import indexed_text
+from index.store import Store, indexed_text
 from index.types import Chunking, Embedder, Failure, Progress, Reason, Stage, StoreFile, Vectors
 from index.vectors import rounded
 
@@ -200,8 +200,10 @@ class Ingest:
                 files.keep_text(tx, job.file_n, read.text)
                 chunks.add(tx, job.document, read.drafts)
                 parts = self._written(tx, job, work.vectors)
+                replaced = documents.replaced(tx, job)
             if store is not None:
-                store.add(parts)
+                _exchange(store, parts, replaced)
+        self._forget(replaced)
 
     def _copy_twin(self, job: Job) -> bool:
         """The same bytes under the same name, already searchable somewhere, need no reading."""
@@ -222,9 +224,18 @@ class Ingest:
                     files.keep_text(tx, job.file_n, text)
                 chunks.copy(tx, twin.document, job.document)
                 parts = self._written(tx, job, kept.vectors)
+                replaced = documents.replaced(tx, job)
             if store is not None:
-                store.add(parts)
-            return True
+                _exchange(store, parts, replaced)
+        self._forget(replaced)
+        return True
+
+    def _forget(self, replaced: Sequence[Place]) -> None:
+        """On the disk."""
+        for place in replaced:
+            self._shelf.remove(place)
+        if replaced:
+            self._catalog.forget()
 
     def _written(self, tx: Transaction, job: Job, vectors: Vectors) -> list[Indexed]:
         """What the indexes need of a document whose chunks are in the catalog, its vectors on the disk."""
@@ -240,6 +251,12 @@ class Ingest:
         if time.monotonic() - self._rested >= REST:
             self._rested = time.monotonic()
             self._chores()
+
+
+def _exchange(store: Store, parts: Sequence[Indexed], replaced: Sequence[Place]) -> None:
+    store.add(parts)
+    for place in replaced:
+        store.remove(place.document)
 
 
 def drafted(filename: str, parsed: Parsed, chunking: Chunking, embedder: Embedder, filtered: bool) -> Read:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from index import codes
 from index.catalog import Catalog, chunks
+from index.dense import Dense
 from index.lexical import Entry, Lexical
 from index.loading import Loader
 from index.shelf import Shelf
@@ -35,6 +36,7 @@ class Keeper:
     def __init__(self, catalog: Catalog, shelf: Shelf, loader: Loader, snapshots: Snapshots, trainer: Trainer) -> None:
         self._catalog, self._shelf, self._loader, self._snapshots = catalog, shelf, loader, snapshots
         self._trainer = trainer
+        self._saved: dict[int, Dense] = {}  # whose codes are on the disk
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._thread.start()
@@ -87,11 +89,11 @@ class Keeper:
         opened.checked = whole is not None
 
     def _save_codes(self, store: int, opened: Store, growth: float = GROWTH) -> None:
-        """Unless there are some, and the store has not grown by so much since."""
+        """Unless there are some of the same index, and the store has not grown by so much since."""
         covers = self._snapshots.covers(store, self._loader.codes)
-        if covers is not None and (
-            covers.version == opened.version or covers.count < len(opened) < covers.count * growth
-        ):
+        same = self._saved.setdefault(store, opened.dense) is opened.dense
+        few = covers is not None and covers.count <= len(opened) < covers.count * growth
+        if covers is not None and same and (few or covers.version == opened.version):
             return
         folder = self._snapshots.aside()
         try:
@@ -102,6 +104,7 @@ class Keeper:
             with self._catalog.writing, self._catalog.read() as tx:
                 if self._shelf.opened().get(store) is opened and chunks.is_whole(tx, store, written):
                     self._snapshots.publish(store, folder, self._loader.codes)
+                    self._saved[store] = opened.dense
         finally:
             self._snapshots.discard(folder)
 

@@ -259,9 +259,14 @@ class Memory:
         file_id: str,
         attributes: Mapping[str, Scalar] | None = None,
         chunking: Chunking | None = None,
+        replaces: Sequence[str] = (),
     ) -> StoreFile:
-        """Queue a file to become searchable. Again for the same file: sets attributes, retries what failed."""
-        return self._document(self._attach(store, [Attachment(file_id, attributes, chunking)], None), file_id)
+        """Queue a file to become searchable. Again for the same file: sets attributes, retries what failed.
+
+        The files that it `replaces` stay searchable until it is, and not a moment longer.
+        """
+        wanted = Attachment(file_id, attributes, chunking, replaces)
+        return self._document(self._attach(store, [wanted], None), file_id)
 
     def attach_batch(self, store: str, attachments: Sequence[Attachment]) -> Batch:
         if not 1 <= len(attachments) <= LARGEST_BATCH:

@@ -37,9 +37,10 @@ def reembed(data_dir: Path, embedder: Embedder, told: Told = lambda done, total:
     if not path.exists():
         raise FolderFault(f"there is no memory in {data_dir}; name the folder that the server keeps it in")
     with _alone(data_dir), closing(Catalog(path)) as catalog:
-        with catalog.read() as tx:
+        with catalog.write() as tx:
             if renewal.embedder(tx) in (None, embedder.fingerprint):
                 return True
+            renewal.begin(tx, embedder.fingerprint)
         renewed = _Renewal(catalog, embedder)
         renewed.fill(told)
         try:

@@ -212,11 +212,12 @@ class PassageReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file on its way into a store."""
+    """A file on its way into a store. Files that it `replaces` leave that store in the moment in which it is found."""
 
     file_id: str
     attributes: Mapping[str, Scalar] | None = None
     chunking: Chunking | None = None
+    replaces: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,19 +89,19 @@ def live(folder: Path, journal: Journal, seed: int) -> None:
             memory._keeper.keep()
         elif (kind < 0.5 and there) or len(there) > MOST:
             old = dice.choice(there)
-            if kind < 0.3:
-                _add(memory, journal, f"quux{seed}x{n}")
             journal.write(old, "going", journal.ids[old])
+            if kind < 0.3:
+                _add(memory, journal, f"quux{seed}x{n}", replaces=[journal.ids[old]])
             memory.delete_file(journal.ids[old])
             journal.write(old, "gone")
         else:
             _add(memory, journal, f"quux{seed}x{n}")
 
 
-def _add(memory: Memory, journal: Journal, word: str) -> None:
+def _add(memory: Memory, journal: Journal, word: str, replaces: Sequence[str] = ()) -> None:
     journal.write(word, "begun")
     file = memory.add_file(f"{word}.md", text(word).encode())
-    memory.attach(DEFAULT_STORE, file.id, {"word": word}, Chunking(32))
+    memory.attach(DEFAULT_STORE, file.id, {"word": word}, Chunking(32), replaces)
     journal.write(word, "queued", file.id)
     if memory.wait(DEFAULT_STORE, file.id, PATIENCE).status != "completed":
         raise RuntimeError(f"{word} was not completed")

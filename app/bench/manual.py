@@ -9,6 +9,7 @@ its children (pages that they share are counted once), every 50 ms. `--embedder 
 import argparse
 import io
 import random
+import sys
 import tempfile
 import threading
 import time
@@ -18,11 +19,13 @@ from pathlib import Path
 
 from app.bench.hashed import Hashed
 from index.memory import DEFAULT_STORE, Memory
+from index.parse import Limits
 from index.types import Embedder
 
 MIB = 2**20
 LINES, WORDS = 48, 13  # on a page, on a line
 EVERY = 0.05  # seconds
+PATIENT = Limits(wall_seconds=1800)  # on a busy machine; CPU seconds stay as they are
 
 
 def made(pages: int) -> bytes:
@@ -91,7 +94,7 @@ def main(arguments: Sequence[str]) -> None:
 
         embedder = load_embedder()
     data = made(given.pages)
-    with tempfile.TemporaryDirectory() as folder, closing(Memory(Path(folder), embedder)) as memory:
+    with tempfile.TemporaryDirectory() as folder, closing(Memory(Path(folder), embedder, limits=PATIENT)) as memory:
         file = memory.add_file("manual.pdf", data)
         before = taken()
         with closing(Watch()) as watch:
@@ -101,4 +104,6 @@ def main(arguments: Sequence[str]) -> None:
             took = time.monotonic() - began
         chunks = memory.stats().chunks
     print(f"{given.pages} pages, {len(data) / MIB:.1f} MiB: {ended.status}, {chunks} chunks in {took:.1f} s")
+    if ended.last_error is not None:
+        sys.exit(ended.last_error.message)
     print(f"memory of all processes, before and at most: {before / MIB:.0f}, {watch.most / MIB:.0f} MiB")

@@ -84,7 +84,7 @@ async def bring(
     progress = Progress("Sending documents")
     for n, path in enumerate(paths, 1):
         try:
-            file_id, new = await _send(client, store, path, versions.get(str(path), [None])[-1])
+            file_id, new = await _send(client, store, path, versions.get(str(path), []))
         except (ServerError, OSError) as error:
             summary.failed[str(path)] = str(error)
         else:
@@ -122,8 +122,9 @@ async def store_named(client: httpx.AsyncClient, name: str) -> str:
     return str(found[0] if found else (await call(client, "POST", "/v1/vector_stores", json={"name": name}))["id"])
 
 
-async def _send(client: httpx.AsyncClient, store: str, file: Path, known: Wire | None) -> tuple[str, bool]:
-    """The id of the file's document, and whether it still has to become searchable."""
+async def _send(client: httpx.AsyncClient, store: str, file: Path, versions: list[Wire]) -> tuple[str, bool]:
+    """The id of the file's document, and whether it still has to become searchable, in the place of its versions."""
+    known = versions[-1] if versions else None
     data = await asyncio.to_thread(file.read_bytes)
     attributes = {"path": str(file), "sha256": hashlib.sha256(data).hexdigest()}
     same = known is not None and known["attributes"].get("sha256") == attributes["sha256"]
@@ -135,7 +136,8 @@ async def _send(client: httpx.AsyncClient, store: str, file: Path, known: Wire |
         form = {"purpose": "assistants"}
         file_id = (await call(client, "POST", "/v1/files", data=form, files={"file": (file.name, data)}))["id"]
     # Attaching what is attached asks again for what has failed.
-    wanted = {"file_id": file_id, "attributes": attributes}
+    older = [old["id"] for old in versions if old["id"] != file_id]
+    wanted = {"file_id": file_id, "attributes": attributes, **({"cogcore": {"replaces": older}} if older else {})}
     await call(client, "POST", f"/v1/vector_stores/{store}/files", json=wanted)
     return file_id, True
 

@@ -1,5 +1,6 @@
 """Files in stores. A row in progress is a job: the queue is this table, so it survives whatever the process does."""
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from index.catalog.files import number as file_number
 from index.catalog.files import to_file
 from index.catalog.paging import Cut, cut
 from index.catalog.schema import chunks, documents, files, stores
+from index.catalog.stores import keep_note, note
 from index.errors import FileNotFound
 from index.types import Attachment, Chunking, Failure, File, FileStatus, Page, Reason, Scalar, Stats, StoreFile
 from index.vectors import Block
@@ -58,6 +60,7 @@ class Change:
     attributes: Mapping[str, Scalar] | None
 
 
+REPLACES = "replaces/"  # and the new file's id: a note with the old ones', until the new one is completed
 PLACE = (
     documents.c.n,
     documents.c.store,
@@ -71,6 +74,8 @@ PLACE = (
 def attach(tx: Transaction, store: int, wanted: Attachment, batch: int | None, now: int) -> Change | None:
     """Queue a file, unless it is in the store already with the same chunking and did not fail."""
     file_n = file_number(tx, wanted.file_id)
+    if wanted.replaces:
+        keep_note(tx, store, f"{REPLACES}{wanted.file_id}", json.dumps(list(wanted.replaces)))
     document = find(tx, store, wanted.file_id)
     if document is None:
         _add(tx, store, file_n, wanted, batch, now)
@@ -88,6 +93,18 @@ def attach(tx: Transaction, store: int, wanted: Attachment, batch: int | None, n
         return None
     retag(tx, document, wanted.attributes)
     return Change(place(tx, document), wanted.attributes)
+
+
+def replaced(tx: Transaction, job: Job) -> list[Place]:
+    """What a job that is done takes the place of, removed."""
+    key = f"{REPLACES}{job.file.id}"
+    listed = json.loads(note(tx, job.store, key) or "[]")
+    keep_note(tx, job.store, key, None)
+    numbers = [find(tx, job.store, file_id) for file_id in listed if file_id != job.file.id]
+    places = [place(tx, document) for document in numbers if document is not None]
+    for one in places:
+        remove(tx, one.document)
+    return places
 
 
 def find(tx: Transaction, store: int, file_id: str) -> int | None:

@@ -23,6 +23,11 @@ def is_ready(tx: Transaction, fingerprint: str) -> bool:
     return read_fact(tx, READY) == fingerprint
 
 
+def begin(tx: Transaction, fingerprint: str) -> None:
+    """Nobody else's vectors are complete from now on."""
+    tx.execute(delete(facts).where(facts.c.key == READY, facts.c.value != fingerprint))
+
+
 def make_ready(tx: Transaction, fingerprint: str) -> None:
     tx.execute(delete(facts).where(facts.c.key == READY))
     tx.execute(insert(facts).values(key=READY, value=fingerprint))

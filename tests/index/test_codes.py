@@ -80,6 +80,27 @@ def test_what_came_and_went_since_is_made_good(
     assert SEEN not in caplog.text and len(opened(memory)) == 180 and not finds(memory, 0, 7) and finds(memory, 3, 7)
 
 
+def test_it_is_written_again_when_a_tenth_is_new_or_the_index_is_another(open_memory: Open, data: Path) -> None:
+    memory = open_memory(tiers=TIERS)
+    seal = folder(data) / "seal"
+
+    def kept_again() -> bool:
+        before = seal.stat().st_ino
+        memory._keeper.keep()
+        return seal.stat().st_ino != before
+
+    file = memory.store_files("default").data[0].id
+    assert not kept_again()
+    memory.update_attributes("default", file, {"a": 1})
+    put(memory, 8, 9)
+    assert not kept_again()
+    put(memory, 9, 10)
+    assert kept_again() and not kept_again()
+    built = memory._keeper._loader.dense(1, opened(memory))
+    assert built is not None and memory._shelf.swap_vectors(1, opened(memory), *built)
+    assert kept_again() and not kept_again()
+
+
 @pytest.mark.parametrize("name", ["index.faiss", "numbers.npz", "seal"])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_damage_is_noticed(

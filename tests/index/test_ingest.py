@@ -64,6 +64,59 @@ def test_each_document_tells_how_far_it_is(open_memory: Open, monkeypatch: pytes
     assert memory._ingest._progress == {}
 
 
+class Slow(Held):
+    """Is free but for texts of version two."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        return super().encode(texts) if any("two" in text for text in texts) else HashedWords.encode(self, texts)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_new_version_takes_the_place_of_the_old_at_once(open_memory: Open, tmp_path: Path, known: bool) -> None:
+    slow = Slow()
+    memory = open_memory(embedder=slow)
+    old = put(memory, "a.md", "heron version one")
+    assert memory.wait("default", old, 30).status == "completed"
+    if known:  # somewhere else, so that it need not be read
+        slow.free.set()
+        other = memory.create_store("other").id
+        assert memory.wait(other, put(memory, "a.md", "heron version two", other), 30).status == "completed"
+    new = memory.add_file("a.md", b"heron version two").id
+    seen = set[tuple[str, ...]]()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            seen.add(tuple(hit.chunk.text for hit in memory.search("default", "heron")))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    memory.attach("default", new, replaces=[old, new, "file-none"])
+    if not known:
+        assert slow.reached.wait(30) and memory.search("default", "heron")[0].chunk.file_id == old
+    slow.free.set()
+    assert memory.wait("default", new, 30).status == "completed"
+    ended.set()
+    looking.join()
+    assert [hit.chunk.file_id for hit in memory.search("default", "heron")] == [new]
+    assert seen <= {("heron version one",), ("heron version two",)}
+    assert [one.id for one in memory.store_files("default").data] == [new]
+    memory.delete_file(old)
+    words = b"heron version one"
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and words in path.read_bytes()] == []
+    assert memory.note("default", f"replaces/{new}") is None
+
+
+def test_a_new_version_that_fails_replaces_nothing(open_memory: Open) -> None:
+    memory = open_memory()
+    old = put(memory, "a.md", "heron version one")
+    memory.wait("default", old, 30)
+    new = memory.add_file("a.pdf", b"no pdf").id
+    memory.attach("default", new, replaces=[old])
+    assert memory.wait("default", new, 30).status == "failed"
+    assert [hit.chunk.file_id for hit in memory.search("default", "heron")] == [old]
+
+
 def test_an_unreadable_document_fails_with_its_code_and_words(open_memory: Open) -> None:
     memory = open_memory()
     for name, data, code in (("a.xyz", b"data", "unsupported_file"), ("a.pdf", b"no pdf", "invalid_file")):

@@ -23,8 +23,8 @@ NEW = HashedWords(64, "newer")
 class Stops(HashedWords):
     """Dies after so many calls."""
 
-    def __init__(self, calls: int) -> None:
-        super().__init__(64, "newer")
+    def __init__(self, calls: int, name: str = "newer") -> None:
+        super().__init__(64, name)
         self.left, self.texts = calls, list[str]()
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -186,7 +186,14 @@ def test_a_third_embedder_takes_the_place_of_the_second(open_memory: Open, tmp_p
     memory = open_memory()
     filled(memory)
     third = HashedWords(64, "newest")
-    assert not reembed(data, NEW) and not reembed(data, third)
+    assert not reembed(data, NEW)
+    with pytest.raises(KeyboardInterrupt):
+        reembed(data, Stops(1, "newest"))
+    memory.close()
+    with pytest.raises(EmbedderMismatch):
+        open_memory(embedder=NEW)  # begun with the third, its vectors are there no more
+    memory = open_memory()
+    assert not reembed(data, third)
     memory.close()
     with pytest.raises(EmbedderMismatch):
         open_memory(embedder=NEW)
