@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 import faiss
 import numpy as np
@@ -131,7 +131,7 @@ class Approximate:
         return read
 
     def serialized(self) -> npt.NDArray[np.uint8]:
-        return cast("npt.NDArray[np.uint8]", faiss.serialize_index(self._index))
+        return faiss.serialize_index(self._index)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
