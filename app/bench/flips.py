@@ -34,8 +34,6 @@ DOCUMENTS, PASSAGES, STEP = 20, 12, 7  # one of so many passages is asked for
 CATALOG = "catalog.sqlite"
 SAME, MENDED, REFUSED, WRONG = "the same", "the same, after a warning", "refused", "WRONG"
 
-keeper.LEAST = 1  # so that small stores have snapshots
-
 
 def passage(n: int) -> str:
     dice = random.Random(n)
@@ -132,6 +130,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--each", type=int, default=40, help="flips in each kind of file (40)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
+    keeper.LEAST = 1  # so that small stores have snapshots
     logging.getLogger("index").propagate = False
     with tempfile.TemporaryDirectory() as folder:
         ended = flip(Path(folder), given.each, given.seed)

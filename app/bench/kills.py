@@ -40,7 +40,6 @@ TIERS = Tiers("IVF2,RaBitQfs", 80)  # so that few documents are a large store
 PASSAGES, MOST = 12, 30  # in a document; documents that are kept
 REEMBEDS, OPENINGS = 0.2, 0.3  # of all lives: that begin so, that are timed from their beginning
 PATIENCE = 120.0  # seconds for one document, and for one look
-keeper.LEAST = 1  # and have snapshots
 FILES = re.compile(
     r"lock|reembed\.lock|catalog\.sqlite(-wal|-shm)?|catalog\.vectors/\d+-(\d+|next)|originals/../[0-9a-f]{64}"
     r"|catalog\.words/\d+(\.codes)?/.+"
@@ -217,6 +216,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="as above (2)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
+    keeper.LEAST = 1  # so that small stores have snapshots
     with tempfile.TemporaryDirectory() as made:
         journal = Path(made) / "journal"
         seen, wrong = run(Path(made) / "data", journal, given.kills, given.seconds, given.seed)
