@@ -74,6 +74,8 @@ PLACE = (
 def attach(tx: Transaction, store: int, wanted: Attachment, batch: int | None, now: int) -> Change | None:
     """Queue a file, unless it is in the store already with the same chunking and did not fail."""
     file_n = file_number(tx, wanted.file_id)
+    for replaced_id in wanted.replaces:
+        number(tx, store, replaced_id)
     if wanted.replaces:
         keep_note(tx, store, f"{REPLACES}{wanted.file_id}", json.dumps(list(wanted.replaces)))
     document = find(tx, store, wanted.file_id)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from index.errors import FileNotFound
 from index.memory import Memory
 from index.types import Attachment, Chunking, Progress, Vectors
 from tests.fakes import HashedWords
@@ -91,7 +92,9 @@ def test_a_new_version_takes_the_place_of_the_old_at_once(open_memory: Open, tmp
 
     looking = threading.Thread(target=look)
     looking.start()
-    memory.attach("default", new, replaces=[old, new, "file-none"])
+    with pytest.raises(FileNotFound, match="file-none"):
+        memory.attach("default", new, replaces=[old, "file-none"])
+    memory.attach("default", new, replaces=[old])
     if not known:
         assert slow.reached.wait(30) and memory.search("default", "heron")[0].chunk.file_id == old
     slow.free.set()
