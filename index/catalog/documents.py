@@ -14,7 +14,7 @@ from index.catalog.files import to_file
 from index.catalog.paging import Cut, cut
 from index.catalog.schema import chunks, documents, files, stores
 from index.catalog.stores import keep_note, note
-from index.errors import FileNotFound
+from index.errors import FileNotFound, InvalidRequest
 from index.types import Attachment, Chunking, Failure, File, FileStatus, Page, Reason, Scalar, Stats, StoreFile
 from index.vectors import Block
 
@@ -89,6 +89,8 @@ def attach(tx: Transaction, store: int, wanted: Attachment, batch: int | None, n
         kept = Attachment(wanted.file_id, wanted.attributes or known.attributes, wanted.chunking or known.chunking)
         _add(tx, store, file_n, kept, batch, now)
         return Change(removed, None)
+    if wanted.replaces and known.status == "completed":
+        raise InvalidRequest("cogcore.replaces", "the file is searchable already; delete what it is to replace")
     if batch is not None:
         tx.execute(update(documents).where(documents.c.n == document).values(batch=batch))
     if wanted.attributes is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from index.errors import FileNotFound
+from index.errors import FileNotFound, InvalidRequest
 from index.memory import Memory
 from index.types import Attachment, Chunking, Progress, Vectors
 from tests.fakes import HashedWords
@@ -104,6 +104,8 @@ def test_a_new_version_takes_the_place_of_the_old_at_once(open_memory: Open, tmp
     assert [hit.chunk.file_id for hit in memory.search("default", "heron")] == [new]
     assert seen <= {("heron version one",), ("heron version two",)}
     assert [one.id for one in memory.store_files("default").data] == [new]
+    with pytest.raises(InvalidRequest, match="searchable already"):
+        memory.attach("default", new, replaces=[new])
     memory.delete_file(old)
     words = b"heron version one"
     assert [path for path in tmp_path.rglob("*") if path.is_file() and words in path.read_bytes()] == []
