@@ -111,12 +111,16 @@ def faults(folder: Path, journal: Journal) -> Iterator[str]:
     """What of the folder, opened anew, is not as the journal says; what was in doubt is settled in the journal."""
     journal.read()
     with closing(Memory(folder, Hashed(_embedder(folder) or "first"), tiers=TIERS)) as memory:
-        found: dict[str, str] = {}
-        for document in memory.store_files(DEFAULT_STORE, 1000).data:
+        for document in memory.store_files(DEFAULT_STORE, 1000, status="in_progress").data:
             ended = memory.wait(DEFAULT_STORE, document.id, PATIENCE)
             if ended.status != "completed":
                 yield f"{document.filename} ended as {ended.status}: {ended.last_error}"
-            found[document.filename.removesuffix(".md")] = document.id
+        # Only now: what was in progress may have taken the place of others.
+        listed = memory.store_files(DEFAULT_STORE, 1000).data
+        found = {document.filename.removesuffix(".md"): document.id for document in listed}
+        for file in memory.files(10_000).data:
+            if file.id not in found.values():  # replaced or not yet attached when it was killed
+                memory.delete_file(file.id)
         for word, state in list(journal.state.items()):
             hits = memory.search(DEFAULT_STORE, word, 50, {"type": "eq", "key": "word", "value": word})
             if word in found and (len(hits) != PASSAGES or not all(word in hit.chunk.text for hit in hits)):

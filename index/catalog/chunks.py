@@ -97,7 +97,7 @@ def copy(tx: Transaction, source: int, target: int) -> None:
     fields = (chunks.c[name] for name in FIELDS)
     taken = tx.execute(select(*fields).where(chunks.c.document == source).order_by(chunks.c.n)).mappings().all()
     if taken:
-        _insert(tx, target, taken)
+        _insert(tx, target, [dict(row) for row in taken])
 
 
 def _insert(tx: Transaction, document: int, rows: Iterable[Mapping[str, Any]]) -> None:
