@@ -53,8 +53,8 @@ def made(pages: int) -> bytes:
         out += b"%d 0 obj%sendobj\n" % (number, part)
     table = b"".join(b"%010d 00000 n \n" % place for place in places)
     head, size = b"xref\n0 %d\n0000000000 65535 f \n" % (len(parts) + 1), len(out)
-    end = b"trailer<</Size %d/Root 1 0 R>>startxref\n%d\n%%%%EOF" % (len(parts) + 1, size)
-    return bytes(out) + head + table + end
+    tail = b"trailer<</Size %d/Root 1 0 R>>startxref\n%d\n%%%%EOF" % (len(parts) + 1, size)
+    return bytes(out) + head + table + tail
 
 
 class Watch:
