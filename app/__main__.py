@@ -54,6 +54,15 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--store", default="default", help="the store's name or id; a new name makes a store")
     watch.set_defaults(run=_watch)
 
+    reembed = commands.add_parser(
+        "reembed",
+        help="give the memory another embedder",
+        description="Makes the new vectors beside the old ones, which the server goes on with, and then swaps them. "
+        "Ended amid it, it goes on where it was.",
+    )
+    reembed.add_argument("--embedder", metavar="NAME", help="instead of COGCORE_EMBEDDER")
+    reembed.set_defaults(run=_reembed)
+
     ask = commands.add_parser("ask", help="ask a question, and see what was thought, searched and quoted")
     ask.add_argument("question", nargs="+")
     ask.add_argument("--store", default="default", help="the store's name or id")
@@ -138,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (serve, ingest, watch, ask, listed, pointed, rolled, removed, exported, imported):
         command.add_argument("--host", help="instead of COGCORE_HOST")
         command.add_argument("--port", type=int, help="instead of COGCORE_PORT")
-    folder = (serve, ingest, ask, calibrate, listed, pointed, rolled, removed, exported, imported)
+    folder = (serve, ingest, reembed, ask, calibrate, listed, pointed, rolled, removed, exported, imported)
     for command in (*folder, made, shown, revoked, audit):
         command.add_argument("--data-dir", type=Path, help="instead of COGCORE_DATA_DIR")
     for name, what in (("eval", "measure the answers"), ("bench", "measure the speed"), ("train", "make the core")):
@@ -186,6 +195,13 @@ def _watch(arguments: argparse.Namespace) -> int:
     from app.cli.watch import watch
 
     return watch(settings, arguments.folder, arguments.store)
+
+
+def _reembed(arguments: argparse.Namespace) -> int:
+    settings = read(**_given(arguments))
+    from app.cli.reembed import reembed
+
+    return reembed(settings, settings.embedder if arguments.embedder is None else arguments.embedder)
 
 
 def _ask(arguments: argparse.Namespace) -> int:

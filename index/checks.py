@@ -22,8 +22,8 @@ LONGEST_QUERY = 8192
 def check_embedder(made_with: str, fingerprint: str, folder: Path) -> None:
     if made_with != fingerprint:
         raise EmbedderMismatch(
-            f"the vectors in {folder} were made by {made_with}, not by {fingerprint}: "
-            "set that embedder again, or ingest the documents into a new data folder"
+            f"the vectors in {folder} were made by {made_with}, not by {fingerprint}: set that embedder again, "
+            "or run `cogcore reembed` with the new one, which makes its vectors beside these and then swaps them"
         )
 
 

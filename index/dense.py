@@ -13,15 +13,18 @@ import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from index.errors import FaissRefused
 from index.rows import Ids, Rows, numbers
 from index.types import Vectors
 
+VERSION = str(faiss.__version__)  # an index on the disk is this one's
 AUTO, EXACT = "auto", "exact"
 EXACT_UP_TO = 20_000
 LISTS = ((200_000, 64), (1_500_000, 256), (6_000_000, 1024))  # for so many vectors, so many lists
@@ -117,6 +120,19 @@ class Approximate:
                     f"FAISS cannot train {factory} on {len(sample)} vectors: {_reason(error)}"
                 ) from error
 
+    @classmethod
+    def read(cls, path: Path, rows: Rows, built_for: int) -> "Approximate":
+        """What `serialized` gave, from a file that is whole: FAISS does not check."""
+        read = cls.__new__(cls)
+        read.built_for, read.asked, read._rows = built_for, None, rows
+        read._index = faiss.read_index(str(path))
+        ivf = faiss.try_extract_index_ivf(read._index)
+        read._lists = 0 if ivf is None else int(ivf.nlist)
+        return read
+
+    def serialized(self) -> npt.NDArray[np.uint8]:
+        return faiss.serialize_index(self._index)
+
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
@@ -128,7 +144,7 @@ class Approximate:
 
     def tighten(self) -> None:
         """Once it is filled: its lists grew by doubling, and are copied to where they fit, which saves a third."""
-        self._index = faiss.deserialize_index(faiss.serialize_index(self._index))
+        self._index = faiss.deserialize_index(self.serialized())
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's: what was freed goes back to the system
         if trim is not None:
             trim(0)

@@ -120,8 +120,9 @@ def ingest_files(
             progress(path, "unchanged")
             continue
         file_id = same.id if same else memory.add_file(path.name, data).id
-        memory.attach(store, file_id, {"path": str(path)})
-        pending.append(Pending(path, file_id, [old.id for old in before if old.id != file_id]))
+        older = [old.id for old in before if old.id != file_id]
+        memory.attach(store, file_id, {"path": str(path)}, replaces=older)
+        pending.append(Pending(path, file_id, older))
         if len(pending) >= AHEAD:
             settle()
     while pending:
@@ -136,7 +137,6 @@ def _settle(memory: Memory, store: str, pending: Pending, summary: Summary) -> O
         summary.failed[pending.path] = error.message if error else f"ended as {document.status}"
         return "failed"
     for old in pending.older:
-        memory.detach(store, old)
         if not memory.stores_of(old):
             memory.delete_file(old)
     summary.done.append(pending.path)

@@ -10,23 +10,23 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from index.catalog import Catalog, Transaction, chunks, documents, files, stores
 from index.catalog.chunks import Draft, Indexed
-from index.catalog.documents import Job
+from index.catalog.documents import Job, Place
 from index.chunk import split
 from index.errors import InvalidFile, ParseError
 from index.garbage import sift, told, with_margins
 from index.originals import Originals
-from index.parse import Limits, parse, suffix_of
+from index.parse import Limits, Parsed, parse, suffix_of
 from index.parse.suffixes import ARCHIVES
 from index.shelf import Shelf
-from index.store import indexed_text
-from index.types import Chunking, Embedder, Failure, Reason, StoreFile, Vectors
+from index.store import Store, indexed_text
+from index.types import Chunking, Embedder, Failure, Progress, Reason, Stage, StoreFile, Vectors
 from index.vectors import rounded
 
 MOST_ATTEMPTS = 5
@@ -72,6 +72,7 @@ class Ingest:
         self.settled = threading.Condition()
         self._work = threading.Condition()
         self._taken: set[int] = set()
+        self._progress: dict[tuple[int, str], Progress] = {}  # of what is worked on, by store and file
         self._closing = False
         self._rested = time.monotonic()
         self._threads = [threading.Thread(target=self._run, name=f"ingest-{i}", daemon=True) for i in range(workers)]
@@ -92,6 +93,12 @@ class Ingest:
                 if seen.status != "in_progress" or self._closing or (left is not None and left <= 0):
                     return seen
                 self.settled.wait(left)
+
+    def told(self, store: int, document: StoreFile) -> StoreFile:
+        """With how far it is."""
+        if document.status != "in_progress":
+            return document
+        return replace(document, progress=self._progress.get((store, document.id), Progress()))
 
     def close(self, timeout: float = 10.0) -> None:
         """Leave what is begun to the next start. A parse under way is waited for, up to the timeout."""
@@ -139,6 +146,7 @@ class Ingest:
                 with self._catalog.write() as tx:
                     documents.fail(tx, job.document, failure)
         finally:
+            self._progress.pop((job.store, job.file.id), None)
             with self._work:
                 self._taken.discard(job.document)
             with self.settled:
@@ -161,21 +169,29 @@ class Ingest:
 
     def _prepare(self, job: Job) -> Work | None:
         """None when the server is closing: the job stays in the queue."""
+        self._tell(job, "parsing")
         data = self._originals.get(job.file.sha256)
-        read = read_document(job.file.filename, data, job.chunking, self._embedder, self._limits, self._filtered)
+        parsed = parse(job.file.filename, data, self._limits)
+        self._tell(job, "chunking")
+        read = drafted(job.file.filename, parsed, job.chunking, self._embedder, self._filtered)
         drafts = read.drafts
         vectors = np.empty((len(drafts), self._embedder.dimension), np.float32)
         for start in range(0, len(drafts), GROUP):
             if self._closing:
                 return None
+            self._tell(job, "embedding", start, len(drafts))
             group = drafts[start : start + GROUP]
             vectors[start : start + GROUP] = self._embedder.encode(
                 [indexed_text(job.file.filename, draft.headings, draft.text) for draft in group]
             )
         return None if self._closing else Work(read, vectors)
 
+    def _tell(self, job: Job, stage: Stage, done: int = 0, total: int | None = None) -> None:
+        self._progress[job.store, job.file.id] = Progress(stage, done, total)
+
     def _publish(self, job: Job, work: Work) -> None:
         read = work.read
+        self._tell(job, "indexing", len(read.drafts), len(read.drafts))
         size = sum(len(draft.text.encode()) for draft in read.drafts) + work.vectors.size * 2
         with self._shelf.change(job.store) as store:
             with self._catalog.write() as tx:
@@ -184,8 +200,10 @@ class Ingest:
                 files.keep_text(tx, job.file_n, read.text)
                 chunks.add(tx, job.document, read.drafts)
                 parts = self._written(tx, job, work.vectors)
+                replaced = documents.replaced(tx, job)
             if store is not None:
-                store.add(parts)
+                _exchange(store, parts, replaced)
+        self._forget(replaced)
 
     def _copy_twin(self, job: Job) -> bool:
         """The same bytes under the same name, already searchable somewhere, need no reading."""
@@ -206,9 +224,18 @@ class Ingest:
                     files.keep_text(tx, job.file_n, text)
                 chunks.copy(tx, twin.document, job.document)
                 parts = self._written(tx, job, kept.vectors)
+                replaced = documents.replaced(tx, job)
             if store is not None:
-                store.add(parts)
-            return True
+                _exchange(store, parts, replaced)
+        self._forget(replaced)
+        return True
+
+    def _forget(self, replaced: Sequence[Place]) -> None:
+        """On the disk."""
+        for place in replaced:
+            self._shelf.remove(place)
+        if replaced:
+            self._catalog.forget()
 
     def _written(self, tx: Transaction, job: Job, vectors: Vectors) -> list[Indexed]:
         """What the indexes need of a document whose chunks are in the catalog, its vectors on the disk."""
@@ -226,11 +253,14 @@ class Ingest:
             self._chores()
 
 
-def read_document(
-    filename: str, data: bytes, chunking: Chunking, embedder: Embedder, limits: Limits, filtered: bool
-) -> Read:
+def _exchange(store: Store, parts: Sequence[Indexed], replaced: Sequence[Place]) -> None:
+    store.add(parts)
+    for place in replaced:
+        store.remove(place.document)
+
+
+def drafted(filename: str, parsed: Parsed, chunking: Chunking, embedder: Embedder, filtered: bool) -> Read:
     """What is searchable of a document; all of it unless `filtered`. Raises ParseError."""
-    parsed = parse(filename, data, limits)
     left: Counter[Reason] = Counter()
     marked, margins = with_margins(parsed) if filtered else (parsed, 0)
     passages = split(marked, embedder.count_tokens, chunking.max_tokens, chunking.overlap)

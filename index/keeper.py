@@ -1,6 +1,7 @@
 """Keeps large stores quick to search and to open, in a thread of its own that nobody waits for.
 
-First the dense index, see tiers.py; then the words.
+First the dense index, see tiers.py; then the words. A store whose codes came from a snapshot has its vectors checked at
+once. Codes are written again when a tenth is new, and at the end; that takes seconds, so it is done after removals too.
 
 A store that was opened from its snapshot has its words on the disk, where each change costs fsyncs; they are read into
 RAM soon after. A snapshot that lacks more than a tenth of the store is brought up to date, a missing one is made.
@@ -13,7 +14,9 @@ import threading
 import time
 from collections.abc import Iterator
 
+from index import codes
 from index.catalog import Catalog, chunks
+from index.dense import Dense
 from index.lexical import Entry, Lexical
 from index.loading import Loader
 from index.shelf import Shelf
@@ -33,6 +36,7 @@ class Keeper:
     def __init__(self, catalog: Catalog, shelf: Shelf, loader: Loader, snapshots: Snapshots, trainer: Trainer) -> None:
         self._catalog, self._shelf, self._loader, self._snapshots = catalog, shelf, loader, snapshots
         self._trainer = trainer
+        self._saved: dict[int, Dense] = {}  # whose codes are on the disk
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._thread.start()
@@ -40,14 +44,17 @@ class Keeper:
     def close(self) -> None:
         self._closing.set()
         self._thread.join()
-        for store in self._shelf.opened():
+        for store, opened in self._shelf.opened().items():
             if self._snapshots.covers(store) is not None:
                 self._save(store)
+            if len(opened) >= LEAST:
+                self._save_codes(store, opened, growth=1.0)
 
     def keep(self, stop: threading.Event | None = None) -> None:
         for store, opened in self._shelf.opened().items():
             self._trainer.train(store, opened, stop)
             self._trainer.sample(opened, stop)
+            self._check(store, opened, stop)
             if opened.folder is not None:
                 self._read_words(store, opened, stop)
             if len(opened) < LEAST:
@@ -55,9 +62,15 @@ class Keeper:
             covers = self._snapshots.covers(store)
             if covers is None or len(opened) > covers.count * GROWTH:
                 self._save(store, stop)
+            self._save_codes(store, opened)
 
     def _run(self) -> None:
         rest = REST
+        try:
+            for store, opened in self._shelf.opened().items():
+                self._check(store, opened, self._closing)
+        except Exception:
+            log.exception("vectors could not be checked; this is tried again")
         while not self._closing.wait(rest):
             began = time.monotonic()
             try:
@@ -65,6 +78,35 @@ class Keeper:
             except Exception:
                 log.exception("the keeper stumbled; it tries again")
             rest = max(REST, time.monotonic() - began)
+
+    def _check(self, store: int, opened: Store, stop: threading.Event | None) -> None:
+        if opened.checked:
+            return
+        whole = self._loader.check(store, stop)
+        if whole is False:
+            with self._catalog.writing:
+                self._shelf.moved(store)
+        opened.checked = whole is not None
+
+    def _save_codes(self, store: int, opened: Store, growth: float = GROWTH) -> None:
+        """Unless there are some of the same index, and the store has not grown by so much since."""
+        covers = self._snapshots.covers(store, self._loader.codes)
+        same = self._saved.setdefault(store, opened.dense) is opened.dense
+        few = covers is not None and covers.count <= len(opened) < covers.count * growth
+        if covers is not None and same and (few or covers.version == opened.version):
+            return
+        folder = self._snapshots.aside()
+        try:
+            written = codes.write(folder, opened)
+            if written is None:
+                return
+            self._snapshots.seal(folder, written, self._loader.codes)
+            with self._catalog.writing, self._catalog.read() as tx:
+                if self._shelf.opened().get(store) is opened and chunks.is_whole(tx, store, written):
+                    self._snapshots.publish(store, folder, self._loader.codes)
+                    self._saved[store] = opened.dense
+        finally:
+            self._snapshots.discard(folder)
 
     def _read_words(self, store: int, opened: Store, stop: threading.Event | None) -> None:
         """From the texts into RAM; searches and changes go on meanwhile."""

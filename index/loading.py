@@ -3,8 +3,8 @@
 Nobody waits for it but who asked. It reads the catalog in short transactions (a long one would keep the write-ahead
 log, and deleted text in it), and what changes meanwhile is caught up with at the end, under the catalog's writing lock.
 Words come from a snapshot where there is one, and from the texts of what is newer; vectors that are lost or damaged
-are made again from the texts. The dense index of a large store is trained at each opening, on vectors that are read
-before the others: seconds for a million, and nothing on the disk that could be damaged or stale.
+are made again from the texts. The dense index of a large store comes from its snapshot too, or is trained, on vectors
+that are read before the others.
 """
 
 import logging
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from index import codes
 from index.catalog import Catalog, chunks, documents, stores
 from index.catalog.chunks import Indexed, Passages
 from index.catalog.documents import Searchable
@@ -42,6 +43,7 @@ class Loader:
     ) -> None:
         self._catalog, self._files, self._snapshots, self._embedder = catalog, files, snapshots, embedder
         self._tiers = tiers
+        self.codes = codes.part(embedder, tiers)
 
     def load(self, store: int) -> Store:
         """The store as it was when this began. Raises StoreNotFound."""
@@ -57,17 +59,15 @@ class Loader:
         with self._catalog.read() as tx:
             version = stores.version(tx, store)
             file, listed = stores.vector_file(tx, store), documents.searchable(tx, store)
-            whole = snapshot is not None and chunks.extent(tx, store, snapshot[1].last) == snapshot[1]
+            whole = snapshot is not None and chunks.is_whole(tx, store, snapshot[1])
         fresh = Store(self._embedder.dimension, version, Rows(file, self._files.rows))
-        try:
-            fresh.swap_vectors(self._fitting(file, listed, fresh.rows))
-        except FaissRefused as error:
-            log.warning("the search of store %d stays exact: %s", store, error)
         lost = list[int]()
-        for held in self._kept(file, listed, lost):
-            fresh.hold(held)
-        if isinstance(fresh.dense, Approximate):
-            fresh.dense.tighten()
+        if self._restore(store, fresh, listed):
+            newer = [one for one in listed if one.document not in fresh.documents]
+            for held in self._kept(file, newer, lost):
+                fresh.hold(held)
+        else:
+            self._fill(store, fresh, listed, lost)
         covered = 0
         if snapshot is not None:
             words = self._opened(snapshot[0]) if whole and not lost else None
@@ -79,6 +79,49 @@ class Loader:
         fresh.index(self.texts(store, covered))
         self._mend_all(store, lost)
         return fresh
+
+    def _restore(self, store: int, fresh: Store, listed: Sequence[Searchable]) -> bool:
+        """The dense index from its snapshot, if there is one that suits; only documents of that snapshot are in it."""
+        found = self._snapshots.open(store, self.codes)
+        if found is None:
+            return False
+        folder, covers = found
+        try:
+            kept = codes.read(folder, fresh.rows)
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            log.warning("FAISS cannot read a snapshot (%s); the index is trained again", error)
+            return False
+        finally:
+            self._snapshots.discard(folder)
+        by_number = {one.document: one for one in listed}
+        places = kept.places(by_number, self._embedder.dimension)
+        if places is None or not self._tiers.suits(kept.dense, self._count(listed)):
+            return False
+        log.info("store %d: the codes of %d passages come from a snapshot", store, covers.count)
+        fresh.restore(kept.dense, kept.held(by_number), kept.chunks, places)
+        fresh.checked = False
+        return True
+
+    def _fill(self, store: int, fresh: Store, listed: Sequence[Searchable], lost: list[int]) -> None:
+        try:
+            fresh.swap_vectors(self._fitting(fresh.rows.file, listed, fresh.rows))
+        except FaissRefused as error:
+            log.warning("the search of store %d stays exact: %s", store, error)
+        for held in self._kept(fresh.rows.file, listed, lost):
+            fresh.hold(held)
+        if isinstance(fresh.dense, Approximate):
+            fresh.dense.tighten()
+
+    def check(self, store: int, stop: threading.Event | None = None) -> bool | None:
+        """Whether all vectors were whole in their file; the others are made again. None when told to stop."""
+        with self._catalog.read() as tx:
+            file, listed = stores.vector_file(tx, store), documents.searchable(tx, store)
+        lost = list[int]()
+        for _ in self._kept(file, listed, lost):
+            if stop is not None and stop.is_set():
+                return None
+        self._mend_all(store, lost)
+        return not lost
 
     def dense(
         self, store: int, opened: Store, stop: threading.Event | None = None
@@ -105,6 +148,9 @@ class Loader:
         """What changed since, and what was mended. Who calls holds the writing lock and alone knows the store."""
         with self._catalog.read() as tx:
             version, file = stores.version(tx, store), stores.vector_file(tx, store)
+            known = (fresh.version, fresh.rows.file, len(fresh.documents))
+            if known == (version, file, documents.count_searchable(tx, store)):
+                return
             now = {one.document: one for one in documents.searchable(tx, store)}
             if file != fresh.rows.file:
                 fresh.rows.relocate(file, *fresh.located({n: one.block for n, one in now.items()}))
@@ -164,12 +210,15 @@ class Loader:
 
     def _fitting(self, file: str, listed: Sequence[Searchable], rows: Rows) -> Dense:
         """An index of the kind that suits so many vectors, with nothing in it yet, trained on some of them."""
-        dimension = self._embedder.dimension
-        count = sum(one.block.count(dimension) for one in listed if one.block is not None)
+        dimension, count = self._embedder.dimension, self._count(listed)
         factory = self._tiers.factory(count)
         if factory is None:
             return Exact(dimension)
         return Approximate(dimension, factory, self._sample(file, listed, sample_size(factory)), rows, count)
+
+    def _count(self, listed: Sequence[Searchable]) -> int:
+        """Of their vectors."""
+        return sum(one.block.count(self._embedder.dimension) for one in listed if one.block is not None)
 
     def _sample(self, file: str, listed: Sequence[Searchable], size: int) -> Vectors:
         """Vectors of documents drawn at random; one large document is never the most of them."""

@@ -29,7 +29,6 @@ from index.checks import (
     check_attachment,
     check_attributes,
     check_days,
-    check_embedder,
     check_filename,
     check_metadata,
     check_store_name,
@@ -38,13 +37,14 @@ from index.dense import Tiers
 from index.errors import InvalidRequest
 from index.exchange import Exchange
 from index.folderlock import FolderLock
-from index.ingest import Ingest, read_document
+from index.ingest import Ingest
 from index.keeper import Keeper
 from index.lexical import KIND
 from index.loading import Loader
 from index.originals import Originals
-from index.parse import Limits
+from index.parse import Limits, parse
 from index.rank import DENSE_WEIGHT
+from index.reembed import settle
 from index.removal import Removal
 from index.search import Searcher
 from index.shelf import Shelf
@@ -101,8 +101,7 @@ class Memory:
             opened.callback(FolderLock(data_dir / "lock").release)
             self._catalog = Catalog(data_dir / "catalog.sqlite")
             opened.callback(self._catalog.close)
-            made_with = self._catalog.fact("embedder", embedder.fingerprint)
-            check_embedder(made_with, embedder.fingerprint, data_dir)
+            settle(self._catalog, embedder, data_dir)
             self._originals = Originals(data_dir / "originals")
             self.embedder, self.reader, self._limits = embedder, reader, limits or Limits()
             vectors = VectorFiles(self._catalog.vectors, embedder.dimension, embedder.fingerprint)
@@ -179,7 +178,7 @@ class Memory:
             return kept
         file = self.file(file_id)
         data = self.content(file_id)
-        text = read_document(file.filename, data, Chunking(), self.embedder, self._limits, filtered=False).text
+        text = parse(file.filename, data, self._limits).text
         with self._catalog.write() as tx:
             files.keep_text(tx, files.number(tx, file_id), text)
         return text
@@ -263,9 +262,14 @@ class Memory:
         file_id: str,
         attributes: Mapping[str, Scalar] | None = None,
         chunking: Chunking | None = None,
+        replaces: Sequence[str] = (),
     ) -> StoreFile:
-        """Queue a file to become searchable. Again for the same file: sets attributes, retries what failed."""
-        return self._document(self._attach(store, [Attachment(file_id, attributes, chunking)], None), file_id)
+        """Queue a file to become searchable. Again for the same file: sets attributes, retries what failed.
+
+        The files that it `replaces` stay searchable until it is, and not a moment longer.
+        """
+        wanted = Attachment(file_id, attributes, chunking, replaces)
+        return self._document(self._attach(store, [wanted], None), file_id)
 
     def attach_batch(self, store: str, attachments: Sequence[Attachment]) -> Batch:
         if not 1 <= len(attachments) <= LARGEST_BATCH:
@@ -288,7 +292,8 @@ class Memory:
 
     def store_file(self, store: str, file_id: str) -> StoreFile:
         with self._catalog.read() as tx:
-            return documents.get(tx, stores.number(tx, store), file_id)
+            number = stores.number(tx, store)
+            return self._ingest.told(number, documents.get(tx, number, file_id))
 
     def store_files(
         self,
@@ -303,7 +308,8 @@ class Memory:
         with self._catalog.read() as tx:
             number = stores.number(tx, store)
             batch = None if batch_id is None else stores.batch_number(tx, number, batch_id)
-            return documents.page(tx, number, Cut(limit, after, before, order), status, batch)
+            page = documents.page(tx, number, Cut(limit, after, before, order), status, batch)
+        return Page([self._ingest.told(number, one) for one in page.data], page.has_more)
 
     def detach(self, store: str, file_id: str) -> None:
         """Forget a file's passages in one store; the file itself stays."""
@@ -392,7 +398,7 @@ class Memory:
 
     def _document(self, store: int, file_id: str) -> StoreFile:
         with self._catalog.read() as tx:
-            return documents.get(tx, store, file_id)
+            return self._ingest.told(store, documents.get(tx, store, file_id))
 
     def _attach(self, store: str, attachments: Sequence[Attachment], batch_id: str | None) -> int:
         """The number of the store."""

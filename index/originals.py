@@ -71,9 +71,14 @@ class Originals:
 
     def sweep(self, known: Collection[str]) -> None:
         """Remove what a crash left: uploads that got no row, deletions that got no further than the row."""
-        for path in self._folder.rglob("*"):
-            if path.is_file() and path.name not in known:
-                path.unlink()
+        folders = [str(self._folder)]
+        while folders:  # not rglob, which asks the system about each file
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        folders.append(entry.path)
+                    elif entry.name not in known:
+                        Path(entry.path).unlink()
 
     def _place(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256

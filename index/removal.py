@@ -6,7 +6,7 @@ Whatever is removed under one lock is gone together, and its words leave the wri
 from index.catalog import Catalog, Transaction, aliases, chunks, documents, files, stores
 from index.originals import Originals
 from index.shelf import Shelf
-from index.vectors import Block
+from index.vectors import Block, next_name
 
 LEAST_ROOM = 1 << 22  # bytes that are worth the copying
 
@@ -43,6 +43,7 @@ class Removal:
                 stores.remove(tx, number)
             self._shelf.close(number)
             self._shelf.files.drop(file)
+            self._shelf.files.drop(next_name(file))
             self._shelf.snapshots.drop(number)
             self._catalog.forget()
 
@@ -77,15 +78,19 @@ class Removal:
                 self._originals.sweep(files.hashes(tx))
                 blocks = documents.blocks(tx)
                 named = stores.vector_files(tx)
-                stale = [store for store in self._shelf.snapshots.stores() if not self._is_whole(tx, store)]
+                stale = [
+                    store
+                    for store in self._shelf.snapshots.stores()
+                    if store not in named or not self._is_whole(tx, store)
+                ]
             for store in stale:
                 self._shelf.snapshots.drop(store)
-            self._shelf.files.sweep({name: [block for _, block in blocks.get(n, [])] for n, name in named.items()})
+            self._shelf.files.sweep({name: dict(blocks.get(n, [])) for n, name in named.items()})
 
     def _is_whole(self, tx: Transaction, store: int) -> bool:
-        """Whether all that a snapshot covers is still there."""
-        covers = self._shelf.snapshots.covers(store)
-        return covers is not None and chunks.extent(tx, store, covers.last) == covers
+        """Whether all that its snapshots cover is still there."""
+        extents = self._shelf.snapshots.extents(store)
+        return all(covers is not None and chunks.is_whole(tx, store, covers) for covers in extents)
 
     def compact(self) -> None:
         """Give back the room of what was removed, where that is the larger part of a vector file."""

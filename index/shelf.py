@@ -75,6 +75,7 @@ class Shelf:
                 with self._catalog.read() as tx:
                     file = stores.vector_file(tx, place.store)
                 self.files.erase(file, place.block)
+                self.files.erase_next(file, [place.document])
                 self.snapshots.drop(place.store)
 
     def retag(self, store: int, document: int, attributes: Mapping[str, Scalar]) -> None:

@@ -93,6 +93,7 @@ class Store:
     def __init__(self, dimension: int, version: int = 1, rows: Rows | None = None) -> None:
         self.gate = Gate()
         self.version = version
+        self.checked = True  # whether its vectors are known to be whole in their file
         if rows is None:  # with no file behind them
             rows = Rows("", lambda _, places: np.zeros((len(places), dimension), np.float32))
         self.rows = rows
@@ -124,6 +125,17 @@ class Store:
             self.rows.add(chunks, np.concatenate([self._places(one.block, len(kept.chunks)) for one, kept in held]))
         for one, kept in held:
             self._documents[one.document] = Document(one.filename, one.attributes, packed(kept.chunks.tolist()))
+
+    def restore(self, dense: Dense, held: Iterable[tuple[Searchable, Sequence[int]]], chunks: Ids, places: Ids) -> None:
+        """Documents whose vectors the index has already; all their chunks, and where their vectors are."""
+        self._dense = dense
+        self.rows.add(chunks, places)
+        for one, theirs in held:
+            self._documents[one.document] = Document(one.filename, one.attributes, theirs)
+
+    def held(self) -> dict[int, Sequence[int]]:
+        """The chunks of each document."""
+        return {n: document.chunks for n, document in self._documents.items()}
 
     def index(self, passages: Iterable[Passages]) -> None:
         """The words of documents that are held; others are left out."""

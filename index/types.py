@@ -13,6 +13,7 @@ FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 Reason = Literal[
     "boilerplate", "duplicate", "binary", "encoding", "garbled", "empty"
 ]  # index.garbage tells which is what
+Stage = Literal["waiting", "parsing", "chunking", "embedding", "indexing"]
 Vectors = npt.NDArray[np.float32]
 
 
@@ -87,6 +88,15 @@ class Chunking:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a document is that is not yet searchable: so many of its chunks are embedded, once they are counted."""
+
+    stage: Stage = "waiting"
+    done: int = 0
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StoreFile:
     """A file's membership in a store. `completed` means searchable, nothing else."""
 
@@ -100,6 +110,7 @@ class StoreFile:
     usage_bytes: int
     created_at: int
     left_out: Mapping[Reason, int] | None = None  # garbage in it, counted; None where that was not looked for
+    progress: Progress | None = None  # while it is in progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,19 +212,21 @@ class PassageReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file on its way into a store."""
+    """A file on its way into a store. Files that it `replaces` leave that store in the moment in which it is found."""
 
     file_id: str
     attributes: Mapping[str, Scalar] | None = None
     chunking: Chunking | None = None
+    replaces: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Chunks up to this number; so many of them."""
+    """Chunks up to this number; so many of them. Seen at this version of their store."""
 
     last: int
     count: int
+    version: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,9 @@ The catalog says where a document's block is: a block is written and fsynced bef
 no row names is nothing: the rest of an append that was cut off, or of a removal. Removing overwrites with zeros. A
 flipped byte makes its block unreadable, never wrong; whoever reads makes the vectors again from the text.
 
+Beside a store's file may lie its next one, with the vectors of another embedder (reembed.py). No row names its blocks
+yet; what is erased there keeps its length, so that the others are found.
+
 Written by one thread at a time (the catalog's writing lock), read by any.
 """
 
@@ -31,6 +34,8 @@ from index.types import Vectors
 HEADER = 4096
 HEAD = struct.Struct("<IIq")
 FORMAT, DTYPE = 1, "<f2"
+NEXT = "next"
+NOBODY = 0  # no document has this number
 PIECE = 1 << 20  # bytes looked at or copied at once
 log = logging.getLogger(__name__)
 
@@ -54,6 +59,12 @@ class Block:
         """Where in the file each of its vectors begins."""
         count = self.count(dimension)
         return self.at + HEAD.size + 8 * count + np.arange(count) * np.dtype(DTYPE).itemsize * dimension
+
+
+def spread(at: Ids, counts: Ids, dimension: int) -> Ids:
+    """Where each vector begins of blocks that begin at these places and hold so many, as `Block.rows` tells of one."""
+    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(at + HEAD.size + 8 * counts, counts) + within * np.dtype(DTYPE).itemsize * dimension
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,21 +146,79 @@ class VectorFiles:
             _blank(file, block.at, min(block.end, os.fstat(file).st_size))
             os.fsync(file)
 
+    def erase_next(self, name: str, documents: Collection[int]) -> None:
+        """What the next file of the same store has of these documents. Where that cannot be told, all of it goes."""
+        path = self._folder / next_name(name)
+        if not path.exists():
+            return
+        if not _is_header(_beginning(path)):
+            path.unlink()
+            return
+        with path.open("r+b") as opened:
+            file = opened.fileno()
+            for document, block in _blocks(file):
+                if document in documents:
+                    _blank(file, block.at + HEAD.size, block.end)
+                    _write(file, HEAD.pack(0, block.count(_dimension(file)), NOBODY), block.at)
+            os.fsync(file)
+
+    def written(self, name: str) -> dict[int, Block]:
+        """Where each document's vectors are, by what the file says itself: nothing where it is another embedder's.
+
+        From the first damaged block on all of it is cut off.
+        """
+        found = dict[int, Block]()
+        if not self.is_ours(name):
+            self.drop(name)
+            return found
+        with self._open(name) as file:
+            end = HEADER
+            for document, block in _blocks(file):
+                if document != NOBODY:
+                    if self._read(file, document, block) is None:
+                        break
+                    found[document] = block
+                end = block.end
+            os.ftruncate(file, end)
+        return found
+
+    def promote(self, name: str, target: str) -> None:
+        """Let a file have another name too."""
+        self.drop(target)
+        os.link(self._folder / name, self._folder / target)
+        sync(self._folder)
+
+    def is_ours(self, name: str) -> bool:
+        """Whether its vectors are of this embedder."""
+        path = self._folder / name
+        return path.exists() and _beginning(path) == self._header
+
     def drop(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)
 
     def keep_only(self, known: Collection[str]) -> None:
+        """Drop the files of stores that are not; what is made beside those that are stays."""
+        kept = {*known, *map(next_name, known)}
         for path in self._folder.iterdir():
-            if path.name not in known:
+            if path.name not in kept:
                 path.unlink()
 
-    def sweep(self, known: Mapping[str, Collection[Block]]) -> None:
+    def sweep(self, known: Mapping[str, Mapping[int, Block]]) -> None:
         """Erase what a crash left: blocks that no row names, and files. What was lost becomes zeros."""
-        self.keep_only(known)
+        following = {next_name(name): name for name in known}
         for path in self._folder.iterdir():
+            if path.name in following and not self.is_ours(path.name) and _is_header(_beginning(path)):
+                name = following[path.name]
+                with path.open("rb") as beside:
+                    held = {document for document, _ in _blocks(beside.fileno())}
+                self.erase_next(name, held - known[name].keys() - {NOBODY})
+                continue
+            if path.name not in known:
+                path.unlink()
+                continue
             with self._open(path.name) as file:
                 end = HEADER
-                for block in sorted(known[path.name], key=lambda block: block.at):
+                for block in sorted(known[path.name].values(), key=lambda block: block.at):
                     _blank(file, end, block.at)
                     end = block.end
                 os.ftruncate(file, end)
@@ -228,6 +297,37 @@ def _is_header(found: bytes) -> bool:
     return len(found) == HEADER and found[HEADER - 9 :] == b"%08x\n" % zlib.crc32(found[: HEADER - 9])
 
 
+def next_name(name: str) -> str:
+    """Of the file beside this one of the same store."""
+    return f"{name.partition('-')[0]}-{NEXT}"
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEADER)
+
+
+def _dimension(file: int) -> int:
+    """As its header tells, which is whole."""
+    return int(json.loads(_line(os.pread(file, HEADER, 0)))["dimension"])
+
+
+def _blocks(file: int) -> Iterator[tuple[int, Block]]:
+    """Where blocks begin, by what they say of themselves, up to the first that is not all there. Unchecked."""
+    at, size, dimension = HEADER, os.fstat(file).st_size, _dimension(file)
+    while at + HEAD.size <= size:
+        _, count, document = HEAD.unpack(os.pread(file, HEAD.size, at))
+        block = Block(at, _length(count, dimension))
+        if not count or block.end > size:
+            return
+        yield document, block
+        at = block.end
+
+
+def _length(count: int, dimension: int) -> int:
+    return -(-(HEAD.size + count * (8 + np.dtype(DTYPE).itemsize * dimension)) // 8) * 8
+
+
 def _line(header: bytes) -> str:
     return header[: HEADER - 9].decode().strip()
 
@@ -235,7 +335,7 @@ def _line(header: bytes) -> str:
 def _pack(document: int, chunks: Sequence[int], vectors: Vectors) -> bytes:
     numbers = np.asarray(chunks, "<i8").tobytes()
     data = HEAD.pack(0, len(chunks), document) + numbers + vectors.astype(DTYPE).tobytes()
-    data = data.ljust(-(-len(data) // 8) * 8, b"\0")
+    data = data.ljust(_length(len(chunks), vectors.shape[1]), b"\0")
     return struct.pack("<I", zlib.crc32(data[4:])) + data[4:]
 
 

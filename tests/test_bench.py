@@ -98,8 +98,9 @@ def test_the_start_of_a_made_memory_is_timed(
     monkeypatch.setattr("index.keeper.LEAST", 1)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     main(["start", "--chunks", "60", "--document", "20"])
-    texts, snapshot = capsys.readouterr().out.splitlines()[1:]
-    assert texts.startswith("from the texts") and snapshot.startswith("with a fresh snapshot")
+    texts, fresh, stale = capsys.readouterr().out.splitlines()[1:]
+    assert texts.startswith("from the texts") and fresh.startswith("with a fresh snapshot")
+    assert stale.startswith("with one that lacks 1 %")
     assert list(tmp_path.iterdir()) == []
 
 

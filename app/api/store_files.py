@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
+from pydantic import Field
 
 from app.api.caller import Asking, Caller, SeenStore
 from app.api.errors import ApiError
@@ -18,13 +19,19 @@ POLL_MS = "250"
 Filter = Annotated[FileStatus | None, Query(alias="filter")]
 
 
+class Extras(Strict):
+    replaces: tuple[str, ...] = Field(default=(), strict=False)  # JSON has lists
+
+
 class NewFile(Strict):
     file_id: str
     attributes: dict[str, Any] | None = None
     chunking_strategy: Strategy = None
+    cogcore: Extras | None = None
 
     def attachment(self, caller: Caller) -> Attachment:
-        return Attachment(caller.file(self.file_id), self.attributes, self.chunking_strategy)
+        replaces = [caller.file(one) for one in self.cogcore.replaces] if self.cogcore else []
+        return Attachment(caller.file(self.file_id), self.attributes, self.chunking_strategy, replaces)
 
 
 class AttributesChange(Strict):
@@ -60,9 +67,15 @@ def store_file_object(file: StoreFile) -> Wire:
         "last_error": None if error is None else {"code": error.code, "message": error.message},
         "chunking_strategy": {"type": "static", "static": sizes},
         "attributes": dict(file.attributes),
-        # Garbage that cannot be found, counted by reason; null where nobody looked for it.
-        "cogcore": {"left_out": None if file.left_out is None else dict(file.left_out)},
+        # Garbage that cannot be found, counted by reason; null where nobody looked for it. And, while it is in
+        # progress, how far it is.
+        "cogcore": {"left_out": None if file.left_out is None else dict(file.left_out), "progress": _progress(file)},
     }
+
+
+def _progress(file: StoreFile) -> Wire | None:
+    far = file.progress
+    return None if far is None else {"stage": far.stage, "chunks_embedded": far.done, "chunks": far.total}
 
 
 def batch_object(batch: Batch) -> Wire:
@@ -83,8 +96,8 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.post("/files")
     def attach(store_id: SeenStore, wanted: NewFile, caller: Asking) -> Wire:
-        file_id = caller.file(wanted.file_id)
-        return store_file_object(memory.attach(store_id, file_id, wanted.attributes, wanted.chunking_strategy))
+        one = wanted.attachment(caller)
+        return store_file_object(memory.attach(store_id, one.file_id, one.attributes, one.chunking, one.replaces))
 
     @router.get("/files")
     def files(

@@ -7,6 +7,11 @@ from importlib import import_module
 BENCHES = {
     "crashes": "app.bench.crashes",
     "dense": "app.bench.dense",
+    "flips": "app.bench.flips",
+    "hostile": "app.bench.hostile",
+    "ingest": "app.bench.ingest",
+    "kills": "app.bench.kills",
+    "manual": "app.bench.manual",
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",
     "serve": "app.bench.serve",

@@ -84,7 +84,7 @@ async def bring(
     progress = Progress("Sending documents")
     for n, path in enumerate(paths, 1):
         try:
-            file_id, new = await _send(client, store, path, versions.get(str(path), [None])[-1])
+            file_id, new = await _send(client, store, path, versions.get(str(path), []))
         except (ServerError, OSError) as error:
             summary.failed[str(path)] = str(error)
         else:
@@ -122,8 +122,9 @@ async def store_named(client: httpx.AsyncClient, name: str) -> str:
     return str(found[0] if found else (await call(client, "POST", "/v1/vector_stores", json={"name": name}))["id"])
 
 
-async def _send(client: httpx.AsyncClient, store: str, file: Path, known: Wire | None) -> tuple[str, bool]:
-    """The id of the file's document, and whether it still has to become searchable."""
+async def _send(client: httpx.AsyncClient, store: str, file: Path, versions: list[Wire]) -> tuple[str, bool]:
+    """The id of the file's document, and whether it still has to become searchable, in the place of its versions."""
+    known = versions[-1] if versions else None
     data = await asyncio.to_thread(file.read_bytes)
     attributes = {"path": str(file), "sha256": hashlib.sha256(data).hexdigest()}
     same = known is not None and known["attributes"].get("sha256") == attributes["sha256"]
@@ -135,7 +136,8 @@ async def _send(client: httpx.AsyncClient, store: str, file: Path, known: Wire |
         form = {"purpose": "assistants"}
         file_id = (await call(client, "POST", "/v1/files", data=form, files={"file": (file.name, data)}))["id"]
     # Attaching what is attached asks again for what has failed.
-    wanted = {"file_id": file_id, "attributes": attributes}
+    older = [old["id"] for old in versions if old["id"] != file_id]
+    wanted = {"file_id": file_id, "attributes": attributes, **({"cogcore": {"replaces": older}} if older else {})}
     await call(client, "POST", f"/v1/vector_stores/{store}/files", json=wanted)
     return file_id, True
 
@@ -153,10 +155,12 @@ async def _finish(
     """Wait until all are searchable or have failed. An older version goes once the newer one is searchable."""
     progress, total = Progress("Reading documents"), len(waiting)
     while waiting:
+        at = ""
         for file_id, path in list(waiting.items()):
             now = await call(client, "GET", f"/v1/vector_stores/{store}/files/{file_id}")
             if now["status"] == "in_progress":
                 # They are read in the order they came, so the later ones need not be asked for.
+                at = _told(path, now["cogcore"]["progress"])
                 break
             del waiting[file_id]
             if now["status"] != "completed":
@@ -166,6 +170,12 @@ async def _finish(
             if garbage := now["cogcore"]["left_out"]:
                 summary.left_out[path] = told(garbage)
             await _forget(client, versions.get(path, []), file_id)
-        progress.show(total - len(waiting), total)
+        progress.show(total - len(waiting), total, at)
         if waiting:
             await asyncio.sleep(POLL)
+
+
+def _told(path: str, far: Wire) -> str:
+    """How far a document is: `handbook.pdf: embedding 64/512`."""
+    embedded = f" {far['chunks_embedded']}/{far['chunks']}" if far["chunks"] else ""
+    return f"{Path(path).name}: {far['stage']}{embedded}"

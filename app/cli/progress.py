@@ -21,14 +21,14 @@ class Progress:
     def __init__(self, what: str) -> None:
         self.what, self.out, self.told = what, sys.stderr, 0.0
 
-    def show(self, done: int, total: int) -> None:
+    def show(self, done: int, total: int, now_at: str = "") -> None:
         now = time.monotonic()
         if self.out.isatty():
             filled = 30 * done // max(total, 1)
-            self.out.write(f"\r{self.what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total} ")
+            self.out.write(f"\r{self.what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total} {now_at:<50.50}")
             if done == total:
                 self.out.write("\n")
         elif done == total or now - self.told > 2:
-            self.out.write(f"{self.what}: {done} of {total}\n")
+            self.out.write(f"{self.what}: {done} of {total}{now_at and f', {now_at}'}\n")
             self.told = now
         self.out.flush()

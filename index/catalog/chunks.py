@@ -1,21 +1,32 @@
-"""Passages with their places. With the vector files they are all that is needed to build the indexes again."""
+"""Passages with their places. With the vector files they are all that is needed to build the indexes again.
 
+SQLite has no checksums: the end of a passage's id is one, of its text and place. What is read to be shown is held
+against it, and where they differ, the text of its file has the words once more.
+"""
+
+import json
+import logging
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select
+from sqlalchemy import ColumnElement, Row, func, insert, select
 
 from index.catalog import Transaction
-from index.catalog.schema import chunks, documents, files, stores
-from index.catalog.stores import seen
-from index.errors import ChunkNotFound
+from index.catalog.schema import chunks, documents, files, stores, texts
+from index.catalog.stores import seen, version
+from index.errors import ChunkNotFound, FolderFault
 from index.types import Chunk, Extent, Scalar, Sight, Vectors
 from index.vectors import Block
 
 ROWS = 4096  # per fetch
+FIELDS = ("text", "start", "end", "page", "headings")
+CHECKED, SUM = 38, 8  # characters of an id that ends in a checksum, and of that; older ids are shorter
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +80,29 @@ class Indexed:
 
 def add(tx: Transaction, document: int, drafts: Sequence[Draft]) -> None:
     if drafts:
-        tx.execute(
-            insert(chunks),
-            [
-                {
-                    "id": _new_id(),
-                    "document": document,
-                    "text": draft.text,
-                    "start": draft.start,
-                    "end": draft.end,
-                    "page": draft.page,
-                    "headings": list(draft.headings),
-                }
-                for draft in drafts
-            ],
-        )
+        rows = [
+            {
+                "text": draft.text,
+                "start": draft.start,
+                "end": draft.end,
+                "page": draft.page,
+                "headings": list(draft.headings),
+            }
+            for draft in drafts
+        ]
+        _insert(tx, document, rows)
 
 
 def copy(tx: Transaction, source: int, target: int) -> None:
-    fields = (chunks.c[name] for name in ("text", "start", "end", "page", "headings"))
+    fields = (chunks.c[name] for name in FIELDS)
     taken = tx.execute(select(*fields).where(chunks.c.document == source).order_by(chunks.c.n)).mappings().all()
     if taken:
-        tx.execute(insert(chunks), [{**row, "id": _new_id(), "document": target} for row in taken])
+        _insert(tx, target, [dict(row) for row in taken])
+
+
+def _insert(tx: Transaction, document: int, rows: Iterable[Mapping[str, Any]]) -> None:
+    made = [{**row, "id": f"{_new_id()}{_checksum(*(row[name] for name in FIELDS))}"} for row in rows]
+    tx.execute(insert(chunks), [{**row, "document": document} for row in made])
 
 
 def drafts(tx: Transaction, numbers: Collection[int]) -> dict[int, list[Draft]]:
@@ -131,11 +143,16 @@ def extent(tx: Transaction, store: int, until: int | None = None) -> Extent:
     ours = select(func.max(chunks.c.n), func.count()).select_from(chunks.join(documents))
     ours = ours.where(documents.c.store == store, documents.c.status == "completed")
     last, count = tx.execute(ours if until is None else ours.where(chunks.c.n <= until)).one()
-    return Extent(last or 0, count)
+    return Extent(last or 0, count, version(tx, store))
+
+
+def is_whole(tx: Transaction, store: int, covers: Extent) -> bool:
+    """Whether all that an extent told of can still be found. At the same version nothing is counted."""
+    return covers.version == version(tx, store) or extent(tx, store, covers.last) == covers
 
 
 def get(tx: Transaction, numbers: Sequence[int]) -> dict[int, Chunk]:
-    """Those of the chunks that still are there."""
+    """Those of the chunks that still are there. Raises FolderFault where one is damaged beyond mending."""
     rows = tx.execute(
         select(
             chunks.c.n,
@@ -146,6 +163,7 @@ def get(tx: Transaction, numbers: Sequence[int]) -> dict[int, Chunk]:
             chunks.c.page,
             chunks.c.headings,
             documents.c.attributes,
+            documents.c.file,
             files.c.id,
             files.c.filename,
         )
@@ -158,7 +176,7 @@ def get(tx: Transaction, numbers: Sequence[int]) -> dict[int, Chunk]:
             id=row.chunk_id,
             file_id=row.id,
             filename=row.filename,
-            text=row.text,
+            text=row.text if _is_whole(row, row.text) else _mended(tx, row),
             start=row.start,
             end=row.end,
             page=row.page,
@@ -176,6 +194,28 @@ def by_id(tx: Transaction, chunk_id: str, sight: Sight | None = None) -> Chunk:
     if found is None:
         raise ChunkNotFound(f"there is no chunk {chunk_id!r}; its document may have been removed")
     return get(tx, [found])[found]
+
+
+def _is_whole(row: Row[*tuple[Any, ...]], text: str) -> bool:
+    told = row.chunk_id[-SUM:] if row.chunk_id and len(row.chunk_id) == CHECKED else None
+    return told is None or told == _checksum(text, row.start, row.end, row.page, row.headings)
+
+
+def _mended(tx: Transaction, row: Row[*tuple[Any, ...]]) -> str:
+    """The text of a damaged passage, from that of its file."""
+    there = func.substr(texts.c.text, row.start + 1, row.end - row.start)
+    text = tx.execute(select(there).where(texts.c.file == row.file)).scalar_one_or_none()
+    if text is None or not _is_whole(row, text):
+        raise FolderFault(
+            f"the catalog is damaged: a passage of {row.filename!r} ({row.id}) is not what was written; delete it "
+            "and upload it again, or restore the catalog from a backup"
+        )
+    log.warning("a passage of file %s is damaged in the catalog; its words come from the file's text", row.id)
+    return str(text)
+
+
+def _checksum(text: str, start: int, end: int, page: int | None, headings: Sequence[str]) -> str:
+    return f"{zlib.crc32(json.dumps([text, start, end, page, list(headings)]).encode()):08x}"
 
 
 def _new_id() -> str:

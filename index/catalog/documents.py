@@ -1,5 +1,6 @@
 """Files in stores. A row in progress is a job: the queue is this table, so it survives whatever the process does."""
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,8 @@ from index.catalog.files import number as file_number
 from index.catalog.files import to_file
 from index.catalog.paging import Cut, cut
 from index.catalog.schema import chunks, documents, files, stores
-from index.errors import FileNotFound
+from index.catalog.stores import keep_note, note
+from index.errors import FileNotFound, InvalidRequest
 from index.types import Attachment, Chunking, Failure, File, FileStatus, Page, Reason, Scalar, Stats, StoreFile
 from index.vectors import Block
 
@@ -70,6 +72,7 @@ class Change:
     attributes: Mapping[str, Scalar] | None
 
 
+REPLACES = "replaces/"  # and the new file's id: a note with the old ones', until the new one is completed
 PLACE = (
     documents.c.n,
     documents.c.store,
@@ -83,6 +86,10 @@ PLACE = (
 def attach(tx: Transaction, store: int, wanted: Attachment, batch: int | None, now: int) -> Change | None:
     """Queue a file, unless it is in the store already with the same chunking and did not fail."""
     file_n = file_number(tx, wanted.file_id)
+    for replaced_id in wanted.replaces:
+        number(tx, store, replaced_id)
+    if wanted.replaces:
+        keep_note(tx, store, f"{REPLACES}{wanted.file_id}", json.dumps(list(wanted.replaces)))
     document = find(tx, store, wanted.file_id)
     if document is None:
         _add(tx, store, file_n, wanted, batch, now)
@@ -94,12 +101,26 @@ def attach(tx: Transaction, store: int, wanted: Attachment, batch: int | None, n
         kept = Attachment(wanted.file_id, wanted.attributes or known.attributes, wanted.chunking or known.chunking)
         _add(tx, store, file_n, kept, batch, now)
         return Change(removed, None)
+    if wanted.replaces and known.status == "completed":
+        raise InvalidRequest("cogcore.replaces", "the file is searchable already; delete what it is to replace")
     if batch is not None:
         tx.execute(update(documents).where(documents.c.n == document).values(batch=batch))
     if wanted.attributes is None:
         return None
     retag(tx, document, wanted.attributes)
     return Change(place(tx, document), wanted.attributes)
+
+
+def replaced(tx: Transaction, job: Job) -> list[Place]:
+    """What a job that is done takes the place of, removed."""
+    key = f"{REPLACES}{job.file.id}"
+    listed = json.loads(note(tx, job.store, key) or "[]")
+    keep_note(tx, job.store, key, None)
+    numbers = [find(tx, job.store, file_id) for file_id in listed if file_id != job.file.id]
+    places = [place(tx, document) for document in numbers if document is not None]
+    for one in places:
+        remove(tx, one.document)
+    return places
 
 
 def find(tx: Transaction, store: int, file_id: str) -> int | None:
@@ -210,6 +231,11 @@ def add_whole(tx: Transaction, store: int, wanted: Whole, usage_bytes: int, now:
     done = {"status": "completed", "usage_bytes": usage_bytes, "left_out": wanted.left_out}
     made: int = tx.execute(insert(documents).values(**values | done).returning(documents.c.n)).scalar_one()
     return made
+
+
+def count_searchable(tx: Transaction, store: int) -> int:
+    ours = select(func.count()).where(documents.c.store == store, documents.c.status == "completed")
+    return tx.execute(ours).scalar_one()
 
 
 def blocks(tx: Transaction) -> dict[int, list[tuple[int, Block]]]:

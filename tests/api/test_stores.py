@@ -60,11 +60,23 @@ def test_what_is_left_out_of_a_document_is_told(client: OpenAI, raw: httpx.Clien
     file_id = upload(client, f"{text}\n".encode(), "twice.md")
     client.vector_stores.files.create_and_poll(file_id, vector_store_id=store)
     told = raw.get(f"/v1/vector_stores/{store}/files/{file_id}").json()
-    assert told["status"] == "completed" and told["cogcore"] == {"left_out": {"duplicate": 1}}
+    assert told["status"] == "completed" and told["cogcore"] == {"left_out": {"duplicate": 1}, "progress": None}
     assert len(client.vector_stores.search(store, query="How long is the Sorne?").data) == 1
     spoilt = client.vector_stores.files.create_and_poll(upload(client, b"-- --\n", "empty.txt"), vector_store_id=store)
     assert spoilt.status == "failed" and spoilt.last_error is not None
     assert "1 without words" in spoilt.last_error.message
+
+
+def test_a_new_version_takes_the_place_of_the_old(client: OpenAI, raw: httpx.Client, store: str) -> None:
+    old, new = upload(client, b"The Sorne is 20 km long.", "s.md"), upload(client, b"The Sorne is 21 km long.", "s.md")
+    client.vector_stores.files.create_and_poll(old, vector_store_id=store)
+    wanted = {"file_id": new, "cogcore": {"replaces": [old]}}
+    begun = raw.post(f"/v1/vector_stores/{store}/files", json=wanted).json()
+    assert begun["status"] == "completed" or begun["cogcore"]["progress"]["stage"]
+    client.vector_stores.files.poll(new, vector_store_id=store)
+    assert [file.id for file in client.vector_stores.files.list(store)] == [new]
+    wanted["cogcore"] = {"replaces": ["file-none"]}
+    assert raw.post(f"/v1/vector_stores/{store}/files", json=wanted).status_code == 404
 
 
 def test_a_document_is_found_until_it_is_removed(client: OpenAI, store: str) -> None:

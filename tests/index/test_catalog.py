@@ -10,6 +10,7 @@ from index.catalog import Catalog, files
 from index.catalog.paging import Cut
 from index.errors import FileNotFound, FolderFault, InvalidRequest
 from index.types import File
+from tests.index.conftest import Open
 
 
 def a_file(n: int, purpose: str = "assistants") -> File:
@@ -117,3 +118,32 @@ def test_bad_cuts_are_refused_by_name(listed: Catalog) -> None:
         assert refusal.value.field == field
     with listed.read() as tx, pytest.raises(InvalidRequest, match="after names nothing"):
         files.page(tx, Cut(after="file-none"), None)
+
+
+def test_a_damaged_passage_is_mended_or_refused_never_shown(open_memory: Open, tmp_path: Path) -> None:
+    memory = open_memory()
+    file = memory.add_file("a.md", b"# Rivers\n\nThe heron lives at river number 47.")
+    memory.attach("default", file.id)
+    memory.wait("default", file.id)
+    (before,) = memory.search("default", "heron")
+
+    def damage(statement: str) -> None:
+        memory.close()
+        with sqlite3.connect(tmp_path / "data" / "catalog.sqlite") as database:
+            database.execute(statement)
+        database.close()
+
+    damage("UPDATE chunks SET text = replace(text, '47', '57')")
+    memory = open_memory()
+    assert memory.search("default", "heron")[0].chunk == before.chunk == memory.chunk(before.chunk.id)
+    damage("UPDATE texts SET text = replace(text, '47', '57')")
+    memory = open_memory()
+    with pytest.raises(FolderFault, match=r"'a\.md'.*upload it again"):
+        memory.search("default", "heron")
+    memory.delete_file(file.id)
+    again = memory.add_file("a.md", b"# Rivers\n\nThe heron lives at river number 47.")
+    memory.attach("default", again.id)
+    memory.wait("default", again.id)
+    assert memory.search("default", "heron")[0].chunk.text == before.chunk.text
+    damage("UPDATE chunks SET id = 'chunk_' || n")  # as older programs named them: without a checksum
+    assert open_memory().search("default", "heron")[0].chunk.id == "chunk_2"

@@ -10,9 +10,9 @@ import pytest
 from app.sample import documents
 from index.chunk import Passage, split
 from index.garbage import flaw, sift, told, with_margins
-from index.ingest import read_document
+from index.ingest import drafted
 from index.memory import Memory
-from index.parse import Block, BlockKind, Limits, Parsed, parse
+from index.parse import Block, BlockKind, Parsed, parse
 from index.parse.document import Rendering, clean
 from index.types import Chunking, Reason
 from tests.fakes import HashedWords
@@ -200,9 +200,8 @@ def test_the_same_under_another_heading_or_in_rows_and_code_stays() -> None:
 def test_in_an_archive_a_copy_of_a_file_is_a_duplicate() -> None:
     parsed = document(("heading", "a.txt"), ("paragraph", NOTICE), ("heading", "old/a.txt"), ("paragraph", NOTICE))
     assert kept(parsed, in_parts=True)[1] == {"duplicate": 1} and not kept(parsed)[1]
-    read = read_document(
-        "both.zip", zipped({"a.txt": NOTICE, "b.txt": NOTICE}), Chunking(), HashedWords(), Limits(), True
-    )
+    archive = parse("both.zip", zipped({"a.txt": NOTICE, "b.txt": NOTICE}))
+    read = drafted("both.zip", archive, Chunking(), HashedWords(), filtered=True)
     assert len(read.drafts) == 1 and read.left_out == {"duplicate": 1}
     assert read.text.count(NOTICE) == 2
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from index.errors import FileNotFound, InvalidRequest
 from index.memory import Memory
-from index.types import Attachment, Chunking, Vectors
+from index.types import Attachment, Chunking, Progress, Vectors
 from tests.fakes import HashedWords
 from tests.index.conftest import Open
 
@@ -43,6 +44,82 @@ def put(memory: Memory, name: str, text: str, store: str = "default") -> str:
     file = memory.add_file(name, text.encode())
     memory.attach(store, file.id)
     return file.id
+
+
+def test_each_document_tells_how_far_it_is(open_memory: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.ingest.GROUP", 2)
+    held = Held()
+    memory = open_memory(embedder=held, workers=1)
+    file = memory.add_file("a.md", b"\n\n".join(b"river number%d. " % n * 20 for n in range(3)))
+    memory.attach("default", file.id, chunking=Chunking(64))
+    later = put(memory, "b.md", "heron")
+    assert held.reached.wait(30)
+    assert memory.store_file("default", file.id).progress == Progress("embedding", 0, 3)
+    assert memory.store_file("default", later).progress == Progress("waiting")
+    held.reached.clear()
+    held.free.set()
+    for file_id in (file.id, later):
+        ended = memory.wait("default", file_id, 30)
+        assert ended.status == "completed" and ended.progress is None
+    assert [one.progress for one in memory.store_files("default").data] == [None, None]
+    assert memory._ingest._progress == {}
+
+
+class Slow(Held):
+    """Is free but for texts of version two."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        return super().encode(texts) if any("two" in text for text in texts) else HashedWords.encode(self, texts)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_new_version_takes_the_place_of_the_old_at_once(open_memory: Open, tmp_path: Path, known: bool) -> None:
+    slow = Slow()
+    memory = open_memory(embedder=slow)
+    old = put(memory, "a.md", "heron version one")
+    assert memory.wait("default", old, 30).status == "completed"
+    if known:  # somewhere else, so that it need not be read
+        slow.free.set()
+        other = memory.create_store("other").id
+        assert memory.wait(other, put(memory, "a.md", "heron version two", other), 30).status == "completed"
+    new = memory.add_file("a.md", b"heron version two").id
+    seen = set[tuple[str, ...]]()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            seen.add(tuple(hit.chunk.text for hit in memory.search("default", "heron")))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    with pytest.raises(FileNotFound, match="file-none"):
+        memory.attach("default", new, replaces=[old, "file-none"])
+    memory.attach("default", new, replaces=[old])
+    if not known:
+        assert slow.reached.wait(30) and memory.search("default", "heron")[0].chunk.file_id == old
+    slow.free.set()
+    assert memory.wait("default", new, 30).status == "completed"
+    ended.set()
+    looking.join()
+    assert [hit.chunk.file_id for hit in memory.search("default", "heron")] == [new]
+    assert seen <= {("heron version one",), ("heron version two",)}
+    assert [one.id for one in memory.store_files("default").data] == [new]
+    with pytest.raises(InvalidRequest, match="searchable already"):
+        memory.attach("default", new, replaces=[new])
+    memory.delete_file(old)
+    words = b"heron version one"
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and words in path.read_bytes()] == []
+    assert memory.note("default", f"replaces/{new}") is None
+
+
+def test_a_new_version_that_fails_replaces_nothing(open_memory: Open) -> None:
+    memory = open_memory()
+    old = put(memory, "a.md", "heron version one")
+    memory.wait("default", old, 30)
+    new = memory.add_file("a.pdf", b"no pdf").id
+    memory.attach("default", new, replaces=[old])
+    assert memory.wait("default", new, 30).status == "failed"
+    assert [hit.chunk.file_id for hit in memory.search("default", "heron")] == [old]
 
 
 def test_an_unreadable_document_fails_with_its_code_and_words(open_memory: Open) -> None:

@@ -99,7 +99,7 @@ def test_vectors_of_another_embedder_are_refused_and_left(made: VectorFiles, tmp
         with pytest.raises(FolderFault, match=r"made by another embedder.*remove it"), other.reading("a"):
             pass
         with pytest.raises(FolderFault, match="made by another embedder"):
-            other.sweep({"a": blocks.values()})
+            other.sweep({"a": blocks})
     assert (tmp_path / "vectors" / "a").read_bytes() == before
 
 
@@ -120,10 +120,10 @@ def test_what_is_erased_and_what_nobody_names_is_overwritten(made: VectorFiles, 
     made.erase("a", blocks[2])
     assert [mark in path.read_bytes() for mark in marks.values()] == [True, False, True]
     assert whole(made, blocks) == {1, 3}
-    made.sweep({"a": [blocks[2]]})  # as if the catalog had forgotten the first and the last
+    made.sweep({"a": {2: blocks[2]}})  # as if the catalog had forgotten the first and the last
     assert [path.name for path in path.parent.iterdir()] == ["a"]
     assert not any(path.read_bytes()[HEADER:]) and made.size("a") == blocks[2].end - HEADER
-    made.sweep({"a": []})
+    made.sweep({"a": {}})
     assert made.size("a") == 0
 
 

@@ -1,0 +1,235 @@
+"""A memory killed again and again at random moments: nothing acknowledged is lost, nothing is half there, it heals.
+
+    cogcore bench kills [--kills 300] [--seconds 2]
+
+A process adds, updates and deletes documents, trains the dense index, writes snapshots, or changes the embedder, and
+keeps a journal of what it began and what was acknowledged. It gets SIGKILL at a moment drawn between 0 and so many
+seconds after its beginning, or after its first document. Another process opens what is left and compares it with the
+journal: documents that were acknowledged are found by their own word, deleted ones are not and stand in no file; what
+was in doubt is there as a whole or not at all; both indexes and the catalog agree; no file is left over. The exit
+status is 1 if not.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from app.bench.hashed import Hashed
+from index import keeper
+from index.catalog import glimpse, renewal
+from index.dense import Tiers
+from index.memory import DEFAULT_STORE, Memory
+from index.reembed import reembed
+from index.types import Chunking
+
+TIERS = Tiers("IVF2,RaBitQfs", 80)  # so that few documents are a large store
+PASSAGES, MOST = 12, 30  # in a document; documents that are kept
+REEMBEDS, OPENINGS = 0.2, 0.3  # of all lives: that begin so, that are timed from their beginning
+PATIENCE = 120.0  # seconds for one document, and for one look
+FILES = re.compile(
+    r"lock|reembed\.lock|catalog\.sqlite(-wal|-shm)?|catalog\.vectors/\d+-(\d+|next)|originals/../[0-9a-f]{64}"
+    r"|catalog\.words/\d+(\.codes)?/.+"
+)
+
+
+@dataclass(slots=True)
+class Journal:
+    """What became of each document, by the word that only it has: begun, there, going, gone."""
+
+    path: Path
+    state: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def read(self) -> None:
+        self.state.clear()
+        if self.path.exists():
+            for line in self.path.read_text().splitlines():
+                word, state, file_id = json.loads(line)
+                self.state[word], self.ids[word] = state, file_id
+
+    def write(self, word: str, state: str, file_id: str = "") -> None:
+        self.state[word], self.ids[word] = state, file_id
+        with self.path.open("a") as file:
+            file.write(json.dumps([word, state, file_id]) + "\n")
+
+
+def text(word: str) -> str:
+    dice = random.Random(word)
+    plain = [f"word{dice.randrange(300)}" for _ in range(20 * PASSAGES)]
+    return "\n\n".join(f"{word} {' '.join(plain[at : at + 20])}." for at in range(0, len(plain), 20))
+
+
+def live(folder: Path, journal: Journal, seed: int) -> None:
+    """Does what users do, for ever."""
+    dice = random.Random(seed)
+    journal.read()
+    name = _embedder(folder)
+    if name and dice.random() < REEMBEDS:
+        reembed(folder, Hashed("second" if name == "first" else "first"))
+    memory = Memory(folder, Hashed(_embedder(folder) or "first"), tiers=TIERS)
+    for n in range(1_000_000):
+        there = [word for word, state in journal.state.items() if state == "there"]
+        kind = dice.random()
+        if kind < 0.15:
+            memory._keeper.keep()
+        elif (kind < 0.5 and there) or len(there) > MOST:
+            old = dice.choice(there)
+            journal.write(old, "going", journal.ids[old])
+            if kind < 0.3:
+                _add(memory, journal, f"quux{seed}x{n}", replaces=[journal.ids[old]])
+            memory.delete_file(journal.ids[old])
+            journal.write(old, "gone")
+        else:
+            _add(memory, journal, f"quux{seed}x{n}")
+
+
+def _add(memory: Memory, journal: Journal, word: str, replaces: Sequence[str] = ()) -> None:
+    journal.write(word, "begun")
+    file = memory.add_file(f"{word}.md", text(word).encode())
+    memory.attach(DEFAULT_STORE, file.id, {"word": word}, Chunking(32), replaces)
+    journal.write(word, "queued", file.id)
+    if memory.wait(DEFAULT_STORE, file.id, PATIENCE).status != "completed":
+        raise RuntimeError(f"{word} was not completed")
+    journal.write(word, "there", file.id)
+
+
+def faults(folder: Path, journal: Journal) -> Iterator[str]:
+    """What of the folder, opened anew, is not as the journal says; what was in doubt is settled in the journal."""
+    journal.read()
+    with closing(Memory(folder, Hashed(_embedder(folder) or "first"), tiers=TIERS)) as memory:
+        for document in memory.store_files(DEFAULT_STORE, 1000, status="in_progress").data:
+            ended = memory.wait(DEFAULT_STORE, document.id, PATIENCE)
+            if ended.status != "completed":
+                yield f"{document.filename} ended as {ended.status}: {ended.last_error}"
+        # Only now: what was in progress may have taken the place of others.
+        listed = memory.store_files(DEFAULT_STORE, 1000).data
+        found = {document.filename.removesuffix(".md"): document.id for document in listed}
+        for file in memory.files(10_000).data:
+            if file.id not in found.values():  # replaced or not yet attached when it was killed
+                memory.delete_file(file.id)
+        for word, state in list(journal.state.items()):
+            hits = memory.search(DEFAULT_STORE, word, 50, {"type": "eq", "key": "word", "value": word})
+            if word in found and (len(hits) != PASSAGES or not all(word in hit.chunk.text for hit in hits)):
+                yield f"{word} ({state}) is half there: {len(hits)} passages of {PASSAGES}"
+            if word not in found and hits:
+                yield f"{word} ({state}) is found though it is gone"
+            if state in ("queued", "there") and word not in found:
+                yield f"{word} ({state}) is lost"
+            if state == "gone" and word in found:
+                yield f"{word} was deleted and is there"
+            settled = "there" if word in found else "gone"
+            if settled != state:
+                journal.write(word, settled, found.get(word, ""))
+        opened = memory._shelf.get(1)
+        sizes = (len(opened), len(opened._lexical), memory.stats().chunks, PASSAGES * len(found))
+        if len(set(sizes)) != 1:
+            yield f"vectors, words and passages do not agree: {sizes}"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    names = [path.relative_to(folder).as_posix() for path in files]
+    yield from (f"{name} is left over" for name in names if not FILES.fullmatch(name))
+    whole = b"\n".join(path.read_bytes() for path in files)
+    words = set(re.findall(rb"quux\d+x\d+", whole))
+    for word, state in journal.state.items():
+        if state == "gone" and word.encode() in words:
+            yield f"{word} was deleted and stands in the folder"
+
+
+def _embedder(folder: Path) -> str:
+    """The name of the one that made the vectors; none where there is no memory yet."""
+    path = folder / "catalog.sqlite"
+    if not path.exists():
+        return ""
+    try:
+        with glimpse(path) as tx:
+            return (renewal.embedder(tx) or "").partition("/")[0]
+    except Exception:  # killed before the tables were made
+        return ""
+
+
+def forked(task: Callable[[], object]) -> int:
+    """The pid of a process that does this, made of one that has no threads yet."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        os.setsid()
+        task()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def run(folder: Path, journal: Path, kills: int, seconds: float, seed: int) -> tuple[Counter[str], list[str]]:
+    """What the memory was at when it was killed, and the faults."""
+    dice, seen, wrong = random.Random(seed), Counter[str](), list[str]()
+    report = journal.with_suffix(".faults")
+    for n in tqdm(range(kills), "kills", mininterval=5):
+        pid = forked(lambda n=n: live(folder, Journal(journal), seed * 100_000 + n))  # type: ignore[misc]
+        if dice.random() > OPENINGS:
+            _await_work(journal, pid)
+        time.sleep(dice.uniform(0, seconds))
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        if not os.WIFSIGNALED(status):
+            wrong.append(f"life {n} ended by itself, with status {os.waitstatus_to_exitcode(status)}")
+        lines = journal.read_text().splitlines() if journal.exists() else []
+        seen[json.loads(lines[-1])[1] if lines else "opening"] += 1
+        report.write_text("the look did not end")
+
+        def look() -> None:
+            report.write_text("\n".join(faults(folder, Journal(journal))))
+
+        os.waitpid(forked(look), 0)
+        wrong += [f"after kill {n}: {line}" for line in report.read_text().splitlines()]
+    return seen, wrong
+
+
+def _await_work(journal: Path, pid: int) -> None:
+    """Until it has made its first document searchable, or has ended."""
+    size, end = journal.stat().st_size if journal.exists() else 0, time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if journal.exists() and b'"there"' in journal.read_bytes()[size:]:
+            return
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
+        time.sleep(0.01)
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser("app.bench kills", description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--seconds", type=float, default=2.0, help="as above (2)")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    keeper.LEAST = 1  # so that small stores have snapshots
+    with tempfile.TemporaryDirectory() as made:
+        journal = Path(made) / "journal"
+        seen, wrong = run(Path(made) / "data", journal, given.kills, given.seconds, given.seed)
+        kept = Journal(journal)
+        kept.read()
+        states = Counter(kept.state.values())
+    print(f"{given.kills} kills; the last in the journal when it was killed: {dict(seen)}; documents: {dict(states)}")
+    print(f"{len(wrong)} faults")
+    for line in wrong:
+        print(f"  {line}")
+    if wrong:
+        sys.exit(1)
