@@ -1,0 +1,72 @@
+"""Hits that say the same as a better one are left out for it, and counted there.
+
+The same is said by a passage whose words stand in the better one, in their order and without a gap; case, spaces and
+punctuation aside. One word more may be the one that counts (a "not", another year), so almost the same words are enough
+only where the reader marks the same answer in both, and where no word that the better one lacks was asked for. A short
+passage says the same only under the same title and headings: "Seats: 25." may be told of many things.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from index.store import indexed_text
+from index.types import Hit
+
+SHORT = 20  # words
+SHINGLE, ALMOST = 3, 0.9  # words in a row; the share of such rows that both passages have
+BETWEEN = re.compile(r"[\W_]+")
+
+
+def distinct(hits: Iterable[Hit], asked: str = "", most: int | None = None) -> list[Hit]:
+    """The hits, best first, without those that say the same as one before; `most` at most."""
+    kept, alike = list[_Said](), list[int]()
+    for hit in hits:
+        said = _Said(hit)
+        known = next((i for i, better in enumerate(kept) if said.adds_nothing_to(better, asked)), None)
+        if known is not None:
+            alike[known] += 1 + hit.alike
+        elif len(kept) == most:
+            break
+        else:
+            kept.append(said)
+            alike.append(hit.alike)
+    return [replace(said.hit, alike=count) for said, count in zip(kept, alike, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Said:
+    hit: Hit
+
+    @cached_property
+    def words(self) -> str:
+        """Its words, a space around each."""
+        chunk = self.hit.chunk
+        said = _plain(chunk.text)
+        if said.count(" ") > SHORT:
+            return said
+        return _plain(indexed_text(chunk.filename, chunk.headings, chunk.text)) if said.strip() else ""
+
+    @cached_property
+    def shingles(self) -> set[tuple[str, ...]]:
+        words = self.words.split()
+        return set(zip(*(words[i:] for i in range(SHINGLE)), strict=False))
+
+    @cached_property
+    def answer(self) -> str:
+        mark = self.hit.mark
+        return "" if mark is None else _plain(self.hit.chunk.text[mark.start : mark.end]).strip()
+
+    def adds_nothing_to(self, better: "_Said", asked: str) -> bool:
+        if self.words and self.words in better.words:
+            return True
+        if not self.answer or self.answer != better.answer:
+            return False
+        shared = len(self.shingles & better.shingles)
+        lacking = {word for row in self.shingles - better.shingles for word in row} - set(better.words.split())
+        return shared >= ALMOST * len(self.shingles) > 0 and not lacking.intersection(_plain(asked).split())
+
+
+def _plain(text: str) -> str:
+    return f" {BETWEEN.sub(' ', text.casefold()).strip()} "
