@@ -5,9 +5,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, takewhile
 from operator import attrgetter
-from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, insert, or_, select
+from sqlalchemy import ColumnElement, func, insert, or_, select
 
 from index.catalog import Transaction
 from index.catalog.schema import chunks, documents, files, stores
@@ -167,12 +166,13 @@ def around(tx: Transaction, ids: Sequence[str], reach: int) -> dict[str, tuple[l
     near = or_(*(chunks.c.n.between(one.n - reach, one.n + reach) for one in asked))
     rows = {row.n: row for row in tx.execute(select(*columns).where(near))} if asked else {}
 
-    def walk(one: Row[Any], step: int) -> list[int]:
-        steps = (one.n + step * i for i in range(1, reach + 1))
-        place = (one.document, one.headings)
-        return list(takewhile(lambda n: n in rows and (rows[n].document, rows[n].headings) == place, steps))
+    def walk(start: int, step: int) -> list[int]:
+        def same(n: int) -> bool:
+            return n in rows and rows[n].document == rows[start].document and rows[n].headings == rows[start].headings
 
-    walks = {one.id: (walk(one, -1), walk(one, 1)) for one in asked}
+        return list(takewhile(same, (start + step * i for i in range(1, reach + 1))))
+
+    walks = {one.id: (walk(one.n, -1), walk(one.n, 1)) for one in asked}
     found = get(tx, sorted({n for both in walks.values() for side in both for n in side}))
     return {key: ([found[n] for n in before], [found[n] for n in after]) for key, (before, after) in walks.items()}
 

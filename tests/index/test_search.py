@@ -145,7 +145,7 @@ def test_neighbours_stand_around_a_hit_in_its_section(open_memory: Open) -> None
     (alone,) = memory.search("default", "sentence about ledger meadow ledger", k=1)
     (hit,) = memory.search("default", "sentence about ledger meadow ledger", k=1, neighbours=4096)
     assert alone.neighbours == () and hit.chunk == alone.chunk
-    section = [one for one in (hit.chunk, *hit.neighbours)]
+    section = [hit.chunk, *hit.neighbours]
     assert {one.headings for one in section} == {hit.chunk.headings}
     assert all(text[one.start : one.end] == one.text for one in section)
     assert [one.start for one in hit.neighbours] == sorted(one.start for one in hit.neighbours)
