@@ -37,7 +37,7 @@ from index.store import Store, indexed_text
 from index.types import Attachment, Embedder, PassageReader
 
 WORKERS = 2
-FILES = 64  # ingested at once
+FILES, FEW = 64, 100  # ingested at once: so many, or one for so many chunks where that is less
 TENTH = 10
 SEARCHERS = 16
 ROUNDS = 3  # of one searcher and of many, in turn
@@ -68,11 +68,15 @@ def fill(memory: Memory, data: Path, size: int) -> Store:
     """So many chunks of wiki at least, where there are so many, and the tier that suits them."""
     more = islice(articles(data), memory.stats().files, None)
     with tqdm(total=size, initial=memory.stats().chunks, desc="chunks", mininterval=10) as bar:
-        while (count := memory.stats().chunks) < size and (files := list(islice(more, FILES))):
+        while (count := memory.stats().chunks) < size and (files := list(islice(more, at_once(size)))):
             ingested(memory, files)
             bar.update(memory.stats().chunks - count)
     memory._keeper.keep()
     return store_of(memory)
+
+
+def at_once(size: int) -> int:
+    return min(FILES, 1 + size // FEW)
 
 
 def store_of(memory: Memory) -> Store:
@@ -105,7 +109,7 @@ def ingest(given: argparse.Namespace) -> None:
         with opened(None, embedder) as memory:
             ratios, rates, last = list[float](), list[float](), 0
             with tqdm(total=given.size, desc=name, mininterval=10) as bar:
-                while bar.n < given.size and (some := list(islice(files, FILES))):
+                while bar.n < given.size and (some := list(islice(files, at_once(given.size)))):
                     seconds = ingested(memory, some)
                     texts, last = texts_after(memory, last)
                     if texts:
@@ -171,7 +175,7 @@ def crowd(given: argparse.Namespace) -> None:
         fill(memory, given.data, given.size)
         asked = questions(given.data, given.questions)
         print(f"{memory.stats().chunks} chunks; searches/s of one searcher, of {SEARCHERS}, and their ratio; medians")
-        for name, rerank_, some in (("fused", False, asked), ("reread", True, asked[: len(asked) // SEARCHERS])):
+        for name, rerank_, some in (("fused", False, asked), ("reread", True, asked[: ROUNDS * SEARCHERS])):
             rates = [(rate(memory, some, 1, rerank_), rate(memory, some, SEARCHERS, rerank_)) for _ in range(ROUNDS)]
             one, many = (statistics.median(side) for side in zip(*rates, strict=True))
             ratio = statistics.median(b / a for a, b in rates)
