@@ -2,16 +2,16 @@
 
 The same is said by a passage whose words stand in the better one, in their order and without a gap; case, spaces and
 punctuation aside. One word more may be the one that counts (a "not", another year), so almost the same words are enough
-only where the reader marks the same answer in both, and where no word that the better one lacks was asked for. A short
-passage says the same only under the same title and headings: "Seats: 25." may be told of many things.
+only where the reader marks the same answer in both, and where no word that the better one lacks was asked for. Other
+headings make it another thing, and of a short passage another title too: "Seats: 25." may be told of many.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import PurePath
 
-from index.store import indexed_text
 from index.types import Hit
 
 SHORT = 20  # words
@@ -41,12 +41,12 @@ class _Said:
 
     @cached_property
     def words(self) -> str:
-        """Its words, a space around each."""
-        chunk = self.hit.chunk
-        said = _plain(chunk.text)
-        if said.count(" ") > SHORT:
-            return said
-        return _plain(indexed_text(chunk.filename, chunk.headings, chunk.text)) if said.strip() else ""
+        """A space around each."""
+        return _plain(self.hit.chunk.text)
+
+    @cached_property
+    def title(self) -> str:
+        return PurePath(self.hit.chunk.filename).stem
 
     @cached_property
     def shingles(self) -> set[tuple[str, ...]]:
@@ -59,7 +59,11 @@ class _Said:
         return "" if mark is None else _plain(self.hit.chunk.text[mark.start : mark.end]).strip()
 
     def adds_nothing_to(self, better: "_Said", asked: str) -> bool:
-        if self.words and self.words in better.words:
+        if not self.words.strip() or self.hit.chunk.headings != better.hit.chunk.headings:
+            return False
+        if self.words.count(" ") <= SHORT and self.title != better.title:
+            return False
+        if self.words in better.words:
             return True
         if not self.answer or self.answer != better.answer:
             return False

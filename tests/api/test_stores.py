@@ -129,7 +129,9 @@ def test_filters_attributes_and_ranking(client: OpenAI, store: str) -> None:
 def test_a_search_may_ask_for_what_stands_around_its_hits_and_for_copies(
     client: OpenAI, raw: httpx.Client, store: str
 ) -> None:
-    told = "The ferry over the Sorne leaves at noon from the stone pier below the mill and takes six carts and forty people."
+    told = (
+        "The ferry over the Sorne leaves at noon from the stone pier by the mill and takes six carts and forty people."
+    )
     text = "\n\n".join((told, *(f"Of ferry number {n} the log says that its hull is made of oak." for n in range(12))))
     sizes = {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 0}
     for name in ("ferry.md", "copy.md"):

@@ -52,5 +52,9 @@ def test_a_short_one_says_the_same_only_under_the_same_title_and_headings() -> N
     assert texts(distinct([pro, hit("Seats:  25", "prices.md", ("Plans", "Pro"))])) == [("Seats: 25.", 1)]
 
 
+def test_the_same_words_under_other_headings_are_another_thing() -> None:
+    assert len(distinct([hit(LONG, headings=("East",)), hit(LONG, "b.md", headings=("West",))])) == 2
+
+
 def test_what_has_no_words_is_like_nothing() -> None:
     assert len(distinct([hit(LONG), hit("***"), hit("---")])) == 3
