@@ -59,7 +59,7 @@ def ranked(store: Store, passages: Sequence[str], case: Case, embedder: Embedder
     chunks = [Chunk(str(n), "", "", passages[n], 0, len(passages[n]), None, ()) for n in first]
     scores = [score for score, _ in reread(reader, case.question, chunks, [fused[n] for n in first])]
     again = [n for _, n in sorted(zip(scores, first, strict=True), key=lambda pair: -pair[0])]
-    return Ranked(*(_place(order, passages, case) for order in (first, again)), max(scores))
+    return Ranked(_place(first, passages, case), _place(again, passages, case), max(scores))
 
 
 def _place(order: Sequence[int], passages: Sequence[str], case: Case) -> int | None:

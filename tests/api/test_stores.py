@@ -133,12 +133,14 @@ def test_a_search_may_ask_for_what_stands_around_its_hits_and_for_copies(
         "The ferry over the Sorne leaves at noon from the stone pier by the mill and takes six carts and forty people."
     )
     text = "\n\n".join((told, *(f"Of ferry number {n} the log says that its hull is made of oak." for n in range(12))))
-    sizes = {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 0}
     for name in ("ferry.md", "copy.md"):
         client.vector_stores.files.create_and_poll(
             upload(client, text.encode(), name),
             vector_store_id=store,
-            chunking_strategy={"type": "static", "static": sizes},  # type: ignore[typeddict-item]
+            chunking_strategy={
+                "type": "static",
+                "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 0},
+            },
         )
 
     def search(**more: Any) -> dict[str, Any]:
