@@ -8,11 +8,11 @@ headings make it another thing, and of a short passage another title too: "Seats
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import PurePath
 
-from index.types import Hit
+from index.types import Chunk, Hit
 
 SHORT = 20  # words
 SHINGLE, ALMOST = 3, 0.9  # words in a row; the share of such rows that both passages have
@@ -35,41 +35,36 @@ def distinct(hits: Iterable[Hit], asked: str = "", most: int | None = None) -> l
     return [replace(said.hit, alike=count) for said, count in zip(kept, alike, strict=True)]
 
 
-@dataclass(frozen=True)
 class _Said:
-    hit: Hit
+    """A hit, its words with a space around each, and those that the reader marked."""
 
-    @cached_property
-    def words(self) -> str:
-        """A space around each."""
-        return _plain(self.hit.chunk.text)
-
-    @cached_property
-    def title(self) -> str:
-        return PurePath(self.hit.chunk.filename).stem
+    def __init__(self, hit: Hit) -> None:
+        text, mark = hit.chunk.text, hit.mark
+        self.hit, self.words = hit, _plain(text)
+        self.answer = _plain(text[mark.start : mark.end]).strip() if mark else ""
 
     @cached_property
     def shingles(self) -> set[tuple[str, ...]]:
         words = self.words.split()
         return set(zip(*(words[i:] for i in range(SHINGLE)), strict=False))
 
-    @cached_property
-    def answer(self) -> str:
-        mark = self.hit.mark
-        return "" if mark is None else _plain(self.hit.chunk.text[mark.start : mark.end]).strip()
-
     def adds_nothing_to(self, better: "_Said", asked: str) -> bool:
-        if not self.words.strip() or self.hit.chunk.headings != better.hit.chunk.headings:
+        if not (self.words in better.words or self._almost(better, asked)) or not self.words.strip():
             return False
-        if self.words.count(" ") <= SHORT and self.title != better.title:
-            return False
-        if self.words in better.words:
-            return True
+        mine, other = self.hit.chunk, better.hit.chunk
+        long = self.words.count(" ") > SHORT
+        return mine.headings == other.headings and (long or _title(mine) == _title(other))
+
+    def _almost(self, better: "_Said", asked: str) -> bool:
         if not self.answer or self.answer != better.answer:
             return False
         shared = len(self.shingles & better.shingles)
         lacking = {word for row in self.shingles - better.shingles for word in row} - set(better.words.split())
         return shared >= ALMOST * len(self.shingles) > 0 and not lacking.intersection(_plain(asked).split())
+
+
+def _title(chunk: Chunk) -> str:
+    return PurePath(chunk.filename).stem
 
 
 def _plain(text: str) -> str:

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from app.bench import dense, rerank
 from app.bench.corpora import articles, documentation, questions
 from index.catalog import chunks
-from index.dense import CANDIDATES, PROBED, PROBES
+from index.dense import CANDIDATES, PROBED, PROBES, Tiers
 from index.embed import load_embedder
 from index.loading import GROUP
 from index.memory import DEFAULT_STORE, Memory
@@ -71,17 +71,14 @@ def fill(memory: Memory, data: Path, size: int) -> Store:
         while (count := memory.stats().chunks) < size and (files := list(islice(more, at_once(size)))):
             ingested(memory, files)
             bar.update(memory.stats().chunks - count)
-    memory._keeper.keep()
-    return store_of(memory)
+    (store,) = memory._shelf.opened().values()
+    while not Tiers().suits(store.dense, len(store)):  # the keeper looks once a minute
+        time.sleep(1)
+    return store
 
 
 def at_once(size: int) -> int:
     return min(FILES, 1 + size // FEW)
-
-
-def store_of(memory: Memory) -> Store:
-    (store,) = memory._shelf.opened().values()
-    return store
 
 
 def texts_after(memory: Memory, last: int) -> tuple[list[str], int]:
@@ -209,7 +206,7 @@ def _ratio(whole: Sequence[float], sums: Sequence[float], percent: int) -> float
 
 # What is done, the size and the number of questions unless told otherwise.
 ROWS: dict[str, tuple[Callable[[argparse.Namespace], None], int, int]] = {
-    "vectors": (vectors, 1_000_000, 200),
+    "vectors": (vectors, 1_000_000, 100),
     "search": (search, 100_000, 1000),
     "crowd": (crowd, 100_000, 1600),
     "squad": (squad, 0, 3000),
