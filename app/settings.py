@@ -60,6 +60,10 @@ class Settings(BaseSettings):
         "auto", description="The vector index of large stores: `auto`, `exact`, or any FAISS factory string."
     )
     exact_up_to: int = Field(20_000, ge=0, description="Passages in a store up to which all vectors are compared.")
+    distinct_hits: bool = Field(True, description="Leave out hits that say the same as a better one.")
+    search_timeout: float = Field(
+        0.0, ge=0, description="Seconds of a search after which the reader reads no more. 0: no limit."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the core runs.")
     profile: str = Field("", description="How the core is prompted. Empty: as its checkpoint suggests.")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the core. 0: as many as there are cores.")

@@ -17,6 +17,7 @@ MOST_PAIRS, LONGEST_KEY, LONGEST_VALUE = 16, 64, 512
 MOST_HITS = 50
 MOST_QUERIES = 16
 LONGEST_QUERY = 8192
+MOST_NEIGHBOURS = 4096  # tokens around one hit
 
 
 def check_embedder(made_with: str, fingerprint: str, folder: Path) -> None:
@@ -109,6 +110,18 @@ def check_hits(k: int) -> int:
     if not 1 <= k <= MOST_HITS:
         raise InvalidRequest("max_num_results", f"max_num_results must be 1 to {MOST_HITS}, not {k}")
     return k
+
+
+def check_neighbours(tokens: int) -> int:
+    if not 0 <= tokens <= MOST_NEIGHBOURS:
+        raise InvalidRequest("cogcore.neighbours", f"neighbours must be 0 to {MOST_NEIGHBOURS} tokens, not {tokens}")
+    return tokens
+
+
+def check_timeout(seconds: float | None) -> float | None:
+    if seconds is not None and not seconds > 0:
+        raise InvalidRequest("cogcore.timeout", f"timeout must be more than 0 seconds, or left out, not {seconds}")
+    return seconds
 
 
 def check_share(field: str, value: float) -> float:

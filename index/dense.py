@@ -10,9 +10,11 @@ Vectors have length 1. Not locked: FAISS crashes when an add meets a search, see
 
 import ctypes
 import math
+import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +24,7 @@ import numpy.typing as npt
 
 from index.errors import FaissRefused
 from index.rows import Ids, Rows, numbers
+from index.together import Together
 from index.types import Vectors
 
 VERSION = str(faiss.__version__)  # an index on the disk is this one's
@@ -35,6 +38,7 @@ REMAINDER = 5_000  # chunks that are all scored exactly when a filter leaves no 
 GROWTH = 4  # trained again when there are so many times as many
 TRAINED_ON, PER_LIST = 16_384, 40  # vectors at least; FAISS asks for 39 a list
 ROUNDS = 10  # of k-means
+ABREAST = 16  # questions compared at once: to 19 FAISS computes each score as it would alone
 
 
 class Dense(Protocol):
@@ -48,6 +52,9 @@ class Dense(Protocol):
 
     def search(self, vector: Vectors, k: int, allowed: Collection[int] | None = None) -> dict[int, float]:
         """The k chunks nearest to one vector, best first, with their cosines; of the `allowed` only."""
+
+    def search_each(self, vectors: Vectors, k: int, allowed: Collection[int] | None = None) -> list[dict[int, float]]:
+        """The same for each of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +92,11 @@ def sample_size(factory: str) -> int:
 
 
 class Exact:
+    """Searches that meet share one pass over all vectors: they are read from RAM once, which takes most of the time."""
+
     def __init__(self, dimension: int) -> None:
         self._index = faiss.IndexIDMap(faiss.IndexFlatIP(dimension))
+        self._of_all = Together(self._pass, ABREAST, max(1, (os.cpu_count() or 1) // 2))
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -98,9 +108,21 @@ class Exact:
         _remove(self._index, chunks)
 
     def search(self, vector: Vectors, k: int, allowed: Collection[int] | None = None) -> dict[int, float]:
-        only = None if allowed is None else numbers(allowed)
-        ids, scores = _search(self._index, faiss.SearchParameters(), vector, k, only)
-        return dict(zip(ids.tolist(), scores.tolist(), strict=True))
+        return self.search_each(vector[None], k, allowed)[0]
+
+    def search_each(self, vectors: Vectors, k: int, allowed: Collection[int] | None = None) -> list[dict[int, float]]:
+        if allowed is None:
+            return self._of_all((vectors, k))
+        return self._nearest(vectors, k, numbers(allowed))
+
+    def _pass(self, asked: Sequence[tuple[Vectors, int]]) -> list[list[dict[int, float]]]:
+        most = max(k for _, k in asked)
+        found = iter(self._nearest(np.concatenate([vectors for vectors, _ in asked]), most, None))
+        return [[dict(islice(next(found).items(), k)) for _ in vectors] for vectors, k in asked]
+
+    def _nearest(self, vectors: Vectors, k: int, allowed: Ids | None) -> list[dict[int, float]]:
+        found = _search(self._index, faiss.SearchParameters(), vectors, k, allowed)
+        return [dict(zip(ids.tolist(), scores.tolist(), strict=True)) for ids, scores in found]
 
 
 class Approximate:
@@ -160,6 +182,11 @@ class Approximate:
         scores = self._scores(vector, ids)
         return {n: scores[n] for n in sorted(scores, key=lambda n: (-scores[n], n))[:k]}
 
+    def search_each(self, vectors: Vectors, k: int, allowed: Collection[int] | None = None) -> list[dict[int, float]]:
+        # One by one: they look through different lists, so there is nothing to share.
+        only = None if allowed is None else numbers(allowed)
+        return [self.search(vector, k, only) for vector in vectors]
+
     def _scores(self, vector: Vectors, ids: Ids) -> dict[int, float]:
         """By their vectors; where one cannot be read, by its code."""
         vectors, whole = self._rows.read(ids)
@@ -173,12 +200,12 @@ class Approximate:
 
     def _candidates(self, vector: Vectors, count: int, allowed: Ids | None) -> tuple[Ids, Vectors]:
         if not self._lists:
-            return _search(self._index, faiss.SearchParameters(), vector, count, allowed)
+            return _search(self._index, faiss.SearchParameters(), vector[None], count, allowed)[0]
         share = 1.0 if allowed is None else max(len(allowed), 1) / max(len(self), 1)
         probes = max(PROBES, self._lists // PROBED) / share  # what a filter leaves is spread over all lists
         options = faiss.SearchParametersIVF()
         options.nprobe = min(self._lists, math.ceil(probes))
-        return _search(self._index, options, vector, count, allowed)
+        return _search(self._index, options, vector[None], count, allowed)[0]
 
 
 def _made(dimension: int, factory: str) -> tuple[faiss.Index, int]:
@@ -224,15 +251,18 @@ def _remove(index: faiss.Index, chunks: Collection[int]) -> None:
 
 
 def _search(
-    index: faiss.Index, options: faiss.SearchParameters, vector: Vectors, k: int, allowed: Ids | None
-) -> tuple[Ids, Vectors]:
-    """The k best numbers and their scores; fewer where there are not as many."""
+    index: faiss.Index, options: faiss.SearchParameters, vectors: Vectors, k: int, allowed: Ids | None
+) -> list[tuple[Ids, Vectors]]:
+    """For each vector the k best numbers and their scores; fewer where there are not as many."""
     k = min(k, index.ntotal if allowed is None else min(len(allowed), index.ntotal))
     if not k:
-        return np.empty(0, np.int64), np.empty(0, np.float32)
+        return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in vectors]
     selector = None if allowed is None else faiss.IDSelectorBatch(allowed)  # FAISS keeps only its address
     if selector is not None:
         options.sel = selector
     faiss.omp_set_num_threads(1)
-    scores, found = index.search(vector[None], k, params=options)
-    return found[0][found[0] >= 0], scores[0][found[0] >= 0]
+    each = list[tuple[Ids, Vectors]]()
+    for start in range(0, len(vectors), ABREAST):
+        scores, found = index.search(vectors[start : start + ABREAST], k, params=options)
+        each += [(ids[ids >= 0], best[ids >= 0]) for ids, best in zip(found, scores, strict=True)]
+    return each

@@ -80,7 +80,8 @@ class Memory:
     """An open data folder. Close it: what is being ingested then waits for the next opening.
 
     `embedder` and `reader` are those it was given: whoever wants vectors or judgements of other texts may use them too.
-    `filtered`: what is ingested from now on is found without the garbage in it (garbage.py).
+    `filtered`: what is ingested from now on is found without the garbage in it (garbage.py). `only_distinct` and
+    `search_timeout` hold for searches that say nothing else.
     """
 
     def __init__(
@@ -93,6 +94,8 @@ class Memory:
         limits: Limits | None = None,
         tiers: Tiers | None = None,
         filtered: bool = True,
+        only_distinct: bool = True,
+        search_timeout: float | None = None,
     ) -> None:
         tiers = tiers or Tiers()
         tiers.check(embedder.dimension)
@@ -110,7 +113,7 @@ class Memory:
             self._shelf = Shelf(self._catalog, vectors, snapshots, loader)
             self._removal = Removal(self._catalog, self._originals, self._shelf)
             self._shelf.get(self._recover())
-            self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
+            self._searcher = Searcher(self._catalog, self._shelf, embedder, reader, only_distinct, search_timeout)
             self.aliases = Aliases(self._catalog, self._shelf)
             self.exchange = Exchange(data_dir, self._catalog, self._originals, self._shelf, loader, embedder, _new_id)
             self._trainer = Trainer(self._shelf, loader, tiers)
@@ -343,16 +346,26 @@ class Memory:
         rerank: bool = True,
         threshold: float = 0.0,
         dense_weight: float = DENSE_WEIGHT,
+        only_distinct: bool | None = None,
+        neighbours: int = 0,
+        timeout: float | None = None,
     ) -> Hits:
-        """The k best chunks, best first, scores in [0, 1]. With a reader (and `rerank`) the best carry marks."""
+        """The k best chunks, best first, scores in [0, 1]. With a reader (and `rerank`) the best carry marks.
+
+        Unless `only_distinct` is false, one that says the same as a better one is left out. With `neighbours` a hit
+        carries up to so many tokens of what stands around it in its section. After `timeout` seconds the reader reads
+        no more.
+        """
         with self._catalog.read() as tx:
             number, store_id = stores.usable(tx, store, _now())
         self._used[number] = _now()
         began = time.perf_counter()
-        hits, version = self._searcher.search(number, queries, k, filters, rerank, threshold, dense_weight)
+        hits, version, complete = self._searcher.search(
+            number, queries, k, filters, rerank, threshold, dense_weight, only_distinct, neighbours, timeout
+        )
         for told in self._watchers:
             told(time.perf_counter() - began)
-        return Hits(hits, store_id, version)
+        return Hits(hits, store_id, version, complete)
 
     def watch(self, told: Callable[[float], None]) -> None:
         """From now on `told` hears after each search, in its thread, how many seconds it took."""

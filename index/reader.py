@@ -20,7 +20,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +33,7 @@ from safetensors.torch import load_file
 from tokenizers import Encoding, Tokenizer
 
 from index.errors import InvalidRequest
+from index.together import Together
 from index.types import Mark
 
 QUESTION_TOKENS = 40
@@ -41,6 +42,7 @@ WINDOW_TOKENS = 352  # question, headings, passage and their special tokens: a c
 OVERLAP_TOKENS = 64
 SPAN_TOKENS = 21
 BATCH_TOKENS = 16384  # per torch pass, padding included: bounds the memory of a call
+QUESTIONS = 16  # read in one pass, at most
 NOTHING = Mark(0, 0, 0.0)
 ROW = re.compile(r"^[^\n:;]+: [^\n]*; [^\n:;]+: [^\n]+$", re.MULTILINE)  # Plan: Pro; Seats: 25.
 SURROGATES = re.compile("[\ud800-\udfff]")
@@ -252,6 +254,17 @@ class TorchScorer:
         return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True).to(self._device)
 
 
+def joined(scorer: Scorer) -> Scorer:
+    """Questions that meet are read in one pass: ten passages do not fill an accelerator."""
+
+    def run(asked: Sequence[Sequence[Window]]) -> list[list[Floats]]:
+        scores = iter(scorer([window for windows in asked for window in windows]))
+        return [list(islice(scores, len(windows))) for windows in asked]
+
+    together = Together(run, QUESTIONS)
+    return lambda windows: together(windows)
+
+
 def reader_folder(path: str = "") -> Path:
     """Where a reader lies; "" is the one in the package."""
     return Path(path) if path else Path(str(files("index") / "weights" / "reader"))
@@ -274,5 +287,7 @@ def load_reader(path: str = "", device: str = "cpu", threads: int = 2) -> Reader
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True  # "[SEP]" in a document is text
-    onnx = device == "cpu" and (folder / "model.onnx").is_file()
-    return Reader(tokenizer, onnx_scorer(folder, threads) if onnx else TorchScorer(folder, config, device), config)
+    if device == "cpu" and (folder / "model.onnx").is_file():
+        return Reader(tokenizer, onnx_scorer(folder, threads), config)
+    scorer = TorchScorer(folder, config, device)
+    return Reader(tokenizer, scorer if device == "cpu" else joined(scorer), config)

@@ -20,6 +20,10 @@ ReadRows = Callable[[str, Ids], Vectors]  # from a file and places in it to the 
 
 
 def numbers(chunks: Collection[int]) -> Ids:
+    if isinstance(chunks, np.ndarray):
+        return chunks
+    if isinstance(chunks, range):
+        return np.arange(chunks.start, chunks.stop, chunks.step)
     return np.fromiter(chunks, np.int64, len(chunks))
 
 

@@ -177,13 +177,20 @@ class Store:
         self, question: str, vector: Vectors, accepts: Predicate | None = None, weight: float = DENSE_WEIGHT
     ) -> dict[int, float]:
         """Chunks with their fused scores, best first. The caller holds the gate for reading."""
+        return self.search_each([question], vector[None], accepts, weight)[0]
+
+    def search_each(
+        self, questions: Sequence[str], vectors: Vectors, accepts: Predicate | None, weight: float
+    ) -> list[dict[int, float]]:
+        """The same for each of several questions."""
         documents = chunks = None
         if accepts is not None:
             documents = [n for n, document in self._documents.items() if accepts(document.filterable)]
-            chunks = [chunk for n in documents for chunk in self._documents[n].chunks]
-        dense = self._dense.search(vector, DEPTH, chunks)
-        lexical = self._lexical.search(question, DEPTH, documents)
-        return fuse(dense, lexical, weight)
+            left = [numbers(self._documents[n].chunks) for n in documents]
+            chunks = np.concatenate(left) if left else numbers([])
+        dense = self._dense.search_each(vectors, DEPTH, chunks)
+        lexical = [self._lexical.search(question, DEPTH, documents) for question in questions]
+        return [fuse(near, worded, weight) for near, worded in zip(dense, lexical, strict=True)]
 
     def _take(self, parts: Iterable[Indexed]) -> Iterator[Entry]:
         for part in parts:

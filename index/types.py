@@ -142,19 +142,27 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that a search returned. `score` in [0, 1]; `mark` is set when a reader has read it."""
+    """A chunk that a search returned. `score` in [0, 1]; `mark` is set when a reader has read it.
+
+    `alike` others said the same and were left out for it. `neighbours` stand around it, in the document's order.
+    """
 
     chunk: Chunk
     score: float
     mark: Mark | None = None
+    alike: int = 0
+    neighbours: tuple[Chunk, ...] = ()
 
 
 class Hits(list[Hit]):
-    """What one search found, best first: in the store of this id, as that was at this version."""
+    """What one search found, best first: in the store of this id, as that was at this version.
 
-    def __init__(self, hits: Iterable[Hit], store: str, version: int) -> None:
+    Not `complete` where the time was over before the reader had read what it would have.
+    """
+
+    def __init__(self, hits: Iterable[Hit], store: str, version: int, complete: bool = True) -> None:
         super().__init__(hits)
-        self.store, self.version = store, version
+        self.store, self.version, self.complete = store, version, complete
 
 
 @dataclass(frozen=True, slots=True)

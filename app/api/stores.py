@@ -10,8 +10,10 @@ from app.api.caller import Asking, SeenStore
 from app.api.errors import ApiError
 from app.api.limits import Strategy, Strict, only
 from app.api.listing import Cursor, Limit, Order, Wire, listing
+from app.api.models import READER
 from app.api.parts import Parts
 from index.checks import check_attachment
+from index.memory import Memory
 from index.rank import DENSE_WEIGHT
 from index.types import Attachment, Hit, StoreInfo
 
@@ -53,9 +55,25 @@ class HybridSearch(Strict):
 
 
 class Ranking(Strict):
-    ranker: Literal["none", "auto", "default-2024-11-15", "default_2024_08_21"] = "auto"
+    """`ranker`: `none` leaves the fused order; the others are the memory's reader, where it has one."""
+
+    ranker: Literal["none", "auto", "default-2024-11-15", "default_2024_08_21", "cogcore-reader"] = "auto"
     score_threshold: float = 0.0
     hybrid_search: HybridSearch | None = None
+
+    def reranks(self, memory: Memory, here: str = "ranking_options") -> bool:
+        """Raises ApiError where a reader is named and there is none."""
+        if self.ranker == READER and memory.reader is None:
+            raise ApiError(f"This server runs without a reader: leave out '{READER}'.", param=f"{here}.ranker")
+        return self.ranker != "none"
+
+
+class SearchExtension(Strict):
+    """What OpenAI's words have no place for."""
+
+    distinct: bool | None = Field(default=None, description="False: also hits that say the same as a better one.")
+    neighbours: int = Field(default=0, description="Tokens of what stands around each hit in its section.")
+    timeout: float | None = Field(default=None, description="Seconds after which the reader reads no more.")
 
 
 class Search(Strict):
@@ -63,6 +81,7 @@ class Search(Strict):
     max_num_results: int | None = None
     filters: dict[str, Any] | None = None
     ranking_options: Ranking | None = None
+    cogcore: SearchExtension | None = None
     rewrite_query: Annotated[bool | None, only(False, remedy="'rewrite_query' is not offered; leave it out")] = None
 
 
@@ -95,7 +114,7 @@ def _status(store: StoreInfo, in_progress: int) -> str:
 
 
 def result(hit: Hit) -> Wire:
-    """OpenAI's search result, and the passage's id, by which /v1/passages shows it."""
+    """OpenAI's search result, and the passage's id, by which /v1/passages shows it; its place and what is around it."""
     chunk = hit.chunk
     return {
         "file_id": chunk.file_id,
@@ -104,6 +123,14 @@ def result(hit: Hit) -> Wire:
         "attributes": dict(chunk.attributes),
         "content": [{"type": "text", "text": chunk.text}],
         "chunk_id": chunk.id,
+        "cogcore": {
+            "start": chunk.start,
+            "end": chunk.end,
+            "alike": hit.alike,
+            "neighbours": [
+                {"chunk_id": one.id, "start": one.start, "end": one.end, "text": one.text} for one in hit.neighbours
+            ],
+        },
     }
 
 
@@ -158,15 +185,18 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.post("/{store_id}/search")
     def search(store_id: SeenStore, wanted: Search) -> Wire:
-        ranking = wanted.ranking_options or Ranking()
+        ranking, more = wanted.ranking_options or Ranking(), wanted.cogcore or SearchExtension()
         hits = memory.search(
             store_id,
             wanted.query,
             RESULTS if wanted.max_num_results is None else wanted.max_num_results,
             wanted.filters,
-            rerank=ranking.ranker != "none",
+            rerank=ranking.reranks(memory),
             threshold=ranking.score_threshold,
             dense_weight=ranking.hybrid_search.dense_weight() if ranking.hybrid_search else DENSE_WEIGHT,
+            only_distinct=more.distinct,
+            neighbours=more.neighbours,
+            timeout=more.timeout,
         )
         return {
             "object": "vector_store.search_results.page",
@@ -177,6 +207,7 @@ def routes(parts: Parts) -> APIRouter:
             # Beside OpenAI's fields: what an alias meant.
             "vector_store_id": hits.store,
             "version": hits.version,
+            "cogcore": {"complete": hits.complete},
         }
 
     return router

@@ -12,6 +12,7 @@ BENCHES = {
     "ingest": "app.bench.ingest",
     "kills": "app.bench.kills",
     "manual": "app.bench.manual",
+    "memory": "app.bench.memory",
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",
     "serve": "app.bench.serve",

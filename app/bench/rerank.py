@@ -3,15 +3,19 @@
     python -m app.bench rerank train.jsonl.xz dev.jsonl.xz
 
 The passages of all files are indexed, the questions come from the last one. R@k: how often one of the first k passages
-is the question's own. Fused alone is what both indexes make of it together; reread is the order after the reader.
+is the question's own; nDCG counts where it is among the first ten. Of the scores: by how much those of the first hits
+miss the share of them that is right, the mean over ten equal parts of them. Fused alone is what both
+indexes make of it together; reread is the order after the reader.
 """
 
 import argparse
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from app.bench.reader import Case, cases
@@ -24,6 +28,7 @@ from index.types import Chunk, Embedder, PassageReader
 
 DEPTHS = (1, 3, 5, READ)
 BATCH = 256
+PARTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Ranked:
 
     fused: int | None
     read: int | None
+    score: float  # of the first one, reread
 
 
 def indexed(passages: Sequence[str], embedder: Embedder) -> Store:
@@ -53,11 +59,25 @@ def ranked(store: Store, passages: Sequence[str], case: Case, embedder: Embedder
     chunks = [Chunk(str(n), "", "", passages[n], 0, len(passages[n]), None, ()) for n in first]
     scores = [score for score, _ in reread(reader, case.question, chunks, [fused[n] for n in first])]
     again = [n for _, n in sorted(zip(scores, first, strict=True), key=lambda pair: -pair[0])]
-    return Ranked(*(_place(order, passages, case) for order in (first, again)))
+    return Ranked(_place(first, passages, case), _place(again, passages, case), max(scores))
 
 
 def _place(order: Sequence[int], passages: Sequence[str], case: Case) -> int | None:
     return next((at for at, n in enumerate(order) if passages[n] == case.passage), None)
+
+
+def gain(place: int | None) -> float:
+    """nDCG with one right passage (Järvelin and Kekäläinen 2002)."""
+    return 0.0 if place is None else 1 / math.log2(place + 2)
+
+
+def miscalibration(scores: Sequence[float], right: Sequence[bool]) -> float:
+    """Expected calibration error over PARTS equal parts."""
+    parts = np.array_split(np.argsort(scores), PARTS)
+    off = [
+        abs(np.mean(np.take(scores, part)) - np.mean(np.take(right, part))) * len(part) for part in parts if len(part)
+    ]
+    return float(sum(off) / len(scores))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -65,18 +85,26 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("squad", type=Path, nargs="+", help="files as for the reader's measure; the last is asked")
     parser.add_argument("--reader", default="", help="an exported reader; by default the one in the package")
     parser.add_argument("--questions", type=int, default=1000, help="how many, drawn with seed 0")
+    parser.add_argument("--passages", type=int, default=0, help="how many, the last file's kept (0 for all)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args(arguments)
     passages = list(dict.fromkeys(case.passage for path in given.squad for case in cases(path)))
     asked = list(cases(given.squad[-1]))
+    if given.passages:
+        own = {case.passage for case in asked}
+        passages = sorted(passages, key=lambda passage: passage not in own)[: given.passages]
+        kept = set(passages)
+        asked = [case for case in asked if case.passage in kept]
     sample = random.Random(0).sample(asked, min(given.questions, len(asked)))
     embedder = load_embedder(device=given.device)
     reader = load_reader(given.reader, device=given.device, threads=given.threads)
     store = indexed(passages, embedder)
     places = [ranked(store, passages, case, embedder, reader) for case in tqdm(sample, "asking", mininterval=10)]
     print(f"{len(sample)} questions over {len(passages)} passages; percent whose own passage is among the first k")
-    print(f"{'':<8}" + "".join(f"{f'R@{k}':>8}" for k in DEPTHS))
+    print(f"{'':<8}" + "".join(f"{f'R@{k}':>8}" for k in DEPTHS) + f"{f'nDCG@{READ}':>9}")
     for name, found in (("fused", [p.fused for p in places]), ("reread", [p.read for p in places])):
         shares = (100 * sum(at is not None and at < k for at in found) / len(found) for k in DEPTHS)
-        print(f"{name:<8}" + "".join(f"{share:>8.1f}" for share in shares))
+        print(f"{name:<8}" + "".join(f"{share:>8.1f}" for share in shares) + f"{np.mean([*map(gain, found)]):>9.3f}")
+    off = miscalibration([p.score for p in places], [p.read == 0 for p in places])
+    print(f"the first one's score, reread, misses the share that is right by {off:.3f}")

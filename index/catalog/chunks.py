@@ -10,11 +10,11 @@ import secrets
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, insert, select
+from sqlalchemy import ColumnElement, Row, func, insert, or_, select
 
 from index.catalog import Transaction
 from index.catalog.schema import chunks, documents, files, stores, texts
@@ -185,6 +185,27 @@ def get(tx: Transaction, numbers: Sequence[int]) -> dict[int, Chunk]:
         )
         for row in rows
     }
+
+
+def around(tx: Transaction, ids: Sequence[str], reach: int) -> dict[str, tuple[list[Chunk], list[Chunk]]]:
+    """By the id of each chunk: those before it and those after it in its section, nearest first, `reach` at most.
+
+    A section is what stands under the same headings of the same document. Its chunks have numbers that follow.
+    """
+    columns = chunks.c.n, chunks.c.document, chunks.c.headings
+    asked = tx.execute(select(chunks.c.id, *columns).where(chunks.c.id.in_(ids))).all()
+    near = or_(*(chunks.c.n.between(one.n - reach, one.n + reach) for one in asked))
+    rows = {row.n: row for row in tx.execute(select(*columns).where(near))} if asked else {}
+
+    def walk(start: int, step: int) -> list[int]:
+        def same(n: int) -> bool:
+            return n in rows and rows[n].document == rows[start].document and rows[n].headings == rows[start].headings
+
+        return list(takewhile(same, (start + step * i for i in range(1, reach + 1))))
+
+    walks = {one.id: (walk(one.n, -1), walk(one.n, 1)) for one in asked}
+    found = get(tx, sorted({n for both in walks.values() for side in both for n in side}))
+    return {key: ([found[n] for n in before], [found[n] for n in after]) for key, (before, after) in walks.items()}
 
 
 def by_id(tx: Transaction, chunk_id: str, sight: Sight | None = None) -> Chunk:

@@ -138,6 +138,41 @@ def test_filters_attributes_and_ranking(client: OpenAI, store: str) -> None:
     assert refused.value.param == "filters.type"
 
 
+def test_a_search_may_ask_for_what_stands_around_its_hits_and_for_copies(
+    client: OpenAI, raw: httpx.Client, store: str
+) -> None:
+    told = (
+        "The ferry over the Sorne leaves at noon from the stone pier by the mill and takes six carts and forty people."
+    )
+    text = "\n\n".join((told, *(f"Of ferry number {n} the log says that its hull is made of oak." for n in range(12))))
+    for name in ("ferry.md", "copy.md"):
+        client.vector_stores.files.create_and_poll(
+            upload(client, text.encode(), name),
+            vector_store_id=store,
+            chunking_strategy={
+                "type": "static",
+                "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 0},
+            },
+        )
+
+    def search(**more: Any) -> dict[str, Any]:
+        body = {"query": "When does the ferry leave?", "max_num_results": 1, "cogcore": more}
+        answer = raw.post(f"/v1/vector_stores/{store}/search", json=body)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    page = search(neighbours=500)
+    (hit,) = page["data"]
+    assert page["cogcore"] == {"complete": True} and hit["cogcore"]["alike"] == 1
+    here = hit["cogcore"]
+    assert text[here["start"] : here["end"]] == hit["content"][0]["text"]
+    assert here["neighbours"]
+    assert all(text[one["start"] : one["end"]] == one["text"] for one in here["neighbours"])
+    (hit,) = search(distinct=False)["data"]
+    assert hit["cogcore"]["alike"] == 0 and hit["cogcore"]["neighbours"] == []
+    assert search(timeout=1e-6)["cogcore"] == {"complete": False}
+
+
 def test_a_document_that_cannot_be_read_says_why(client: OpenAI, store: str) -> None:
     bad = client.vector_stores.files.create_and_poll(
         upload(client, b"%PDF-1.4 nothing", "bad.pdf"), vector_store_id=store
@@ -192,6 +227,10 @@ def test_a_store_made_with_files_and_a_batch(client: OpenAI) -> None:
             {"query": "x", "ranking_options": {"score_threshold": 2}},
             "ranking_options.score_threshold",
         ),
+        ("/default/search", {"query": "x", "ranking_options": {"ranker": "other"}}, "ranking_options.ranker"),
+        ("/default/search", {"query": "x", "cogcore": {"neighbours": 5000}}, "cogcore.neighbours"),
+        ("/default/search", {"query": "x", "cogcore": {"timeout": 0}}, "cogcore.timeout"),
+        ("/default/search", {"query": "x", "cogcore": {"depth": 3}}, "cogcore.depth"),
         ("/default/files", {"file_id": 7}, "file_id"),
         ("/default/file_batches", {}, "file_ids"),
         ("/default/file_batches", {"file_ids": []}, "file_ids"),

@@ -92,11 +92,11 @@ def test_the_reader_sees_ten_and_the_rest_follow_them(open_memory: Open) -> None
     reader = Backwards()
     memory = open_memory(reader=reader)
     put(memory, "a.md", "\n\n".join(f"# {'abc'[n % 3]} {n}\n\nducks {n % 4} " + "pond " * (n + 30) for n in range(30)))
-    hits = memory.search("default", "ducks", k=20)
+    hits = memory.search("default", "ducks", k=20, only_distinct=False)
     assert reader.read_at_once == [10]
     assert [hit.mark is not None for hit in hits] == [True] * 10 + [False] * 10
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-    memory.search("default", ["ducks", "pond"], k=3)
+    memory.search("default", ["ducks", "pond"], k=3, only_distinct=False)
     assert reader.read_at_once == [10, 10, 10]
 
 

@@ -1,6 +1,9 @@
 """The reader with the weights in the package, on passages written for these tests."""
 
 import shutil
+import threading
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 
 from index.errors import InvalidRequest
-from index.reader import SPAN_TOKENS, Reader, Window, best_span, load_reader
+from index.reader import SPAN_TOKENS, Floats, Reader, Window, best_span, joined, load_reader
 from index.types import Mark
 
 WEIGHTS = Path(__file__).parents[2] / "index" / "weights" / "reader"
@@ -175,3 +178,25 @@ def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     assert fault.value.field == "path"
     with pytest.raises(InvalidRequest, match="threads"):
         load_reader(threads=0)
+
+
+def test_questions_that_meet_are_read_in_one_pass_to_their_own_scores() -> None:
+    passes, inside, go_on = list[int](), threading.Event(), threading.Event()
+
+    def score(windows: Sequence[Window]) -> list[Floats]:
+        passes.append(len(windows))
+        inside.set()
+        assert go_on.wait(10)
+        return [np.full((1, 2), window.first, np.float32) for window in windows]
+
+    together = joined(score)
+    asked = [[Window((1, 2), 0, 10 * n + i, 1, 1) for i in range(n)] for n in range(1, 6)]
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(together, asked[0])
+        assert inside.wait(10)
+        others = [pool.submit(together, windows) for windows in asked[1:]]
+        time.sleep(0.1)  # they queue
+        go_on.set()
+        found = [one.result(10) for one in (first, *others)]
+    assert [[int(scores[0, 0]) for scores in each] for each in found] == [[w.first for w in each] for each in asked]
+    assert passes[0] == 1 and sum(passes) == 15 and len(passes) < 5

@@ -21,6 +21,7 @@ from app.api.turn import Named, grounded, named_in, policy_of
 from app.engine.types import InvalidPrompt, PromptTooLong
 from index.checks import check_share
 from index.filters import compile_filter
+from index.memory import Memory
 
 # The loop's complaints name the fields of a chat.
 OURS = {"messages": "input", "response_format": "text.format"}
@@ -118,11 +119,11 @@ def _policy(wanted: ResponseRequest, given: Extension, parts: Parts) -> Policy:
             raise ApiError(
                 "What is searched is named once: by one tool file_search, or by 'cogcore'.", param=f"tools[{n}]"
             )
-        policy = _searching(policy, tool, f"tools[{n}]")
+        policy = _searching(policy, tool, f"tools[{n}]", parts.memory)
     return policy
 
 
-def _searching(policy: Policy, tool: FileSearch, here: str) -> Policy:
+def _searching(policy: Policy, tool: FileSearch, here: str, memory: Memory) -> Policy:
     """The policy with the tool's filters and ranking."""
     if tool.filters is not None:
         compile_filter(tool.filters, f"{here}.filters")
@@ -132,7 +133,7 @@ def _searching(policy: Policy, tool: FileSearch, here: str) -> Policy:
         policy,
         hits=tool.max_num_results or policy.hits,
         filters=tool.filters,
-        rerank=ranking.ranker != "none",
+        rerank=ranking.reranks(memory, f"{here}.ranking_options"),
         score_threshold=ranking.score_threshold,
         dense_weight=ranking.hybrid_search.dense_weight() if ranking.hybrid_search else policy.dense_weight,
     )

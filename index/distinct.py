@@ -1,0 +1,71 @@
+"""Hits that say the same as a better one are left out for it, and counted there.
+
+The same is said by a passage whose words stand in the better one, in their order and without a gap; case, spaces and
+punctuation aside. One word more may be the one that counts (a "not", another year), so almost the same words are enough
+only where the reader marks the same answer in both, and where no word that the better one lacks was asked for. Other
+headings make it another thing, and of a short passage another title too: "Seats: 25." may be told of many.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import PurePath
+
+from index.types import Chunk, Hit
+
+SHORT = 20  # words
+SHINGLE, ALMOST = 3, 0.9  # words in a row; the share of such rows that both passages have
+BETWEEN = re.compile(r"[\W_]+")
+
+
+def distinct(hits: Iterable[Hit], asked: str = "", most: int | None = None) -> list[Hit]:
+    """The hits, best first, without those that say the same as one before; `most` at most."""
+    kept, alike = list[_Said](), list[int]()
+    for hit in hits:
+        said = _Said(hit)
+        known = next((i for i, better in enumerate(kept) if said.adds_nothing_to(better, asked)), None)
+        if known is not None:
+            alike[known] += 1 + hit.alike
+        elif len(kept) == most:
+            break
+        else:
+            kept.append(said)
+            alike.append(hit.alike)
+    return [replace(said.hit, alike=count) for said, count in zip(kept, alike, strict=True)]
+
+
+class _Said:
+    """A hit, its words with a space around each, and those that the reader marked."""
+
+    def __init__(self, hit: Hit) -> None:
+        text, mark = hit.chunk.text, hit.mark
+        self.hit, self.words = hit, _plain(text)
+        self.answer = _plain(text[mark.start : mark.end]).strip() if mark else ""
+
+    @cached_property
+    def shingles(self) -> set[tuple[str, ...]]:
+        words = self.words.split()
+        return set(zip(*(words[i:] for i in range(SHINGLE)), strict=False))
+
+    def adds_nothing_to(self, better: "_Said", asked: str) -> bool:
+        if not (self.words in better.words or self._almost(better, asked)) or not self.words.strip():
+            return False
+        mine, other = self.hit.chunk, better.hit.chunk
+        long = self.words.count(" ") > SHORT
+        return mine.headings == other.headings and (long or _title(mine) == _title(other))
+
+    def _almost(self, better: "_Said", asked: str) -> bool:
+        if not self.answer or self.answer != better.answer:
+            return False
+        shared = len(self.shingles & better.shingles)
+        lacking = {word for row in self.shingles - better.shingles for word in row} - set(better.words.split())
+        return shared >= ALMOST * len(self.shingles) > 0 and not lacking.intersection(_plain(asked).split())
+
+
+def _title(chunk: Chunk) -> str:
+    return PurePath(chunk.filename).stem
+
+
+def _plain(text: str) -> str:
+    return f" {BETWEEN.sub(' ', text.casefold()).strip()} "

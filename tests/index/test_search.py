@@ -1,0 +1,194 @@
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from index.errors import InvalidRequest
+from index.memory import Memory
+from index.types import Chunking, Hit, Mark, Scalar, Vectors
+from tests.fakes import HashedWords
+from tests.index.conftest import Open
+
+WORDS = "river boat duck licence spring flood harbour gate lamp signature ledger meadow".split()
+
+
+def put(memory: Memory, name: str, text: str, size: int = 32, **attributes: Scalar) -> str:
+    file = memory.add_file(name, text.encode())
+    memory.attach("default", file.id, attributes, Chunking(size))
+    document = memory.wait("default", file.id, 60)
+    assert document.status == "completed", document.last_error
+    return file.id
+
+
+class Slow:
+    """Takes a while for each passage; what it reads has a number for an answer."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def read(self, question: str, passages: Sequence[str], headings: Sequence[Sequence[str]]) -> list[Mark]:
+        time.sleep(self.seconds * len(passages))
+        return [Mark(0, 4, (1 + sum(map(ord, text)) % 97) / 100) for text in passages]
+
+
+class Gated(HashedWords):
+    """Lets the questions through when told to, and says which came together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = threading.Event()
+        self.together: list[list[str]] = []
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        self.together.append(list(texts))
+        assert self.open.wait(30)
+        return super().encode_queries(texts)
+
+
+def plain(hits: Sequence[Hit]) -> list[tuple[str, float]]:
+    return [(hit.chunk.id, hit.score) for hit in hits]
+
+
+def at_once(searches: Sequence[Callable[[], Sequence[Hit]]], between: Callable[[], None]) -> list[Sequence[Hit]]:
+    found: dict[int, Sequence[Hit]] = {}
+
+    def run(n: int) -> None:
+        found[n] = searches[n]()
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(len(searches))]
+    for thread in threads:
+        thread.start()
+    between()
+    for thread in threads:
+        thread.join(60)
+    return [found[n] for n in range(len(searches))]
+
+
+def test_searches_that_meet_are_one_and_find_what_each_finds_alone(open_memory: Open) -> None:
+    embedder = Gated()
+    memory = open_memory(embedder=embedder)
+    for n in range(40):
+        put(memory, f"{n}.md", " ".join(WORDS[(n * i) % 12] for i in range(1, 8)) + f" number{n}.", even=n % 2 == 0)
+    even = {"type": "eq", "key": "even", "value": True}
+    searches: list[Callable[[], Sequence[Hit]]] = []
+    for n in range(16):
+        asked = WORDS[n % 12] if n % 3 else [WORDS[n % 12], "harbour gate"]
+        filters = even if n % 4 == 1 else None
+        searches.append(lambda asked=asked, filters=filters, k=3 + n: memory.search("default", asked, k, filters))  # type: ignore[misc]
+    embedder.open.set()
+    alone = [plain(search()) for search in searches]
+    embedder.open.clear()
+    embedder.together.clear()
+
+    def all_but_one_wait() -> None:
+        while len(memory._searcher._encoded._waiting) < 15:
+            time.sleep(0.001)
+        embedder.open.set()
+
+    assert [plain(hits) for hits in at_once(searches, all_but_one_wait)] == alone
+    assert len(embedder.together) == 2  # the first, and all that came meanwhile
+
+
+def test_copies_make_room_for_others(open_memory: Open) -> None:
+    memory = open_memory()
+    copied = (
+        "The river floods the meadow each spring, and every boat needs a licence before it may pass the harbour gate."
+    )
+    for n in range(12):
+        put(memory, f"copy{n}.md", copied, copy=True)
+    for n in range(12):
+        put(memory, f"other{n}.md", f"A river like no other has the number {n}.", copy=False)
+    hits = memory.search("default", "river flood meadow spring boat licence", k=10)
+    assert len(hits) == 10
+    assert [hit.alike for hit in hits] == [11] + [0] * 9
+    assert [hit.chunk.attributes["copy"] for hit in hits] == [True] + [False] * 9
+    everything = memory.search("default", "river flood meadow spring boat licence", k=10, only_distinct=False)
+    assert [hit.chunk.text for hit in everything] == [copied] * 10
+    only = {"type": "eq", "key": "copy", "value": True}
+    assert [hit.alike for hit in memory.search("default", "river", 10, only)] == [11]
+    assert len(open_memory("other", only_distinct=False).search("default", "river")) == 0
+
+
+def test_a_reader_gets_ten_different_passages_and_so_does_the_caller(open_memory: Open) -> None:
+    memory = open_memory(reader=Slow())
+    copied = (
+        "The river floods the meadow each spring, and every boat needs a licence before it may pass the harbour gate."
+    )
+    for n in range(12):
+        put(memory, f"copy{n}.md", copied)
+        put(memory, f"other{n}.md", f"A river like no other has the number {n}.")
+    hits = memory.search("default", "river flood meadow spring", k=12)
+    assert len(hits) == 12 and sum(hit.mark is not None for hit in hits) == 10
+    assert len({hit.chunk.text for hit in hits}) == 12
+
+
+SECTIONS = """# Harbour
+
+{}
+
+# Meadow
+
+{}
+"""
+
+
+def test_neighbours_stand_around_a_hit_in_its_section(open_memory: Open) -> None:
+    memory = open_memory()
+    first, second = (
+        "\n\n".join(f"Sentence {n} of {part} tells about {WORDS[n]} and nothing else than that." for n in range(9))
+        for part in ("harbour", "meadow")
+    )
+    file_id = put(memory, "a.md", SECTIONS.format(first, second))
+    text = memory.text(file_id)
+    (alone,) = memory.search("default", "sentence about ledger meadow ledger", k=1)
+    (hit,) = memory.search("default", "sentence about ledger meadow ledger", k=1, neighbours=4096)
+    assert alone.neighbours == () and hit.chunk == alone.chunk
+    section = [hit.chunk, *hit.neighbours]
+    assert {one.headings for one in section} == {hit.chunk.headings}
+    assert all(text[one.start : one.end] == one.text for one in section)
+    assert [one.start for one in hit.neighbours] == sorted(one.start for one in hit.neighbours)
+    told = " ".join(one.text for one in sorted(section, key=lambda one: one.start))
+    assert [f"Sentence {n} of {hit.chunk.headings[-1].lower()}" in told for n in range(9)] == [True] * 9
+    (some,) = memory.search("default", "sentence about ledger meadow ledger", k=1, neighbours=40)
+    assert 0 < len(some.neighbours) < len(hit.neighbours)
+    assert sum(memory.embedder.count_tokens(one.text) for one in some.neighbours) <= 40
+    with pytest.raises(InvalidRequest, match="0 to 4096") as refused:
+        memory.search("default", "ledger", neighbours=-1)
+    assert refused.value.field == "cogcore.neighbours"
+
+
+def test_when_the_time_is_over_what_was_found_and_read_is_there(open_memory: Open) -> None:
+    reader = Slow()
+    memory = open_memory(reader=reader)
+    for n in range(30):
+        put(memory, f"{n}.md", f"{WORDS[n % 12]} river {n}.")
+    whole = memory.search("default", "river", k=20, timeout=60)
+    assert whole.complete and plain(whole) == plain(memory.search("default", "river", k=20))
+    reader.seconds = 0.05
+    late = memory.search("default", "river", k=20, timeout=0.01)
+    assert not late.complete and len(late) == 20
+    read = [hit.mark is not None for hit in late]
+    assert read == sorted(read, reverse=True) and sum(read) < 10
+    none = memory.search("default", ["river", "boat"], k=20, timeout=1e-9)
+    assert not none.complete and not any(hit.mark for hit in none)
+    assert {hit.chunk.id for hit in memory.search("default", "river", k=10, rerank=False)} <= {
+        hit.chunk.id for hit in memory.search("default", "river", k=30, timeout=1e-9)
+    }
+    with pytest.raises(InvalidRequest) as refused:
+        memory.search("default", "river", timeout=0)
+    assert refused.value.field == "cogcore.timeout"
+
+
+@pytest.mark.parametrize("reader", [None, Slow()])
+@pytest.mark.parametrize("timeout", [None, 1e-9])
+def test_scores_fall_from_the_first_to_the_last_within_0_and_1(
+    open_memory: Open, reader: Slow | None, timeout: float | None, tmp_path: Path
+) -> None:
+    memory = open_memory(reader=reader)
+    for n in range(30):
+        put(memory, f"{n}.md", f"{WORDS[n % 12]} and {WORDS[n * 5 % 12]} number {n}.")
+    for asked in ("boat", ["boat", "lamp ledger"], "nothing of all that"):
+        scores = [hit.score for hit in memory.search("default", asked, k=30, timeout=timeout)]
+        assert scores == sorted(scores, reverse=True) and all(0 <= score <= 1 for score in scores)
