@@ -71,7 +71,14 @@ def open_memory(settings: Settings, device: str = "cpu") -> Memory:
     fresh = is_new(settings.data_dir)
     try:
         tiers = Tiers(settings.faiss, settings.exact_up_to)
-        memory = Memory(settings.data_dir, embedder, reader, tiers=tiers, filtered=settings.filter)
+        memory = Memory(
+            settings.data_dir,
+            embedder,
+            reader,
+            tiers=tiers,
+            filtered=settings.filter,
+            catalog_url=settings.catalog,
+        )
     except FaissRefused as error:
         raise FaissRefused(f"COGCORE_FAISS={settings.faiss}: {error}") from error
     except OSError as error:

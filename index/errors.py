@@ -6,6 +6,7 @@ MemoryFault
 ├── AmbiguousName        two stores share the name
 ├── InvalidRequest       the caller's argument is wrong; `field` names it
 ├── FolderFault          the data folder is in use, damaged, or from a newer version
+├── CatalogAway          the database of the catalog does not answer; it may soon
 ├── EmbedderMismatch     the data folder was made with another embedder
 ├── FaissRefused         FAISS has no index of this name, or none that a store can use
 └── ParseError           the document cannot be read; `code` is OpenAI's
@@ -54,6 +55,10 @@ class InvalidRequest(MemoryFault):
 
 class FolderFault(MemoryFault):
     """The data folder cannot be opened."""
+
+
+class CatalogAway(MemoryFault):
+    """The catalog's database cannot be reached, or broke off: nothing was promised."""
 
 
 class EmbedderMismatch(MemoryFault):

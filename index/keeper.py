@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 
 from index.catalog import Catalog, chunks
+from index.errors import CatalogAway
 from index.lexical import Entry, Lexical
 from index.loading import Loader
 from index.shelf import Shelf
@@ -62,6 +63,8 @@ class Keeper:
             began = time.monotonic()
             try:
                 self.keep(self._closing)
+            except CatalogAway:  # the catalog has told the log
+                continue
             except Exception:
                 log.exception("the keeper stumbled; it tries again")
             rest = max(REST, time.monotonic() - began)

@@ -16,7 +16,7 @@ was opened in the last minutes may stay minutes longer: keeper.py.)
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -35,7 +35,7 @@ from index.checks import (
     check_store_name,
 )
 from index.dense import Tiers
-from index.errors import InvalidRequest
+from index.errors import CatalogAway, InvalidRequest
 from index.folderlock import FolderLock
 from index.ingest import Ingest, read_document
 from index.keeper import Keeper
@@ -79,6 +79,7 @@ class Memory:
     """An open data folder. Close it: what is being ingested then waits for the next opening.
 
     `embedder` and `reader` are those it was given: whoever wants vectors or judgements of other texts may use them too.
+    `catalog_url`: PostgreSQL's address, where the catalog is to be there; empty for SQLite in the folder.
     `filtered`: what is ingested from now on is found without the garbage in it (garbage.py).
     """
 
@@ -92,13 +93,14 @@ class Memory:
         limits: Limits | None = None,
         tiers: Tiers | None = None,
         filtered: bool = True,
+        catalog_url: str = "",
     ) -> None:
         tiers = tiers or Tiers()
         tiers.check(embedder.dimension)
         data_dir.mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened:
             opened.callback(FolderLock(data_dir / "lock").release)
-            self._catalog = Catalog(data_dir / "catalog.sqlite")
+            self._catalog = Catalog(data_dir / "catalog.sqlite", catalog_url)
             opened.callback(self._catalog.close)
             made_with = self._catalog.fact("embedder", embedder.fingerprint)
             check_embedder(made_with, embedder.fingerprint, data_dir)
@@ -108,6 +110,7 @@ class Memory:
             snapshots = Snapshots(self._catalog.words, KIND)
             loader = Loader(self._catalog, vectors, snapshots, embedder, tiers)
             self._shelf = Shelf(self._catalog, vectors, snapshots, loader)
+            self._catalog.in_doubt = self._shelf.close_all  # they may disagree with the catalog now
             self._removal = Removal(self._catalog, self._originals, self._shelf)
             self._shelf.get(self._recover())
             self._searcher = Searcher(self._catalog, self._shelf, embedder, reader)
@@ -116,15 +119,19 @@ class Memory:
             self._keeper = Keeper(self._catalog, self._shelf, loader, snapshots, self._trainer)
             self._used: dict[int, int] = {}
             self._watchers: list[Callable[[float], None]] = []
-            self._opened = opened.pop_all()
+            self._opened, self._closed = opened.pop_all(), False
         self._ingest = Ingest(
             self._catalog, self._originals, self._shelf, embedder, self._limits, filtered, workers, self.tidy
         )
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         self._ingest.close()
-        self.tidy()
-        self._keeper.close()
+        for ending in (self.tidy, self._keeper.close):
+            with suppress(CatalogAway):  # the next start does it
+                ending()
         self._shelf.close_all()
         self._opened.close()
 

@@ -95,7 +95,8 @@ def copy(tx: Transaction, source: int, target: int) -> None:
 
 def of_document(tx: Transaction, document: int) -> Passages | None:
     """None unless it is completed."""
-    return next(_passages(tx, documents.c.n == document), None)
+    found = of_documents(tx, [document])
+    return found[0] if found else None
 
 
 def of_documents(tx: Transaction, numbers: Collection[int]) -> list[Passages]:
