@@ -2,8 +2,8 @@
 
 The queue is the catalog's rows in progress. A document appears in one transaction with its `completed`, so a process
 killed at any point leaves it untouched, and the next start begins it again. A document that was begun often and never
-ended (it takes the process down) is given up as failed. While the catalog's database is away, jobs wait. A job always ends: what the document did wrong is told to its
-owner, what we did wrong is logged with its traceback.
+ended (it takes the process down) is given up as failed. While the catalog's database is away, jobs wait. A job always
+ends: what the document did wrong is told to its owner, what we did wrong is logged with its traceback.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server, from the machine's packages, for as long as tests need one. It listens on a socket of its own."""
+"""A real PostgreSQL server, from the machine's packages, for as long as tests need one, on a socket of its own."""
 
 import os
 import pwd

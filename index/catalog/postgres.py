@@ -1,12 +1,12 @@
 """The catalog in a PostgreSQL database, in a schema of its own. The driver comes with the extra `postgres`.
 
-Readers get one snapshot (REPEATABLE READ, READ ONLY). Writers take one row's lock first, so that there is one at a time,
-and see what was committed before them. One process owns the catalog: it holds an advisory lock for as long as it lives,
-and each of its transactions checks that nobody took over while it was cut off. The data folder and the database know each
-other, since neither is whole alone.
+Readers get one snapshot (REPEATABLE READ, READ ONLY). Writers take one row's lock first, so that there is one at a
+time, and see what was committed before them. One process owns the catalog: it holds an advisory lock for as long as it
+lives, and each of its writes checks that nobody took over while it was cut off. The data folder and the database know
+each other, since neither is whole alone.
 
-What is deleted leaves the tables at once, and their pages with the VACUUM that follows. PostgreSQL does not overwrite: free
-space in its files, its write-ahead log, its replicas and backups may hold the bytes until they are used again.
+What is deleted can be read no more at once, and its room is free after the VACUUM that follows. PostgreSQL does not
+overwrite it: free space in its files, its write-ahead log, replicas and backups hold the bytes until they are used again.
 """
 
 import logging
@@ -50,7 +50,8 @@ SESSION = {
 }
 HOLDER = """
     SELECT a.application_name, a.client_addr FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND (l.classid::bigint << 32 | l.objid::bigint) = :lock
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+        AND (l.classid::bigint << 32 | l.objid::bigint) = :lock
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 log = logging.getLogger(__name__)
@@ -72,8 +73,7 @@ class Postgres:
         self._unsure = self._away = False
         event.listen(self._engine, "connect", self._connected)
         try:
-            self._own()
-            self._prepare()
+            self._prepare(self._own())
             migrations.upgrade(self._engine, self._name)
             self._introduce(path)
         except DBAPIError as error:
@@ -102,7 +102,7 @@ class Postgres:
                 yield connection
 
     def forget(self) -> bool:
-        """Give up the room of dead rows, so that it is written over. Rows that an open transaction may still see stay."""
+        """Free the room of dead rows. Those that an open transaction may still see stay."""
         names = [table.name for table in schema.sorted_tables if table is not facts]
         counted = text(
             "SELECT sum(n_dead_tup) FROM pg_stat_user_tables WHERE schemaname = :here AND relname = ANY(:names)"
@@ -151,13 +151,13 @@ class Postgres:
         connection.adapters.register_dumper(str, Whole)
         self._unsure = True  # connections are new when the server is, and then the lock is gone
 
-    def _own(self) -> None:
+    def _own(self) -> Connection:
         """Hold the lock, unless it is held still."""
         self._unsure = False
         try:
             if self._owner is not None:
                 self._owner.exec_driver_sql("SELECT 1")
-                return
+                return self._owner
         except DBAPIError:
             self._owner = None
         try:
@@ -172,27 +172,25 @@ class Postgres:
                         f"the {self._name} is in use by {_holder(held)}; stop it, or name another database"
                     )
                 time.sleep(0.05)
-            self._owner = owner
         except BaseException:
             self._unsure = True
             raise
+        self._owner = owner
+        return owner
 
-    def _prepare(self) -> None:
+    def _prepare(self, owner: Connection) -> None:
         """Whatever the server was told by default."""
-        assert self._owner is not None
-        told = {
-            name: self._owner.exec_driver_sql(f"SHOW {name}").scalar_one()
-            for name in ("server_encoding", "synchronous_commit", "fsync")
-        }
+        names = ("server_encoding", "synchronous_commit", "fsync")
+        told = {name: owner.exec_driver_sql(f"SHOW {name}").scalar_one() for name in names}
         if told["server_encoding"] != "UTF8":
             raise FolderFault(f"the {self._name} keeps {told['server_encoding']}; make one with ENCODING 'UTF8'")
         if "off" in (told["synchronous_commit"], told["fsync"]):
             log.warning(
                 "the %s has fsync or synchronous_commit off: a power cut may take what was acknowledged", self._name
             )
-        known = self._owner.execute(text("SELECT 1 FROM pg_namespace WHERE nspname = :name"), {"name": SCHEMA}).first()
+        known = owner.execute(text("SELECT 1 FROM pg_namespace WHERE nspname = :name"), {"name": SCHEMA}).first()
         if known is None:  # making one needs a right that need not be given for good
-            self._owner.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
+            owner.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
 
     def _introduce(self, path: Path) -> None:
         """Make the database and the data folder know each other, and this process the owner of both."""
@@ -210,7 +208,8 @@ class Postgres:
                 connection.execute(insert(facts).values(key="owner", value=self._token))
             elif mine != theirs:
                 raise FolderFault(
-                    f"the {self._name} belongs to another data folder than {path.parent}; choose that, or another database"
+                    f"the {self._name} belongs to another data folder than {path.parent}; "
+                    "choose that one, or another database"
                 )
             connection.execute(update(facts).where(facts.c.key == "owner").values(value=self._token))
 

@@ -1,8 +1,8 @@
 """The catalog in a file of the data folder.
 
-WAL mode with synchronous=FULL: an upload that was answered must survive a power cut, and the one fsync per commit (a few
-ms) vanishes beside parsing and embedding. secure_delete overwrites what is removed, so that a deleted document's words do
-not stay in free pages.
+WAL mode with synchronous=FULL: an upload that was answered must survive a power cut, and the one fsync per commit (a
+few ms) vanishes beside parsing and embedding. secure_delete overwrites what is removed, so that a deleted document's
+words do not stay in free pages.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The one type of whole numbers: 64 bits in every database. SQLite gives them to INTEGER alone, and numbers no other."""
+"""The one type of whole numbers: 64 bits in every database. SQLite numbers rows in columns of type INTEGER only."""
 
 import sqlalchemy
 

@@ -1,4 +1,4 @@
-"""What the catalog keeps in PostgreSQL beyond what it keeps anywhere: its owner, its folder, its outages. A real server."""
+"""The catalog in a real PostgreSQL server, beyond what holds in every database: its owner, its folder, its outages."""
 
 import logging
 import signal
