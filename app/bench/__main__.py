@@ -5,6 +5,7 @@ from importlib import import_module
 
 # Imported when asked for: one measurement should not need the libraries of another.
 BENCHES = {
+    "catalog": "app.bench.catalog",
     "dense": "app.bench.dense",
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",

@@ -43,7 +43,7 @@ class Catalog:
     """An open catalog. `writing` may be held around several writes, and around what must agree with them.
 
     `url` is PostgreSQL's address; empty for SQLite, at `path`. When the connection is lost while a transaction ends,
-    nobody knows which end it took: then `in_doubt` is called, under the lock, and `doubted` stays until somebody looked.
+    nobody knows which end it took: then `in_doubt` is called, under the lock, and `doubted` stays until one looked.
     """
 
     def __init__(self, path: Path, url: str = "") -> None:

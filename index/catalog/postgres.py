@@ -6,7 +6,7 @@ lives, and each of its writes checks that nobody took over while it was cut off.
 each other, since neither is whole alone.
 
 What is deleted can be read no more at once, and its room is free after the VACUUM that follows. PostgreSQL does not
-overwrite it: free space in its files, its write-ahead log, replicas and backups hold the bytes until they are used again.
+overwrite it: free space in its files, its write-ahead log, replicas and backups hold the bytes until then.
 """
 
 import logging
