@@ -70,7 +70,7 @@ def open_memory(settings: Settings, device: str = "cpu") -> Memory:
     embedder = load_embedder(settings.embedder, device)
     fresh = is_new(settings.data_dir)
     try:
-        tiers = Tiers(settings.faiss, settings.exact_up_to)
+        tiers = Tiers(settings.faiss, settings.exact_up_to, settings.faiss_gpu)
         memory = Memory(
             settings.data_dir,
             embedder,

@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     faiss: str = Field(
         "auto", description="The vector index of large stores: `auto`, `exact`, or any FAISS factory string."
     )
+    faiss_gpu: bool = Field(
+        True, description="Keep a copy of large stores on a GPU for searches, where FAISS finds one."
+    )
     exact_up_to: int = Field(20_000, ge=0, description="Passages in a store up to which all vectors are compared.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the core runs.")
     profile: str = Field("", description="How the core is prompted. Empty: as its checkpoint suggests.")

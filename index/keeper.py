@@ -41,6 +41,7 @@ class Keeper:
     def close(self) -> None:
         self._closing.set()
         self._thread.join()
+        self._trainer.close()
         for store in self._shelf.opened():
             if self._snapshots.covers(store) is not None:
                 self._save(store)
@@ -48,6 +49,7 @@ class Keeper:
     def keep(self, stop: threading.Event | None = None) -> None:
         for store, opened in self._shelf.opened().items():
             self._trainer.train(store, opened, stop)
+            self._trainer.copy(opened, stop)
             self._trainer.sample(opened, stop)
             if opened.folder is not None:
                 self._read_words(store, opened, stop)

@@ -54,6 +54,7 @@ from index.types import (
     Batch,
     Chunk,
     Chunking,
+    Copied,
     Embedder,
     File,
     FileStatus,
@@ -366,6 +367,9 @@ class Memory:
 
     def recall(self) -> Recall:
         return self._trainer.recall
+
+    def copied(self) -> Copied:
+        return self._trainer.copied
 
     def tidy(self) -> None:
         """Write down which stores were used; forget what has expired. Runs every minute or so."""
