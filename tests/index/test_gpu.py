@@ -2,18 +2,22 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from index import gpu
 from index.dense import Approximate
 from index.gpu import Copies, Gpu, trained
 from index.rows import Ids, Rows
-from index.types import Vectors
+from index.types import Copied, Vectors
+from tests.index.conftest import Open
+from tests.index.test_tiers import TIERS, finds, opened, put, train
 
 COUNT, DIMENSION = 3000, 32
 
@@ -158,6 +162,41 @@ def test_without_room_at_all_the_cpu_answers(large: Large, copies: Copies, devic
     large.copy_to(copies)
     assert large.dense.copy is None and copies.failures == 1
     assert large.dense.search(large.vectors[3], 10)
+
+
+def test_a_store_goes_on_while_its_copy_is_made_and_made_again(
+    open_memory: Open, copies: Copies, device: InRam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = open_memory(tiers=TIERS)
+    monkeypatch.setattr(memory._trainer, "_copies", copies)
+    first, second = put(memory, 1), put(memory, 2)
+    dense, read = train(memory), opened(memory).rows.read
+
+    def meanwhile(chunks: Ids) -> tuple[Vectors, npt.NDArray[np.bool_]]:
+        monkeypatch.undo()
+        monkeypatch.setattr(memory._trainer, "_copies", copies)
+        threading.Thread(target=memory.delete_file, args=(first,)).start()
+        return read(chunks)
+
+    monkeypatch.setattr(opened(memory).rows, "read", meanwhile)
+    memory._trainer.copy(opened(memory))
+    while memory.stats().chunks > 60:
+        time.sleep(0.01)
+    assert isinstance(dense, Approximate) and dense.copy is not None and memory.copied() == Copied(1, 0)
+    put(memory, 3)
+    assert not finds(memory, 1, 3) and finds(memory, 2, 3) and finds(memory, 3, 3) and device.threads
+    made = dense.copy
+    memory._trainer.copy(opened(memory))
+    assert dense.copy is made
+    monkeypatch.setattr(gpu, "FEW_CHANGES", 10)
+    memory._trainer.copy(opened(memory))
+    assert dense.copy is not made and sorted(dense.copy.chunks) == sorted(opened(memory).rows.chunks)
+    assert finds(memory, 2, 3) and finds(memory, 3, 3)
+    device.broken = True
+    assert finds(memory, 2, 3) and memory.copied() == Copied(1, 1)
+    memory._trainer.copy(opened(memory))
+    assert finds(memory, 2, 3) and memory.copied() == Copied(0, 1)
+    assert second in {document.id for document in memory.store_files("default").data}
 
 
 @pytest.mark.skipif(not faiss.get_num_gpus(), reason="FAISS finds no GPU here")
