@@ -55,7 +55,7 @@ def trained(dimension: int, sample: Vectors) -> faiss.Index:
     lists = max(1, min(LISTS, len(sample) // PER_LIST))
     made = faiss.index_factory(dimension, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
     made.train(sample)
-    made.nprobe = min(lists, PROBED)
+    faiss.extract_index_ivf(made).nprobe = min(lists, PROBED)
     return made
 
 

@@ -10,7 +10,7 @@ Synchronous and thread-safe. One process at a time owns a data folder. What a me
 id, by name, or by an alias (`memory.aliases`). A search that starts after a document became `completed` sees it; one
 that starts after a removal does not. What a `sight` does not hold is not found, as if it were not there. Deleted text
 leaves the disk at once, originals as soon as no other file has the same bytes. (The single words of a large store that
-was opened in the last minutes may stay minutes longer: keeper.py.)
+was opened in the last minutes may stay minutes longer: keeper.py. In PostgreSQL its bytes may stay: postgres.py.)
 """
 
 import secrets

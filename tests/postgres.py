@@ -12,6 +12,20 @@ from sqlalchemy import create_engine
 
 MISSING = "no PostgreSQL server is installed (on Debian and Ubuntu: apt-get install postgresql)"
 
+EMPTY = """
+DO $$
+DECLARE
+    filled text;
+BEGIN
+    SELECT string_agg('cogcore.' || quote_ident(tablename), ', ') INTO filled FROM pg_tables
+    WHERE schemaname = 'cogcore' AND tablename NOT IN ('facts', 'alembic_version');
+    IF filled IS NOT NULL THEN
+        EXECUTE 'TRUNCATE ' || filled || ' RESTART IDENTITY';
+        DELETE FROM cogcore.facts WHERE key <> 'version';
+    END IF;
+END $$
+"""
+
 
 def programs() -> Path | None:
     """The folder of the newest server's programs; None where there is none."""
@@ -78,10 +92,17 @@ class Server:
         finally:
             engine.dispose()
 
-    def emptied(self, database: str) -> str:
+    def fresh(self, database: str) -> str:
         """The address of a database with no catalog in it."""
+        return self._cleaned(database, "DROP SCHEMA IF EXISTS cogcore CASCADE")
+
+    def emptied(self, database: str) -> str:
+        """The same, but for its tables: those are there from the second time on, with nothing in them."""
+        return self._cleaned(database, EMPTY)
+
+    def _cleaned(self, database: str, statement: str) -> str:
         if database in self._names:
-            self.sql("DROP SCHEMA IF EXISTS cogcore CASCADE", database)
+            self.sql(statement, database)
         else:
             self.sql(f"CREATE DATABASE {database}")
             self._names.add(database)

@@ -33,7 +33,8 @@ class Drawn:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         drawn = np.random.default_rng(len(texts)).standard_normal((len(texts), self.dimension)).astype(np.float32)
-        return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+        drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+        return drawn
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         return self.encode(texts)

@@ -44,6 +44,7 @@ CONNECTING = {
 SESSION = {
     "search_path": SCHEMA,
     "lock_timeout": "30s",
+    "statement_timeout": "0",
     "tcp_keepalives_idle": "15",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",

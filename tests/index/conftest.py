@@ -49,7 +49,7 @@ def catalog_url(request: pytest.FixtureRequest) -> CatalogUrl:
 
     def url(folder: str) -> str:
         if folder not in known:
-            known[folder] = server.emptied(folder)
+            known[folder] = server.emptied(f"contract_{folder}")
         return known[folder]
 
     return url

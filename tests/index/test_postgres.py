@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def url(server: Server) -> str:
-    return server.emptied("data")
+    return server.fresh("data")
 
 
 @pytest.fixture(autouse=True)
@@ -166,9 +166,9 @@ def test_the_database_and_the_folder_know_each_other(tmp_path: Path, url: str, s
     opened("plain", "")
     refused: list[tuple[str, Callable[[], str], str]] = [
         ("other", lambda: url, "belongs to another data folder"),
-        ("plain", lambda: server.emptied("other"), "has its catalog in catalog.sqlite"),
+        ("plain", lambda: server.fresh("other"), "has its catalog in catalog.sqlite"),
         ("mine", lambda: "", "has its catalog in PostgreSQL"),
-        ("mine", lambda: server.emptied("data"), "restore the database from a backup"),
+        ("mine", lambda: server.fresh("data"), "restore the database from a backup"),
     ]
     for name, address, why in refused:
         with pytest.raises(FolderFault, match=why):
