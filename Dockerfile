@@ -15,6 +15,7 @@ ENV PATH=/opt/cogcore/bin:$PATH
 # The packages change seldom and the source often: packages first, so that the layer is kept.
 COPY requirements/ requirements/
 RUN pip install --no-deps --require-hashes --only-binary=:all: --requirement "requirements/${ACCELERATOR}.txt"; \
+    pip install --no-deps --require-hashes --only-binary=:all: --requirement requirements/postgres.txt; \
     if [ "${ACCELERATOR}" = cpu ]; then pip install --only-binary=:all: --requirement requirements/torch.txt; fi
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY app/ app/

@@ -70,7 +70,7 @@ def open_memory(settings: Settings, device: str = "cpu") -> Memory:
     embedder = load_embedder(settings.embedder, device)
     fresh = is_new(settings.data_dir)
     try:
-        tiers = Tiers(settings.faiss, settings.exact_up_to)
+        tiers = Tiers(settings.faiss, settings.exact_up_to, settings.faiss_gpu)
         memory = Memory(
             settings.data_dir,
             embedder,
@@ -79,6 +79,7 @@ def open_memory(settings: Settings, device: str = "cpu") -> Memory:
             filtered=settings.filter,
             only_distinct=settings.distinct_hits,
             search_timeout=settings.search_timeout or None,
+            catalog_url=settings.catalog,
         )
     except FaissRefused as error:
         raise FaissRefused(f"COGCORE_FAISS={settings.faiss}: {error}") from error

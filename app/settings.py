@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     )
     public_url: str = Field("", description="How clients reach this server; citations link there. Empty: as asked.")
     data_dir: Path = Field(Path("data"), description="Folder of documents, catalog and indexes.")
+    catalog_url: SecretStr | None = Field(
+        None,
+        description="The catalog in PostgreSQL: `postgresql://USER:PASSWORD@HOST:5432/DATABASE`. Empty: SQLite, in the "
+        "data folder.",
+    )
     sample: bool = Field(True, description="Fill an empty memory with the sample knowledge base at the first start.")
     max_upload_mb: int = Field(64, ge=1, le=4096, description="Largest upload in MB.")
     max_bundle_mb: int = Field(4096, ge=1, description="Largest bundle that is imported, in MB.")
@@ -58,6 +63,9 @@ class Settings(BaseSettings):
     reader: str = Field("", description="The memory's reader, by path. Empty: the one in the package; `none`: none.")
     faiss: str = Field(
         "auto", description="The vector index of large stores: `auto`, `exact`, or any FAISS factory string."
+    )
+    faiss_gpu: bool = Field(
+        True, description="Keep a copy of large stores on a GPU for searches, where FAISS finds one."
     )
     exact_up_to: int = Field(20_000, ge=0, description="Passages in a store up to which all vectors are compared.")
     distinct_hits: bool = Field(True, description="Leave out hits that say the same as a better one.")
@@ -106,6 +114,14 @@ class Settings(BaseSettings):
         # A header's value loses the spaces around it, so the key must have none.
         return SecretStr(given) if given else None
 
+    @field_validator("catalog_url")
+    @classmethod
+    def _postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        given = url.get_secret_value().strip() if url else ""
+        if given and not given.startswith(("postgresql://", "postgres://")):
+            raise ValueError("must be like postgresql://USER:PASSWORD@HOST:5432/DATABASE, or empty for SQLite")
+        return SecretStr(given) if given else None
+
     @field_validator("public_url")
     @classmethod
     def _absolute(cls, url: str) -> str:
@@ -135,6 +151,11 @@ class Settings(BaseSettings):
         if self.speculation == "auto":
             return None
         return 0 if self.speculation == "off" else int(self.speculation)
+
+    @property
+    def catalog(self) -> str:
+        """PostgreSQL's address with its password; empty for SQLite."""
+        return self.catalog_url.get_secret_value() if self.catalog_url else ""
 
     @property
     def core_urls(self) -> list[str]:
@@ -200,7 +221,7 @@ def _words(error: dict[str, Any]) -> str:
     said = str(error["msg"]).removeprefix("Value error, ")
     name = ".".join(str(part) for part in error["loc"])
     # An error must not put the secret into a log.
-    value = "" if name in ("api_key", "core_key") else f"={error['input']}"
+    value = "" if name in ("api_key", "catalog_url", "core_key") else f"={error['input']}"
     return f"{PREFIX}{name.upper()}{value}: {said}" if name else said
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index.errors import FaissRefused
+from index.gpu import Copy
 from index.rows import Ids, Rows, numbers
 from index.together import Together
 from index.types import Vectors
@@ -63,6 +64,7 @@ class Tiers:
 
     faiss: str = AUTO
     exact_up_to: int = EXACT_UP_TO
+    gpu: bool = True  # where there is one
 
     def factory(self, count: int) -> str | None:
         """FAISS's name of the index for so many vectors; None for the exact one."""
@@ -128,6 +130,8 @@ class Exact:
 class Approximate:
     """Made for about `built_for` vectors, trained on a sample of them. Raises FaissRefused where that cannot be."""
 
+    copy: Copy | None = None  # on a GPU
+
     def __init__(self, dimension: int, factory: str, sample: Vectors, rows: Rows, built_for: int) -> None:
         self.built_for = built_for
         self.asked: Vectors | None = None  # the last question without a filter
@@ -160,9 +164,13 @@ class Approximate:
 
     def add(self, chunks: Collection[int], vectors: Vectors) -> None:
         _add(self._index, chunks, vectors)
+        if self.copy is not None:
+            self.copy.add(chunks)
 
     def remove(self, chunks: Collection[int]) -> None:
         _remove(self._index, chunks)
+        if self.copy is not None:
+            self.copy.remove(chunks)
 
     def tighten(self) -> None:
         """Once it is filled: its lists grew by doubling, and are copied to where they fit, which saves a third."""
@@ -174,7 +182,7 @@ class Approximate:
     def search(self, vector: Vectors, k: int, allowed: Collection[int] | None = None) -> dict[int, float]:
         if allowed is None:
             self.asked = vector
-            ids, _ = self._candidates(vector, max(CANDIDATES, 2 * k), None)
+            ids = self._nearest(vector, max(CANDIDATES, 2 * k))
         else:
             ids = numbers(allowed)
             if len(ids) > REMAINDER:
@@ -197,6 +205,10 @@ class Approximate:
             ids, estimates = self._candidates(vector, len(lost), lost)
             scores |= zip(ids.tolist(), estimates.tolist(), strict=True)
         return scores
+
+    def _nearest(self, vector: Vectors, count: int) -> Ids:
+        found = None if self.copy is None else self.copy.candidates(vector, count)
+        return self._candidates(vector, count, None)[0] if found is None else found
 
     def _candidates(self, vector: Vectors, count: int, allowed: Ids | None) -> tuple[Ids, Vectors]:
         if not self._lists:

@@ -6,6 +6,7 @@ MemoryFault
 ├── AmbiguousName        two stores share the name
 ├── InvalidRequest       the caller's argument is wrong; `field` names it
 ├── FolderFault          the data folder is in use, damaged, or from a newer version
+├── CatalogAway          the database of the catalog does not answer; it may soon
 ├── EmbedderMismatch     the data folder was made with another embedder
 ├── BundleRefused        a bundle is damaged, of a newer format, or none
 ├── FaissRefused         FAISS has no index of this name, or none that a store can use
@@ -55,6 +56,10 @@ class InvalidRequest(MemoryFault):
 
 class FolderFault(MemoryFault):
     """The data folder cannot be opened."""
+
+
+class CatalogAway(MemoryFault):
+    """The catalog's database cannot be reached, or broke off: nothing was promised."""
 
 
 class EmbedderMismatch(MemoryFault):

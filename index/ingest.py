@@ -2,8 +2,8 @@
 
 The queue is the catalog's rows in progress. A document appears in one transaction with its `completed`, so a process
 killed at any point leaves it untouched, and the next start begins it again. A document that was begun often and never
-ended (it takes the process down) is given up as failed. A job always ends: what the document did wrong is told to its
-owner, what we did wrong is logged with its traceback.
+ended (it takes the process down) is given up as failed. While the catalog's database is away, jobs wait. A job always
+ends: what the document did wrong is told to its owner, what we did wrong is logged with its traceback.
 """
 
 import logging
@@ -19,7 +19,7 @@ from index.catalog import Catalog, Transaction, chunks, documents, files, stores
 from index.catalog.chunks import Draft, Indexed
 from index.catalog.documents import Job, Place
 from index.chunk import split
-from index.errors import InvalidFile, ParseError
+from index.errors import CatalogAway, InvalidFile, ParseError
 from index.garbage import sift, told, with_margins
 from index.originals import Originals
 from index.parse import Limits, Parsed, parse, suffix_of
@@ -116,6 +116,9 @@ class Ingest:
                 if job is not None:
                     self._do(job)
                 self._do_chores()
+            except CatalogAway:  # the catalog has told the log
+                with self._work:
+                    self._work.wait(RETRY)
             except Exception:
                 log.exception("the ingest worker stumbled; it tries again in %s s", RETRY)
                 with self._work:
@@ -138,7 +141,11 @@ class Ingest:
 
     def _do(self, job: Job) -> None:
         try:
-            failure = self._attempt(job)
+            try:
+                failure = self._attempt(job)
+            except CatalogAway:
+                self._put_back(job)
+                return
             if self._closing:  # whatever happened may have happened because the server ends
                 with self._catalog.write() as tx:
                     documents.release(tx, job.document)
@@ -162,10 +169,24 @@ class Ingest:
                     self._publish(job, work)
         except ParseError as error:
             return Failure(error.code, str(error))
+        except CatalogAway:
+            raise
         except BaseException as error:  # also a native library's panic, which is no Exception
             log.exception("could not ingest document %s (file %s)", job.document, job.file.id)
             return Failure("server_error", f"an error of the server ({type(error).__name__}); its log says more")
         return None
+
+    def _put_back(self, job: Job) -> None:
+        """As soon as the catalog answers again."""
+        while not self._closing:
+            try:
+                with self._catalog.write() as tx:
+                    documents.release(tx, job.document)
+            except CatalogAway:
+                with self._work:
+                    self._work.wait(RETRY)
+            else:
+                return
 
     def _prepare(self, job: Job) -> Work | None:
         """None when the server is closing: the job stays in the queue."""

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from index import codes
 from index.catalog import Catalog, chunks
 from index.dense import Dense
+from index.errors import CatalogAway
 from index.lexical import Entry, Lexical
 from index.loading import Loader
 from index.shelf import Shelf
@@ -44,6 +45,7 @@ class Keeper:
     def close(self) -> None:
         self._closing.set()
         self._thread.join()
+        self._trainer.close()
         for store, opened in self._shelf.opened().items():
             if self._snapshots.covers(store) is not None:
                 self._save(store)
@@ -53,6 +55,7 @@ class Keeper:
     def keep(self, stop: threading.Event | None = None) -> None:
         for store, opened in self._shelf.opened().items():
             self._trainer.train(store, opened, stop)
+            self._trainer.copy(opened, stop)
             self._trainer.sample(opened, stop)
             self._check(store, opened, stop)
             if opened.folder is not None:
@@ -75,6 +78,8 @@ class Keeper:
             began = time.monotonic()
             try:
                 self.keep(self._closing)
+            except CatalogAway:  # the catalog has told the log
+                continue
             except Exception:
                 log.exception("the keeper stumbled; it tries again")
             rest = max(REST, time.monotonic() - began)

@@ -10,13 +10,13 @@ Synchronous and thread-safe. One process at a time owns a data folder. What a me
 id, by name, or by an alias (`memory.aliases`). A search that starts after a document became `completed` sees it; one
 that starts after a removal does not. What a `sight` does not hold is not found, as if it were not there. Deleted text
 leaves the disk at once, originals as soon as no other file has the same bytes. (The single words of a large store that
-was opened in the last minutes may stay minutes longer: keeper.py.)
+was opened in the last minutes may stay minutes longer: keeper.py. In PostgreSQL its bytes may stay: postgres.py.)
 """
 
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +34,7 @@ from index.checks import (
     check_store_name,
 )
 from index.dense import Tiers
-from index.errors import InvalidRequest
+from index.errors import CatalogAway, InvalidRequest
 from index.exchange import Exchange
 from index.folderlock import FolderLock
 from index.ingest import Ingest
@@ -55,6 +55,7 @@ from index.types import (
     Batch,
     Chunk,
     Chunking,
+    Copied,
     Embedder,
     File,
     FileStatus,
@@ -80,6 +81,7 @@ class Memory:
     """An open data folder. Close it: what is being ingested then waits for the next opening.
 
     `embedder` and `reader` are those it was given: whoever wants vectors or judgements of other texts may use them too.
+    `catalog_url`: PostgreSQL's address, where the catalog is to be there; empty for SQLite in the folder.
     `filtered`: what is ingested from now on is found without the garbage in it (garbage.py). `only_distinct` and
     `search_timeout` hold for searches that say nothing else.
     """
@@ -96,13 +98,14 @@ class Memory:
         filtered: bool = True,
         only_distinct: bool = True,
         search_timeout: float | None = None,
+        catalog_url: str = "",
     ) -> None:
         tiers = tiers or Tiers()
         tiers.check(embedder.dimension)
         data_dir.mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened:
             opened.callback(FolderLock(data_dir / "lock").release)
-            self._catalog = Catalog(data_dir / "catalog.sqlite")
+            self._catalog = Catalog(data_dir / "catalog.sqlite", catalog_url)
             opened.callback(self._catalog.close)
             settle(self._catalog, embedder, data_dir)
             self._originals = Originals(data_dir / "originals")
@@ -111,6 +114,7 @@ class Memory:
             snapshots = Snapshots(self._catalog.words, KIND)
             loader = Loader(self._catalog, vectors, snapshots, embedder, tiers)
             self._shelf = Shelf(self._catalog, vectors, snapshots, loader)
+            self._catalog.in_doubt = self._shelf.close_all  # they may disagree with the catalog now
             self._removal = Removal(self._catalog, self._originals, self._shelf)
             self._shelf.get(self._recover())
             self._searcher = Searcher(self._catalog, self._shelf, embedder, reader, only_distinct, search_timeout)
@@ -121,15 +125,19 @@ class Memory:
             self._used: dict[int, int] = {}
             self._mourners: list[Callable[[], None]] = []
             self._watchers: list[Callable[[float], None]] = []
-            self._opened = opened.pop_all()
+            self._opened, self._closed = opened.pop_all(), False
         self._ingest = Ingest(
             self._catalog, self._originals, self._shelf, embedder, self._limits, filtered, workers, self.tidy
         )
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         self._ingest.close()
-        self.tidy()
-        self._keeper.close()
+        for ending in (self.tidy, self._keeper.close):
+            with suppress(CatalogAway):  # the next start does it
+                ending()
         self._shelf.close_all()
         self._opened.close()
 
@@ -385,6 +393,9 @@ class Memory:
 
     def recall(self) -> Recall:
         return self._trainer.recall
+
+    def copied(self) -> Copied:
+        return self._trainer.copied
 
     def tidy(self) -> None:
         """Write down which stores were used; forget what has expired. Runs every minute or so."""

@@ -67,6 +67,9 @@ class Removal:
                 self._shelf.remove(place)
             for file_id in late_files:
                 self.file(file_id)
+            if self._catalog.doubted:
+                self._catalog.doubted = False
+                self.sweep()
             if late or self._catalog.owes:
                 self._catalog.forget()
             return bool(late or late_files)

@@ -97,7 +97,7 @@ class Store:
         if rows is None:  # with no file behind them
             rows = Rows("", lambda _, places: np.zeros((len(places), dimension), np.float32))
         self.rows = rows
-        self._dimension = dimension
+        self.dimension = dimension
         self._dense: Dense = Exact(dimension)
         self._lexical = Lexical()
         self._documents: dict[int, Document] = {}
@@ -203,7 +203,7 @@ class Store:
             yield from words(part)
 
     def _places(self, block: Block | None, count: int) -> Ids:
-        return np.full(count, NOWHERE) if block is None else block.rows(self._dimension)
+        return np.full(count, NOWHERE) if block is None else block.rows(self.dimension)
 
 
 def words(part: Indexed | Passages) -> Iterator[Entry]:

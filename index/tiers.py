@@ -8,16 +8,19 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 
 import numpy as np
 
 from index.dense import Approximate, Tiers
 from index.errors import FaissRefused
+from index.gpu import Copies, on_gpu
 from index.loading import Loader
 from index.rank import DEPTH
+from index.rows import Ids
 from index.shelf import Shelf
 from index.store import Store
-from index.types import Recall, Vectors
+from index.types import Copied, Recall, Vectors
 
 NEAREST = 10
 LAST = 100  # samples that the recall is told of
@@ -30,8 +33,9 @@ log = logging.getLogger(__name__)
 class Trainer:
     """Used by one thread; `recall` by any."""
 
-    def __init__(self, shelf: Shelf, loader: Loader, tiers: Tiers) -> None:
+    def __init__(self, shelf: Shelf, loader: Loader, tiers: Tiers, copies: Copies | None = None) -> None:
         self._shelf, self._loader, self._tiers = shelf, loader, tiers
+        self._copies = copies or (on_gpu() if tiers.gpu else None)
         self._failed: dict[int, int] = {}
         self._samples, self._last = 0, deque[float](maxlen=LAST)
         self._rest_until = 0.0
@@ -56,6 +60,46 @@ class Trainer:
         if built is not None and self._shelf.swap_vectors(store, opened, *built):
             kind = self._tiers.factory(count) or "exact"
             log.info("store %d: %s for %d vectors, in %.1f s", store, kind, len(opened), time.monotonic() - began)
+
+    @property
+    def copied(self) -> Copied:
+        all_dense = [opened.dense for opened in self._shelf.opened().values()]
+        held = sum(isinstance(dense, Approximate) and dense.copy is not None for dense in all_dense)
+        return Copied(held, self._copies.failures if self._copies else 0)
+
+    def copy(self, opened: Store, stop: threading.Event | None = None) -> None:
+        """Put an index that has its lists in RAM on the GPU too, if there is one, or again what has changed there."""
+        dense = opened.dense
+        if self._copies is None or not isinstance(dense, Approximate):
+            return
+        if dense.copy is not None and self._copies.failures:
+            dense.copy = None
+        if self._copies.failures or (dense.copy is not None and not dense.copy.stale):
+            return
+        with opened.gate.read():
+            chunks = opened.rows.chunks
+
+        def pieces() -> Iterator[tuple[Ids, Vectors]]:
+            for start in range(0, len(chunks), PIECE):
+                if stop is not None and stop.is_set():
+                    return
+                ids = chunks[start : start + PIECE]
+                with opened.gate.read():
+                    vectors, whole = opened.rows.read(ids)
+                yield ids[whole], vectors[whole]
+
+        made = self._copies.make(opened.dimension, chunks, pieces)
+        if made is None or (stop is not None and stop.is_set()):
+            return
+        with opened.gate.write():
+            now = opened.rows.chunks
+            made.add(np.setdiff1d(now, made.chunks))
+            made.remove(np.setdiff1d(made.chunks, now))
+            dense.copy = made
+
+    def close(self) -> None:
+        if self._copies is not None:
+            self._copies.close()
 
     def sample(self, opened: Store, stop: threading.Event | None = None) -> None:
         """Measure on the last question, unless the last measuring was long and short ago."""

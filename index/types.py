@@ -246,6 +246,14 @@ class Recall:
 
 
 @dataclass(frozen=True, slots=True)
+class Copied:
+    """How many stores are on a GPU too, and how often that failed."""
+
+    stores: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """How much there is. `backlog` is what waits to become searchable."""
 

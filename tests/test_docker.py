@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -70,8 +71,9 @@ def test_the_image_sets_only_settings_that_exist() -> None:
 
 def test_compose_agrees_with_the_image_and_the_settings() -> None:
     image = environment()
-    assert set(COMPOSE["services"]) == {"cogcore-cpu", "cogcore-gpu"}
-    for name, service in COMPOSE["services"].items():
+    ours = {name: service for name, service in COMPOSE["services"].items() if name.startswith("cogcore-")}
+    assert set(ours) == {"cogcore-cpu", "cogcore-gpu", "cogcore-postgres"}
+    for name, service in ours.items():
         assert service["profiles"] == [name.removeprefix("cogcore-")]
         # Every setting can be given, but for those that the image decides.
         assert set(service["environment"]) | {"COGCORE_HOST", "COGCORE_PORT", "COGCORE_DATA_DIR"} == SETTINGS
@@ -79,11 +81,23 @@ def test_compose_agrees_with_the_image_and_the_settings() -> None:
         assert service["ports"] == ["${PUBLISH:-127.0.0.1}:${PORT:-8000}:" + image["COGCORE_PORT"]]
         assert service["volumes"] == ["data:/data"] and image["COGCORE_DATA_DIR"].startswith("/data/")
         assert service["read_only"] and service["cap_drop"] == ["ALL"]
-    assert set(COMPOSE["volumes"]) == {"data"}
+    assert set(COMPOSE["volumes"]) == {"data", "catalog"}
     cpu, gpu = COMPOSE["services"]["cogcore-cpu"], COMPOSE["services"]["cogcore-gpu"]
     assert cpu["image"] == gpu["image"] and cpu["build"] == gpu["build"]
     (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
     assert device["driver"] == "nvidia" and device["capabilities"] == ["gpu"] and "deploy" not in cpu
+
+
+def test_compose_keeps_the_catalog_in_a_database_that_nobody_else_reaches() -> None:
+    server, database = COMPOSE["services"]["cogcore-postgres"], COMPOSE["services"]["postgres"]
+    assert server["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    url = urlsplit(server["environment"]["COGCORE_CATALOG_URL"])
+    told = database["environment"]
+    assert (url.scheme, url.hostname, url.username) == ("postgresql", "postgres", told["POSTGRES_USER"])
+    assert url.path == f"/{told['POSTGRES_DB']}" and url.password == told["POSTGRES_PASSWORD"]
+    assert database["profiles"] == server["profiles"] and "ports" not in database
+    assert database["volumes"] == ["catalog:/var/lib/postgresql/data"] and "UTF8" in told["POSTGRES_INITDB_ARGS"]
+    assert re.fullmatch(r"postgres:\d+\.\d+-[a-z]+", database["image"])
 
 
 @pytest.fixture

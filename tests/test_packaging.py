@@ -9,6 +9,7 @@ import sys
 import tomllib
 import zipfile
 from importlib.metadata import distributions, packages_distributions
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-LOCKS = ["cpu", "gpu", "dev"]
+LOCKS = ["cpu", "gpu", "postgres", "dev"]
 WEIGHTS = ["app/cores/tiny", "index/weights/reader"]
 # Declared, though no line of ours imports them, because:
 USED_BY_OTHERS = {
@@ -64,8 +65,9 @@ def imported(folder: str) -> dict[str, set[Path]]:
 
 
 RUNTIME = declared(PROJECT["project"]["dependencies"], PROJECT["project"]["optional-dependencies"]["cpu"])
+EXTRA = declared(PROJECT["project"]["optional-dependencies"]["postgres"])
 MAKING = declared(PROJECT["dependency-groups"]["make"])
-DEV = MAKING | declared([line for line in PROJECT["dependency-groups"]["dev"] if isinstance(line, str)])
+DEV = MAKING | EXTRA | declared([line for line in PROJECT["dependency-groups"]["dev"] if isinstance(line, str)])
 
 
 @pytest.mark.parametrize("folder", ["app", "index"])
@@ -75,7 +77,7 @@ def test_what_is_imported_is_declared(folder: str) -> None:
     for module, by in imported(folder).items():
         names = {"faiss-cpu"} if module == "faiss" else {canonicalize_name(n) for n in owners.get(module, [])}
         for_makers = all(path.parts[1] in ("train", "sample") for path in by)
-        if not names & {*RUNTIME, *(MAKING if for_makers else ())}:
+        if not names & {*RUNTIME, *EXTRA, *(MAKING if for_makers else ())}:
             unknown.append(f"{module} in {', '.join(sorted(map(str, by)))}")
     assert not unknown
 
@@ -91,6 +93,7 @@ def test_locks_hold_what_is_declared() -> None:
     for name, wanted in [
         ("cpu", {n: r for n, r in RUNTIME.items() if n != "torch"}),
         ("gpu", {n: r for n, r in RUNTIME.items() if n != "faiss-cpu"}),
+        ("postgres", EXTRA),
         ("dev", DEV),
     ]:
         lock = locked(name)
@@ -113,7 +116,7 @@ def test_a_cpu_gets_no_cuda_and_never_two_faiss() -> None:
 
 def test_the_lists_agree_where_they_overlap() -> None:
     pins = {name: {p: {str(r.specifier) for r in rs} for p, rs in locked(name).items()} for name in LOCKS}
-    for one, other in [("cpu", "gpu"), ("cpu", "dev"), ("gpu", "dev")]:
+    for one, other in combinations(LOCKS, 2):
         for package in pins[one].keys() & pins[other].keys():
             assert pins[one][package] == pins[other][package], (package, one, other)
 

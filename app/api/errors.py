@@ -25,6 +25,7 @@ from app.engine.types import (
 from index.errors import (
     AmbiguousName,
     BundleRefused,
+    CatalogAway,
     EmbedderMismatch,
     FolderFault,
     InvalidRequest,
@@ -70,6 +71,7 @@ TABLE: Mapping[type[Exception], Row] = {
     EngineError: Row(500, "server_error", "engine_error"),
     EngineClosed: Row(503, "server_error", "shutting_down"),
     EngineUnavailable: Row(503, "server_error", "core_unavailable"),
+    CatalogAway: Row(503, "server_error", "catalog_unavailable"),
     FolderFault: Row(500, "server_error", "data_folder_fault", final=True),
     EmbedderMismatch: Row(500, "server_error", "embedder_mismatch", final=True),
     TimedOut: Row(504, "server_error", "request_timeout", final=True),

@@ -133,6 +133,9 @@ def of_memory(memory: Memory) -> Iterator[Metric]:
     recall = memory.recall()
     if recall.mean is not None:
         yield _gauge("dense_recall", "Of the 10 nearest passages, the share that large stores find.", recall.mean)
+    copied = memory.copied()
+    yield _gauge("dense_gpu_stores", "Large stores that are searched on a GPU.", copied.stores)
+    yield _total("dense_gpu_failures", "Times that the GPU failed and the CPU searched instead.", copied.failures)
     yield _total("dense_recall_samples", "Searches that this was measured on.", recall.samples)
     documents = GaugeMetricFamily("cogcore_documents", "Files in stores, by how far they are.", labels=["status"])
     counts = [store.counts for store in everything(memory)]

@@ -5,6 +5,7 @@ from importlib import import_module
 
 # Imported when asked for: one measurement should not need the libraries of another.
 BENCHES = {
+    "catalog": "app.bench.catalog",
     "crashes": "app.bench.crashes",
     "dense": "app.bench.dense",
     "flips": "app.bench.flips",

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
 from app.audit import FILE as AUDIT
 from app.audit import Audit
@@ -26,7 +25,7 @@ def key(settings: Settings, asked: argparse.Namespace) -> int:
         with closing(Keys(settings.data_dir / FILE)) as keys:
             match asked.action:
                 case "create":
-                    made, secret = keys.create(_wanted(asked, settings.data_dir))
+                    made, secret = keys.create(_wanted(asked, settings))
                     _note(settings, "create", made)
                     print(f"{secret}\n{_line(made)}")
                     print("This is the key's only showing: what is kept of it opens nothing.", file=sys.stderr)
@@ -57,11 +56,11 @@ def _list(keys: Keys) -> None:
         after, more = page.data[-1].id, page.has_more
 
 
-def _wanted(asked: argparse.Namespace, folder: Path) -> Key:
+def _wanted(asked: argparse.Namespace, settings: Settings) -> Key:
     return Key(
         name=asked.name,
         scope=asked.scope,
-        stores=_ids(folder, asked.stores) if asked.stores else None,
+        stores=_ids(settings, asked.stores) if asked.stores else None,
         organisation=asked.organisation,
         requests_per_minute=asked.requests,
         tokens_per_minute=asked.tokens,
@@ -69,8 +68,8 @@ def _wanted(asked: argparse.Namespace, folder: Path) -> Key:
     )
 
 
-def _ids(folder: Path, names: Sequence[str]) -> tuple[str, ...]:
-    with glimpse(folder / "catalog.sqlite") as tx:
+def _ids(settings: Settings, names: Sequence[str]) -> tuple[str, ...]:
+    with glimpse(settings.data_dir / "catalog.sqlite", settings.catalog) as tx:
         return tuple(stores.get(tx, name).id for name in names)
 
 

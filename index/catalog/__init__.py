@@ -1,4 +1,4 @@
-"""The truth about the memory: files, stores, documents and chunks, in one SQLite database; vectors lie beside it.
+"""The truth about the memory: files, stores, documents and chunks, in one database; vectors lie beside it.
 
 Each module here is a set of functions over a transaction, so that its user decides what belongs together:
 
@@ -6,51 +6,73 @@ Each module here is a set of functions over a transaction, so that its user deci
         files.add(tx, file)
 
 One writer at a time, in this process and (see memory.py) among processes; readers see a snapshot and never wait.
-SQL lives in this package and nowhere else.
+SQL lives in this package and nowhere else. The database is SQLite, or PostgreSQL where its address is given.
 """
 
-import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from urllib.parse import quote
+from typing import Protocol
 
-from sqlalchemy import URL, Connection, create_engine, insert
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import Connection, insert
 
-from index.catalog.schema import facts, open_database, read_fact
-from index.errors import FolderFault
+from index.catalog import postgres, sqlite
+from index.catalog.schema import facts, read_fact
+from index.errors import CatalogAway, FolderFault
 
 __all__ = ["Catalog", "Transaction", "glimpse"]
 
 Transaction = Connection
-log = logging.getLogger(__name__)
+
+
+class Database(Protocol):
+    """Open from creation to `close`."""
+
+    def read(self) -> AbstractContextManager[Transaction]: ...
+
+    def write(self) -> AbstractContextManager[Transaction]: ...
+
+    def forget(self) -> bool:
+        """Let go of what was deleted, as far as the database can; False where it must be said again later."""
+
+    def close(self) -> None: ...
 
 
 class Catalog:
-    """An open catalog. `writing` may be held around several writes, and around what must agree with them."""
+    """An open catalog. `writing` may be held around several writes, and around what must agree with them.
 
-    def __init__(self, path: Path) -> None:
+    `url` is PostgreSQL's address; empty for SQLite, at `path`. When the connection is lost while a transaction ends,
+    nobody knows which end it took: then `in_doubt` is called, under the lock, and `doubted` stays until one looked.
+    """
+
+    def __init__(self, path: Path, url: str = "") -> None:
         self.vectors = path.with_suffix(".vectors")  # the folder of the vector files that its rows tell of
         self.words = path.with_suffix(".words")  # the folder of the lexical indexes' snapshots
         self.writing = threading.RLock()
-        self.owes = False  # deleted text is still in the write-ahead log
-        self._engine = open_database(path)
+        self.owes = False  # deleted text is still there
+        self.doubted = False
+        self.in_doubt: Callable[[], None] = lambda: None
+        self._database: Database = postgres.Postgres(url, path) if url else _sqlite(path)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        with self._engine.connect() as connection, connection.begin():
-            yield connection
+        with self._database.read() as tx:
+            yield tx
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        with (
-            self.writing,
-            self._engine.connect().execution_options(immediate=True) as connection,
-            connection.begin(),
-        ):
-            yield connection
+        ending = False
+        with self.writing:
+            try:
+                with self._database.write() as tx:
+                    yield tx
+                    ending = True
+            except CatalogAway:
+                if ending:
+                    self.doubted = True
+                    self.in_doubt()
+                raise
 
     def fact(self, key: str, value: str) -> str:
         """The fact kept under `key`; the first to ask writes it."""
@@ -61,31 +83,24 @@ class Catalog:
             return found or value
 
     def forget(self) -> None:
-        """Fold the write-ahead log into the database and empty it: it still holds pages as they were."""
+        """Let deleted text go for good. What could not go yet is owed."""
         with self.writing:
-            raw = self._engine.raw_connection()
-            try:
-                busy, _, _ = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            finally:
-                raw.close()
-        self.owes = bool(busy)
-        if busy:
-            log.warning("a long read kept the write-ahead log alive; deleted text leaves it within a minute or two")
+            self.owes = not self._database.forget()
 
     def close(self) -> None:
-        self.forget()
-        self._engine.dispose()
+        self._database.close()
 
 
 @contextmanager
-def glimpse(path: Path) -> Iterator[Transaction]:
+def glimpse(path: Path, url: str = "") -> Iterator[Transaction]:
     """Read a catalog that another process may own. Changes nothing in it, not its version either."""
-    address = f"file:{quote(str(path.absolute()))}"
-    engine = create_engine(URL.create("sqlite", database=address, query={"mode": "ro", "uri": "true"}))
-    try:
-        with engine.connect() as connection:
-            yield connection
-    except DatabaseError as error:
-        raise FolderFault(f"the catalog {path} cannot be read: {error.orig}") from error
-    finally:
-        engine.dispose()
+    with postgres.glimpse(url) if url else sqlite.glimpse(path) as tx:
+        yield tx
+
+
+def _sqlite(path: Path) -> Database:
+    if path.with_suffix(".postgres").exists():
+        raise FolderFault(
+            f"the data folder {path.parent} has its catalog in PostgreSQL; give its address (COGCORE_CATALOG_URL)"
+        )
+    return sqlite.SQLite(path)

@@ -120,7 +120,8 @@ def numbers_of(tx: Transaction, document: int) -> list[int]:
 
 def of_document(tx: Transaction, document: int) -> Passages | None:
     """None unless it is completed."""
-    return next(_passages(tx, documents.c.n == document), None)
+    found = of_documents(tx, [document])
+    return found[0] if found else None
 
 
 def of_documents(tx: Transaction, numbers: Collection[int]) -> list[Passages]:

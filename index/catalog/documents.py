@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Table, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, Table, cast, delete, func, insert, select, update
 
 from index.catalog import Transaction
 from index.catalog.files import COLUMNS as FILE_COLUMNS
@@ -14,6 +14,7 @@ from index.catalog.files import to_file
 from index.catalog.paging import Cut, cut
 from index.catalog.schema import chunks, documents, files, stores
 from index.catalog.stores import keep_note, note
+from index.catalog.wide import Integer
 from index.errors import FileNotFound, InvalidRequest
 from index.types import Attachment, Chunking, Failure, File, FileStatus, Page, Reason, Scalar, Stats, StoreFile
 from index.vectors import Block
@@ -343,7 +344,7 @@ def count(tx: Transaction) -> Stats:
     def number_of(table: Table) -> int:
         return tx.execute(select(func.count()).select_from(table)).scalar_one()
 
-    size = tx.execute(select(func.coalesce(func.sum(files.c.bytes), 0))).scalar_one()
+    size = tx.execute(select(func.coalesce(cast(func.sum(files.c.bytes), Integer), 0))).scalar_one()
     waiting = tx.execute(select(func.count()).where(documents.c.status == "in_progress")).scalar_one()
     return Stats(number_of(files), size, number_of(stores), number_of(chunks), waiting)
 

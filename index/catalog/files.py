@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, delete, insert, or_, select, true
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from index.catalog import Transaction
 from index.catalog.paging import Cut, cut
@@ -94,4 +93,5 @@ def text_of(tx: Transaction, file_n: int) -> str | None:
 
 
 def keep_text(tx: Transaction, file_n: int, parsed: str) -> None:
-    tx.execute(upsert(texts).values(file=file_n, text=parsed).on_conflict_do_nothing())
+    if tx.execute(select(texts.c.file).where(texts.c.file == file_n)).first() is None:
+        tx.execute(insert(texts).values(file=file_n, text=parsed))

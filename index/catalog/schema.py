@@ -1,44 +1,11 @@
-"""The catalog's tables as they are now, and how its database is opened. A change here needs a revision in migrations/.
+"""The catalog's tables as they are now, in SQLite and PostgreSQL alike. A change here needs a revision in migrations/.
 
-SQLite in WAL mode with synchronous=FULL: an upload that was answered must survive a power cut, and the one fsync per
-commit (a few ms) vanishes beside parsing and embedding. secure_delete overwrites what is removed, so that a deleted
-document's words do not stay in free pages. Ids handed out (`id`) are random; `n` is the order of
-creation, never reused.
+Ids handed out (`id`) are random; `n` is the order of creation, never reused.
 """
 
-import time
-from pathlib import Path
-from typing import Any
+from sqlalchemy import JSON, Column, Connection, ForeignKey, MetaData, String, Table, Text, UniqueConstraint, select
 
-from sqlalchemy import (
-    JSON,
-    Column,
-    Connection,
-    Engine,
-    ForeignKey,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-    create_engine,
-    event,
-    select,
-)
-from sqlalchemy.exc import DatabaseError
-
-from index.catalog import migrations
-from index.errors import FolderFault
-
-WAITS = 30  # seconds, for a lock
-PRAGMAS = (
-    f"busy_timeout={WAITS * 1000}",
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "secure_delete=ON",
-)
+from index.catalog.wide import Integer
 
 schema = MetaData()
 
@@ -152,48 +119,5 @@ chunks = Table(
 )
 
 
-def open_database(path: Path) -> Engine:
-    """The database at `path`, made if it is not there. Raises FolderFault when it is damaged or too new."""
-    engine = create_engine(f"sqlite:///{path}", pool_size=8, max_overflow=-1)
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
-    try:
-        migrations.upgrade(engine, path)
-    except DatabaseError as error:
-        engine.dispose()
-        raise FolderFault(f"cannot open the catalog {path} ({error.orig}); restore it from a backup") from error
-    except BaseException:
-        engine.dispose()
-        raise
-    return engine
-
-
 def read_fact(connection: Connection, key: str) -> str | None:
     return connection.execute(select(facts.c.value).where(facts.c.key == key)).scalar_one_or_none()
-
-
-def _configure(connection: Any, _record: object) -> None:
-    # The driver's own transaction handling is switched off: _begin says when a transaction starts, and of which kind.
-    connection.isolation_level = None
-    for pragma in PRAGMAS:
-        _patiently(connection, f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    # A writer takes its lock at once: upgrading a read lock later fails with SQLITE_BUSY whatever the timeout.
-    writing = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-
-
-def _patiently(connection: Any, statement: str) -> None:
-    """While another process switches to WAL the same is refused at once: the timeout does not hold for it."""
-    end = time.monotonic() + WAITS
-    while True:
-        try:
-            connection.execute(statement)
-        except connection.OperationalError as error:
-            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > end:
-                raise
-            time.sleep(0.02)
-        else:
-            return

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Row, Select, cast, delete, func, insert, or_, select, true, update
 
 from index.catalog import Transaction
 from index.catalog.paging import Cut, cut
 from index.catalog.schema import aliases, batches, documents, notes, stores
+from index.catalog.wide import Integer
 from index.errors import AmbiguousName, InvalidRequest, StoreNotFound
 from index.types import Batch, FileStatus, Page, Sight, StoreInfo
 
@@ -171,7 +172,7 @@ def _counts(found: Mapping[str, int]) -> dict[FileStatus, int]:
 def _fill(tx: Transaction, rows: Iterable[Row[*tuple[Any, ...]]]) -> list[StoreInfo]:
     kept = list(rows)
     counted = tx.execute(
-        select(documents.c.store, documents.c.status, func.count(), func.sum(documents.c.usage_bytes))
+        select(documents.c.store, documents.c.status, func.count(), cast(func.sum(documents.c.usage_bytes), Integer))
         .where(documents.c.store.in_([row.n for row in kept]))
         .group_by(documents.c.store, documents.c.status)
     )

@@ -18,6 +18,7 @@ NAMES = {
     *("kv_cache_slots", "kv_cache_slots_free", "kv_cache_slots_kept"),
     *("spec_decode_num_draft_tokens_total", "spec_decode_num_accepted_tokens_total"),
     *("http_requests_total", "http_request_duration_seconds_count", "dense_recall_samples_total"),
+    *("dense_gpu_stores", "dense_gpu_failures_total"),
 }
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]

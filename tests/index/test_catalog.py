@@ -10,7 +10,7 @@ from index.catalog import Catalog, files
 from index.catalog.paging import Cut
 from index.errors import FileNotFound, FolderFault, InvalidRequest
 from index.types import File
-from tests.index.conftest import Open
+from tests.index.conftest import Open, OpenCatalog
 
 
 def a_file(n: int, purpose: str = "assistants") -> File:
@@ -36,18 +36,17 @@ def test_a_damaged_catalog_is_refused(tmp_path: Path) -> None:
         Catalog(path)
 
 
-def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path / "catalog.sqlite")
+def test_a_write_that_fails_leaves_nothing(open_catalog: OpenCatalog) -> None:
+    catalog = open_catalog()
     with pytest.raises(RuntimeError), catalog.write() as tx:
         files.add(tx, a_file(1))
         raise RuntimeError
     with catalog.read() as tx, pytest.raises(FileNotFound):
         files.get(tx, "file-1")
-    catalog.close()
 
 
-def test_a_reader_sees_one_moment(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path / "catalog.sqlite")
+def test_a_reader_sees_one_moment(open_catalog: OpenCatalog) -> None:
+    catalog = open_catalog()
     with catalog.read() as reading:
         assert files.hashes(reading) == set()
         with catalog.write() as tx:
@@ -55,14 +54,12 @@ def test_a_reader_sees_one_moment(tmp_path: Path) -> None:
         assert files.hashes(reading) == set()
     with catalog.read() as reading:
         assert files.hashes(reading) == {"ab" * 32}
-    catalog.close()
 
 
-def test_the_first_fact_stays(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path / "catalog.sqlite")
+def test_the_first_fact_stays(open_catalog: OpenCatalog) -> None:
+    catalog = open_catalog()
     assert catalog.fact("embedder", "a") == "a"
     assert catalog.fact("embedder", "b") == "a"
-    catalog.close()
 
 
 def test_every_commit_reaches_the_disk_and_every_delete_overwrites(tmp_path: Path) -> None:

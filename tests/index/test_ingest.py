@@ -16,7 +16,7 @@ from index.errors import FileNotFound, InvalidRequest
 from index.memory import Memory
 from index.types import Attachment, Chunking, Progress, Vectors
 from tests.fakes import HashedWords
-from tests.index.conftest import Open
+from tests.index.conftest import CatalogUrl, Open
 
 
 class Held(HashedWords):
@@ -262,18 +262,19 @@ def test_closing_leaves_the_rest_to_the_next_start(open_memory: Open) -> None:
     assert again.stats().chunks == 4
 
 
-def test_a_document_that_takes_the_process_down_is_given_up(tmp_path: Path) -> None:
+def test_a_document_that_takes_the_process_down_is_given_up(tmp_path: Path, catalog_url: CatalogUrl) -> None:
     script = (
         "import os, sys\nfrom pathlib import Path\n"
         "from index.memory import Memory\nfrom tests.fakes import HashedWords\n"
         "class Deadly(HashedWords):\n"
         "    def encode(self, texts):\n        os._exit(9)\n"
-        "memory = Memory(Path(sys.argv[1]), Deadly())\n"
+        "memory = Memory(Path(sys.argv[1]), Deadly(), catalog_url=sys.argv[2])\n"
         "if not memory.files().data:\n    memory.attach('default', memory.add_file('a.md', b'words').id)\n"
         "print(memory.wait('default', memory.files().data[0].id, 30).last_error.message)\nmemory.close()\n"
     )
     for _ in range(8):
-        done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60)
+        command = [sys.executable, "-c", script, str(tmp_path), catalog_url("data")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         if done.returncode == 0:
             break
     assert "stopped 5 times" in done.stdout
@@ -290,7 +291,7 @@ class Slow(HashedWords):
         time.sleep(0.004)
         return super().encode(texts)
 
-memory = Memory(Path(sys.argv[1]), Slow())
+memory = Memory(Path(sys.argv[1]), Slow(), catalog_url=sys.argv[3])
 print("open", flush=True)
 n = int(sys.argv[2])
 while True:
@@ -307,12 +308,14 @@ while True:
 """
 
 
-def test_killed_again_and_again_nothing_acknowledged_is_lost_or_doubled(tmp_path: Path, open_memory: Open) -> None:
+def test_killed_again_and_again_nothing_acknowledged_is_lost_or_doubled(
+    tmp_path: Path, open_memory: Open, catalog_url: CatalogUrl
+) -> None:
     dice = random.Random(5)
     there: dict[str, int] = {}
     maybe: set[str] = set()  # deletions begun, perhaps not ended
     for life in range(5):
-        command = [sys.executable, "-c", VICTIM, str(tmp_path / "data"), str(life * 1000)]
+        command = [sys.executable, "-c", VICTIM, str(tmp_path / "data"), str(life * 1000), catalog_url("data")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as victim:
             assert victim.stdout is not None and victim.stdout.readline() == "open\n"
             told = [victim.stdout.readline() for _ in range(dice.randint(0, 14))]

@@ -20,7 +20,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, event
 
 from index.catalog import Catalog, documents, migrations, stores
-from index.catalog.schema import open_database, schema
+from index.catalog.schema import schema
+from index.catalog.sqlite import open_database
 from index.errors import FolderFault
 from index.originals import Originals
 from index.types import Alias

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 _alembic = threading.Lock()  # the revisions' `op` is one for the whole process
 
 
-def upgrade(engine: Engine, path: Path) -> None:
+def upgrade(engine: Engine, name: str) -> None:
     """Make the catalog, or bring it up to date. Raises FolderFault when it is newer than this program."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
@@ -35,19 +35,23 @@ def upgrade(engine: Engine, path: Path) -> None:
         known = {script.revision for script in scripts.walk_revisions()}
         if found not in (None, *known):
             raise FolderFault(
-                f"the catalog {path} has schema version {found}, this program knows up to {newest}: "
+                f"the catalog {name} has schema version {found}, this program knows up to {newest}: "
                 "upgrade the program, or choose another data folder"
             )
         config.attributes["connection"] = connection
         if found is not None:
-            log.info("the catalog %s goes from schema version %s to %s", path, found, newest)
+            log.info("the catalog %s goes from schema version %s to %s", name, found, newest)
             command.stamp(config, found)  # one from before there were revisions has no row that Alembic reads
         command.upgrade(config, "head")
 
 
 @contextmanager
 def changing(engine: Engine) -> Iterator[Connection]:
-    """A transaction in which a table may be rebuilt: dropping it deletes no rows that refer to it."""
+    """A transaction in which SQLite may rebuild a table: dropping it deletes no rows that refer to it."""
+    if engine.dialect.name != "sqlite":
+        with engine.begin() as connection:
+            yield connection
+        return
     with engine.connect().execution_options(immediate=True) as connection:
         driver = connection.connection.cursor()
         driver.execute("PRAGMA foreign_keys=OFF")  # means nothing once a transaction has begun

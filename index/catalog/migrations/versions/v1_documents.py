@@ -1,7 +1,9 @@
 """Files, stores, and documents with their chunks: as catalogs were before there were revisions."""
 
 from alembic import op
-from sqlalchemy import JSON, Column, ForeignKey, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import JSON, Column, ForeignKey, LargeBinary, String, Text, UniqueConstraint
+
+from index.catalog.wide import Integer
 
 revision = "1"
 down_revision = None

@@ -7,7 +7,9 @@ share one. Chunks that are there keep the ids that citations and reviews hold.
 from itertools import count
 
 from alembic import op
-from sqlalchemy import Column, Connection, ForeignKey, Integer, String, Text, column, insert, select, table, update
+from sqlalchemy import Column, Connection, ForeignKey, String, Text, column, insert, select, table, update
+
+from index.catalog.wide import Integer
 
 revision = "2"
 down_revision = "1"

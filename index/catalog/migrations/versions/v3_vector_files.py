@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from alembic import op
-from sqlalchemy import Column, Connection, Integer, text
+from sqlalchemy import Column, Connection, text
+
+from index.catalog.wide import Integer
 
 revision = "3"
 down_revision = "2"
