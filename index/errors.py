@@ -7,6 +7,7 @@ MemoryFault
 ├── InvalidRequest       the caller's argument is wrong; `field` names it
 ├── FolderFault          the data folder is in use, damaged, or from a newer version
 ├── EmbedderMismatch     the data folder was made with another embedder
+├── MilvusAway           Milvus, where the indexes are, does not do its part; the documents are safe
 ├── FaissRefused         FAISS has no index of this name, or none that a store can use
 └── ParseError           the document cannot be read; `code` is OpenAI's
     ├── UnsupportedFile
@@ -62,6 +63,10 @@ class EmbedderMismatch(MemoryFault):
 
 class FaissRefused(MemoryFault):
     """A factory string that names no index, or none that can remove and filter."""
+
+
+class MilvusAway(MemoryFault):
+    """Nothing can be searched until Milvus does what it is asked; what changes meanwhile is caught up with."""
 
 
 class ParseError(MemoryFault):

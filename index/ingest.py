@@ -208,7 +208,7 @@ class Ingest:
                 parts = self._written(tx, job, kept.vectors)
             if store is not None:
                 store.add(parts)
-            return True
+        return True
 
     def _written(self, tx: Transaction, job: Job, vectors: Vectors) -> list[Indexed]:
         """What the indexes need of a document whose chunks are in the catalog, its vectors on the disk."""

@@ -40,12 +40,14 @@ class Keeper:
     def close(self) -> None:
         self._closing.set()
         self._thread.join()
-        for store in self._shelf.opened():
-            if self._snapshots.covers(store) is not None:
+        for store, opened in self._shelf.opened().items():
+            if opened.local and self._snapshots.covers(store) is not None:
                 self._save(store)
 
     def keep(self, stop: threading.Event | None = None) -> None:
         for store, opened in self._shelf.opened().items():
+            if not opened.local:
+                continue
             self._trainer.train(store, opened, stop)
             self._trainer.sample(opened, stop)
             if opened.folder is not None:

@@ -35,15 +35,17 @@ from index.checks import (
     check_store_name,
 )
 from index.dense import Tiers
-from index.errors import InvalidRequest
+from index.errors import InvalidRequest, MilvusAway
 from index.folderlock import FolderLock
 from index.ingest import Ingest, read_document
 from index.keeper import Keeper
 from index.lexical import KIND
 from index.loading import Loader
+from index.milvus import Milvus
 from index.originals import Originals
 from index.parse import Limits
 from index.rank import DENSE_WEIGHT
+from index.remote import RemoteLoader
 from index.removal import Removal
 from index.search import Searcher
 from index.shelf import Shelf
@@ -80,6 +82,7 @@ class Memory:
 
     `embedder` and `reader` are those it was given: whoever wants vectors or judgements of other texts may use them too.
     `filtered`: what is ingested from now on is found without the garbage in it (garbage.py).
+    `milvus`: where the indexes are, instead of in RAM.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Memory:
         limits: Limits | None = None,
         tiers: Tiers | None = None,
         filtered: bool = True,
+        milvus: Milvus | None = None,
     ) -> None:
         tiers = tiers or Tiers()
         tiers.check(embedder.dimension)
@@ -107,6 +111,9 @@ class Memory:
             vectors = VectorFiles(self._catalog.vectors, embedder.dimension, embedder.fingerprint)
             snapshots = Snapshots(self._catalog.words, KIND)
             loader = Loader(self._catalog, vectors, snapshots, embedder, tiers)
+            if milvus is not None:
+                opened.callback(milvus.close)
+                loader = RemoteLoader(self._catalog, vectors, snapshots, embedder, milvus)
             self._shelf = Shelf(self._catalog, vectors, snapshots, loader)
             self._removal = Removal(self._catalog, self._originals, self._shelf)
             self._shelf.get(self._recover())
@@ -340,7 +347,11 @@ class Memory:
             number, store_id = stores.usable(tx, store, _now())
         self._used[number] = _now()
         began = time.perf_counter()
-        hits, version = self._searcher.search(number, queries, k, filters, rerank, threshold, dense_weight)
+        try:
+            hits, version = self._searcher.search(number, queries, k, filters, rerank, threshold, dense_weight)
+        except MilvusAway:
+            self._shelf.close(number)  # whatever it comes back with is compared with the truth
+            raise
         for told in self._watchers:
             told(time.perf_counter() - began)
         return Hits(hits, store_id, version)

@@ -41,9 +41,8 @@ class Removal:
                 aliases.check_free(tx, number)
                 file = stores.vector_file(tx, number)
                 stores.remove(tx, number)
-            self._shelf.close(number)
+            self._shelf.drop(number)
             self._shelf.files.drop(file)
-            self._shelf.snapshots.drop(number)
             self._catalog.forget()
 
     def document(self, store: str, file_id: str) -> None:
