@@ -61,7 +61,7 @@ class Milvus:
             self.close()
             self._rested_at = time.monotonic() + REST
             raise MilvusAway(
-                f"Milvus at {self.url} does not answer as it should ({_reason(error)}): start it, or correct its address or token"
+                f"Milvus at {self.url} does not do its part ({_reason(error)}): start it, or mend its address or token"
             ) from error
 
     def opened(self, name: str, schema: Callable[[], tuple[Any, Any]]) -> None:

@@ -64,6 +64,7 @@ def imported(folder: str) -> dict[str, set[Path]]:
 
 
 RUNTIME = declared(PROJECT["project"]["dependencies"], PROJECT["project"]["optional-dependencies"]["cpu"])
+OPTIONAL = declared(PROJECT["project"]["optional-dependencies"]["milvus"])
 MAKING = declared(PROJECT["dependency-groups"]["make"])
 DEV = MAKING | declared([line for line in PROJECT["dependency-groups"]["dev"] if isinstance(line, str)])
 
@@ -75,7 +76,7 @@ def test_what_is_imported_is_declared(folder: str) -> None:
     for module, by in imported(folder).items():
         names = {"faiss-cpu"} if module == "faiss" else {canonicalize_name(n) for n in owners.get(module, [])}
         for_makers = all(path.parts[1] in ("train", "sample") for path in by)
-        if not names & {*RUNTIME, *(MAKING if for_makers else ())}:
+        if not names & {*RUNTIME, *OPTIONAL, *(MAKING if for_makers else ())}:
             unknown.append(f"{module} in {', '.join(sorted(map(str, by)))}")
     assert not unknown
 

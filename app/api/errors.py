@@ -22,7 +22,7 @@ from app.engine.types import (
     InvalidSampling,
     PromptTooLong,
 )
-from index.errors import AmbiguousName, EmbedderMismatch, FolderFault, InvalidRequest, NotFound, ParseError
+from index.errors import AmbiguousName, EmbedderMismatch, FolderFault, InvalidRequest, MilvusAway, NotFound, ParseError
 
 INVALID = "invalid_request_error"
 
@@ -61,6 +61,7 @@ TABLE: Mapping[type[Exception], Row] = {
     EngineError: Row(500, "server_error", "engine_error"),
     EngineClosed: Row(503, "server_error", "shutting_down"),
     EngineUnavailable: Row(503, "server_error", "core_unavailable"),
+    MilvusAway: Row(503, "server_error", "memory_unavailable"),
     FolderFault: Row(500, "server_error", "data_folder_fault", final=True),
     EmbedderMismatch: Row(500, "server_error", "embedder_mismatch", final=True),
     TimedOut: Row(504, "server_error", "request_timeout", final=True),

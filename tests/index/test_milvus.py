@@ -1,4 +1,4 @@
-"""Memories and stores whose indexes are in Milvus: the contract of those in RAM, and what only a far index can do wrong.
+"""Memories and stores whose indexes are in Milvus: the contract of those in RAM, and what only they can do wrong.
 
 Milvus Lite stands in for Milvus: the same protocol, in this process, on the loopback.
 """
