@@ -19,6 +19,7 @@ from app.settings import Settings
 ROOT = Path(__file__).parent.parent
 ENTRYPOINT = ROOT / "docker/entrypoint.sh"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.yaml").read_text("utf-8"))
+SCALE: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.scale.yaml").read_text("utf-8"))
 SETTINGS = {"COGCORE_" + name.upper() for name in Settings.model_fields}
 
 
@@ -84,6 +85,27 @@ def test_compose_agrees_with_the_image_and_the_settings() -> None:
     assert cpu["image"] == gpu["image"] and cpu["build"] == gpu["build"]
     (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
     assert device["driver"] == "nvidia" and device["capabilities"] == ["gpu"] and "deploy" not in cpu
+
+
+def test_the_larger_compose_file_is_laid_over_the_other_one() -> None:
+    assert SCALE["name"] == COMPOSE["name"]
+    ours, theirs = set(COMPOSE["services"]), {"etcd", "minio", "milvus"}
+    assert set(SCALE["services"]) == ours | theirs and set(SCALE["volumes"]) == theirs
+    arguments = {rest.partition("=")[0] for word, rest in instructions() if word == "ARG"}
+    for name in ours:
+        service = SCALE["services"][name]
+        assert set(service) == {"build", "environment", "depends_on"}, "what it does not say stays as it is"
+        assert set(service["environment"]) <= SETTINGS and set(service["build"]["args"]) <= arguments
+        assert service["environment"]["COGCORE_MILVUS_URL"].endswith("-http://milvus:19530}")
+        assert service["depends_on"] == {"milvus": {"condition": "service_healthy"}}
+    for name in theirs:
+        service = SCALE["services"][name]
+        assert re.fullmatch(r"[\w./-]+:v?(\d+\.\d+\.\d+|RELEASE\.[\dTZ-]+)", service["image"]), "pinned"
+        assert "ports" not in service and service["healthcheck"]["test"][0] == "CMD"
+        assert service["volumes"][0].startswith(f"{name}:/")
+    passwords = {name: SCALE["services"][name]["environment"] for name in ("minio", "milvus")}
+    assert ":?" in passwords["minio"]["MINIO_ROOT_PASSWORD"]
+    assert passwords["minio"]["MINIO_ROOT_PASSWORD"] == passwords["milvus"]["MINIO_SECRET_ACCESS_KEY"]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import sys
 import tomllib
 import zipfile
 from importlib.metadata import distributions, packages_distributions
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-LOCKS = ["cpu", "gpu", "dev"]
+LOCKS = ["cpu", "gpu", "milvus", "dev"]
 WEIGHTS = ["app/cores/tiny", "index/weights/reader"]
 # Declared, though no line of ours imports them, because:
 USED_BY_OTHERS = {
@@ -86,13 +87,15 @@ def test_what_is_declared_is_used() -> None:
     used = {canonicalize_name(n) for f in ("app", "index") for m in imported(f) for n in owners.get(m, [])}
     unused = set(RUNTIME) - used - set(USED_BY_OTHERS) - {"faiss-cpu"}
     assert not unused
+    assert declared(PROJECT["dependency-groups"]["milvus"]) == OPTIONAL
 
 
 def test_locks_hold_what_is_declared() -> None:
     for name, wanted in [
         ("cpu", {n: r for n, r in RUNTIME.items() if n != "torch"}),
         ("gpu", {n: r for n, r in RUNTIME.items() if n != "faiss-cpu"}),
-        ("dev", DEV),
+        ("milvus", OPTIONAL),
+        ("dev", DEV | OPTIONAL),
     ]:
         lock = locked(name)
         for package, requirement in wanted.items():
@@ -114,7 +117,7 @@ def test_a_cpu_gets_no_cuda_and_never_two_faiss() -> None:
 
 def test_the_lists_agree_where_they_overlap() -> None:
     pins = {name: {p: {str(r.specifier) for r in rs} for p, rs in locked(name).items()} for name in LOCKS}
-    for one, other in [("cpu", "gpu"), ("cpu", "dev"), ("gpu", "dev")]:
+    for one, other in combinations(LOCKS, 2):
         for package in pins[one].keys() & pins[other].keys():
             assert pins[one][package] == pins[other][package], (package, one, other)
 

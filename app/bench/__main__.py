@@ -6,6 +6,7 @@ from importlib import import_module
 # Imported when asked for: one measurement should not need the libraries of another.
 BENCHES = {
     "dense": "app.bench.dense",
+    "milvus": "app.bench.milvus",
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",
     "serve": "app.bench.serve",
