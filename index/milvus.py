@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 10.0  # seconds for one request
 REST = 1.0  # seconds for which nobody else tries, once it did not answer
+# Each request has its own timeout; a server that is pinged every ten seconds, as by default, may hang up.
+QUIET = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_calls": False}
 ROWS = 500  # written at once: 384 float32 each are far below the 64 MB that a message may have
 LISTED = 16_000  # rows at once when all are listed; Milvus gives no more than 16,384
 NUMBERS = 10_000  # in one filter
@@ -57,8 +59,10 @@ class Milvus:
         pymilvus, grpc = _libraries()
         try:
             yield self._connected(pymilvus.MilvusClient)
-        except (pymilvus.MilvusException, grpc.RpcError) as error:
-            self.close()
+        except (pymilvus.MilvusException, grpc.RpcError, ValueError) as error:
+            if isinstance(error, ValueError) and "closed channel" not in str(error):
+                raise
+            self.close()  # others that ask meanwhile find their channel closed
             self._rested_at = time.monotonic() + REST
             raise MilvusAway(
                 f"Milvus at {self.url} does not do its part ({_reason(error)}): start it, or mend its address or token"
@@ -90,7 +94,14 @@ class Milvus:
         """The k best chunks with Milvus' scores, best first."""
         with self.asked() as client:
             (hits,) = client.search(
-                name, [wanted], filter=only, limit=k, anns_field=field, output_fields=["chunk"], timeout=TIMEOUT
+                name,
+                [wanted],
+                filter=only,
+                limit=k,
+                anns_field=field,
+                output_fields=["chunk"],
+                consistency_level="Strong",
+                timeout=TIMEOUT,
             )
         return {int(hit["chunk"]): float(hit["distance"]) for hit in hits}
 
@@ -138,7 +149,7 @@ class Milvus:
             if self._client is None:
                 if time.monotonic() < self._rested_at:
                     raise MilvusAway(f"Milvus at {self.url} did not answer a moment ago")
-                self._client = client(uri=self.url, token=self._token, timeout=TIMEOUT)
+                self._client = client(uri=self.url, token=self._token, timeout=TIMEOUT, grpc_options=QUIET)
             return self._client
 
 

@@ -4,6 +4,8 @@ Milvus Lite stands in for Milvus: the same protocol, in this process, on the loo
 """
 
 import random
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -109,6 +111,18 @@ def opener(tmp_path: Path, lite: Lite) -> Iterator[Callable[..., Memory]]:
         yield open_one
 
 
+def patiently(open_memory: Open) -> Memory:
+    """Until gRPC has seen that the port answers again."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return open_memory()
+        except MilvusAway:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
 def texts(memory: Memory, question: str) -> set[str]:
     return {hit.chunk.text for hit in memory.search("default", question)}
 
@@ -180,12 +194,7 @@ def test_while_milvus_is_away_nothing_acknowledged_is_lost(tmp_path: Path, monke
         with pytest.raises(MilvusAway):
             open_memory()
         lite.start()
-        while True:
-            try:
-                memory = open_memory()
-                break
-            except MilvusAway:  # until gRPC has seen that the port answers again
-                continue
+        memory = patiently(open_memory)
         assert texts(memory, "duck") == {"a loud duck", "a wet duck"}
         milvus = Milvus(lite.url)
         assert len(collections(memory, milvus)) == 2
@@ -244,6 +253,6 @@ def test_a_text_that_is_too_long_is_found_by_its_first_words(milvus: Milvus) -> 
 
 
 def test_without_its_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pymilvus", None)
+    monkeypatch.setitem(sys.modules, "pymilvus", None)
     with pytest.raises(MilvusAway, match=r"cogcore\[milvus\]"):
         Milvus("http://127.0.0.1:1").drop("x")
