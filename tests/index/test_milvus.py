@@ -18,9 +18,9 @@ pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed")
 
 from milvus_lite.adapter.grpc.server import start_server_in_thread
 
-from index.dense import Exact
+from index.dense import Dense, Exact
 from index.errors import MilvusAway
-from index.lexical import Lexical
+from index.lexical import Lexical, Words
 from index.memory import Memory
 from index.milvus import Milvus, RemoteVectors, RemoteWords
 from index.store import Store
@@ -225,10 +225,12 @@ def test_both_find_what_the_indexes_in_ram_find(milvus: Milvus, monkeypatch: pyt
     vectors = rounded(HashedWords(32).encode(said))
     near, far = Exact(32), RemoteVectors(milvus, "both_v", 32)
     near_words, far_words = Lexical(), RemoteWords(milvus, "both_w")
-    for index in (near, far):
-        index.add(range(60), vectors)
-    for index in (near_words, far_words):
-        index.add((n // 2, n, text) for n, text in enumerate(said))
+    dense: list[Dense] = [near, far]
+    for one in dense:
+        one.add(range(60), vectors)
+    lexical: list[Words] = [near_words, far_words]
+    for each in lexical:
+        each.add((n // 2, n, text) for n, text in enumerate(said))
     for allowed in (None, range(60), [3], [], dice.sample(range(60), 25), range(0, 60, 9)):
         asked = HashedWords(32).encode(["cafe by the river"])[0]
         expected, found = near.search(asked, 10, allowed), far.search(asked, 10, allowed)
