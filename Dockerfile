@@ -7,6 +7,8 @@ ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 FROM ${PYTHON_IMAGE} AS build
 ARG ACCELERATOR=gpu
 ARG PIP_EXTRA_INDEX_URL=""
+# Anything: also what COGCORE_MILVUS_URL needs.
+ARG MILVUS=""
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_NO_CACHE_DIR=1
 SHELL ["/bin/sh", "-euc"]
 WORKDIR /src
@@ -16,7 +18,9 @@ ENV PATH=/opt/cogcore/bin:$PATH
 COPY requirements/ requirements/
 RUN pip install --no-deps --require-hashes --only-binary=:all: --requirement "requirements/${ACCELERATOR}.txt"; \
     pip install --no-deps --require-hashes --only-binary=:all: --requirement requirements/postgres.txt; \
-    if [ "${ACCELERATOR}" = cpu ]; then pip install --only-binary=:all: --requirement requirements/torch.txt; fi
+    if [ "${ACCELERATOR}" = cpu ]; then pip install --only-binary=:all: --requirement requirements/torch.txt; fi; \
+    if [ -n "${MILVUS}" ]; then \
+        pip install --no-deps --require-hashes --only-binary=:all: --requirement requirements/milvus.txt; fi
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY app/ app/
 COPY index/ index/

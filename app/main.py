@@ -12,8 +12,10 @@ from app.sample import documents
 from app.settings import Settings
 from index.dense import Tiers
 from index.embed import load_embedder
-from index.errors import FaissRefused, FolderFault
+from index.errors import FaissRefused, FolderFault, MilvusAway
 from index.memory import DEFAULT_STORE, Memory
+from index.milvus import Milvus
+from index.parse import Limits
 from index.reader import load_reader
 
 __all__ = ["build", "create_app", "is_new", "open_memory"]
@@ -56,6 +58,11 @@ def _remote(settings: Settings) -> Core:
     )
 
 
+def _milvus(settings: Settings) -> Milvus | None:
+    token = settings.milvus_token.get_secret_value() if settings.milvus_token else ""
+    return Milvus(settings.milvus_url, token) if settings.milvus_url else None
+
+
 def is_new(folder: Path) -> bool:
     """Whether nothing was ever kept there but API keys. What cannot be looked into is not new."""
     try:
@@ -75,14 +82,18 @@ def open_memory(settings: Settings, device: str = "cpu") -> Memory:
             settings.data_dir,
             embedder,
             reader,
+            limits=Limits(ocr=settings.ocr),
             tiers=tiers,
             filtered=settings.filter,
             only_distinct=settings.distinct_hits,
             search_timeout=settings.search_timeout or None,
             catalog_url=settings.catalog,
+            milvus=_milvus(settings),
         )
     except FaissRefused as error:
         raise FaissRefused(f"COGCORE_FAISS={settings.faiss}: {error}") from error
+    except MilvusAway as error:
+        raise MilvusAway(f"COGCORE_MILVUS_URL={settings.milvus_url}: {error}") from error
     except OSError as error:
         raise FolderFault(
             f"the data folder {settings.data_dir} cannot be used: {error.strerror}. "

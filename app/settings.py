@@ -72,6 +72,16 @@ class Settings(BaseSettings):
     search_timeout: float = Field(
         0.0, ge=0, description="Seconds of a search after which the reader reads no more. 0: no limit."
     )
+    milvus_url: str = Field(
+        "",
+        description="A Milvus that holds the indexes, and its database: `http://milvus:19530/NAME`. Empty: RAM does.",
+    )
+    milvus_token: SecretStr | None = Field(None, description="Shown to Milvus: `USER:PASSWORD` or a token.")
+    ocr: str = Field(
+        "eng",
+        pattern=r"^(\w+(\+\w+)*)?$",
+        description="Languages of scans and images, by Tesseract's names: `eng+deu`. Empty: these are not read.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the core runs.")
     profile: str = Field("", description="How the core is prompted. Empty: as its checkpoint suggests.")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the core. 0: as many as there are cores.")
@@ -105,7 +115,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: Literal["text", "json"] = Field("text", description="`json`: one object a line, for log collectors.")
 
-    @field_validator("api_key", "core_key")
+    @field_validator("api_key", "core_key", "milvus_token")
     @classmethod
     def _blank_is_none(cls, key: SecretStr | None) -> SecretStr | None:
         given = key.get_secret_value().strip() if key else ""
@@ -122,7 +132,7 @@ class Settings(BaseSettings):
             raise ValueError("must be like postgresql://USER:PASSWORD@HOST:5432/DATABASE, or empty for SQLite")
         return SecretStr(given) if given else None
 
-    @field_validator("public_url")
+    @field_validator("public_url", "milvus_url")
     @classmethod
     def _absolute(cls, url: str) -> str:
         if url and not (url.startswith(("http://", "https://")) and urlsplit(url).hostname):
@@ -221,7 +231,7 @@ def _words(error: dict[str, Any]) -> str:
     said = str(error["msg"]).removeprefix("Value error, ")
     name = ".".join(str(part) for part in error["loc"])
     # An error must not put the secret into a log.
-    value = "" if name in ("api_key", "catalog_url", "core_key") else f"={error['input']}"
+    value = "" if name in ("api_key", "catalog_url", "core_key", "milvus_token") else f"={error['input']}"
     return f"{PREFIX}{name.upper()}{value}: {said}" if name else said
 
 

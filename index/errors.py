@@ -9,6 +9,7 @@ MemoryFault
 ├── CatalogAway          the database of the catalog does not answer; it may soon
 ├── EmbedderMismatch     the data folder was made with another embedder
 ├── BundleRefused        a bundle is damaged, of a newer format, or none
+├── MilvusAway           Milvus, where the indexes are, does not do its part; the documents are safe
 ├── FaissRefused         FAISS has no index of this name, or none that a store can use
 └── ParseError           the document cannot be read; `code` is OpenAI's
     ├── UnsupportedFile
@@ -72,6 +73,10 @@ class BundleRefused(MemoryFault):
 
 class FaissRefused(MemoryFault):
     """A factory string that names no index, or none that can remove and filter."""
+
+
+class MilvusAway(MemoryFault):
+    """Nothing can be searched until Milvus does what it is asked; what changes meanwhile is caught up with."""
 
 
 class ParseError(MemoryFault):

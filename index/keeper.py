@@ -47,6 +47,8 @@ class Keeper:
         self._thread.join()
         self._trainer.close()
         for store, opened in self._shelf.opened().items():
+            if not opened.local:
+                continue
             if self._snapshots.covers(store) is not None:
                 self._save(store)
             if len(opened) >= LEAST:
@@ -54,6 +56,8 @@ class Keeper:
 
     def keep(self, stop: threading.Event | None = None) -> None:
         for store, opened in self._shelf.opened().items():
+            if not opened.local:
+                continue
             self._trainer.train(store, opened, stop)
             self._trainer.copy(opened, stop)
             self._trainer.sample(opened, stop)

@@ -7,9 +7,10 @@ hardly split, so there the dense index does the work. Not locked: see store.py.
 from collections.abc import Collection, Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import tantivy
-from tantivy import Document, Filter, Occur, Query, TextAnalyzerBuilder, Tokenizer
+from tantivy import Document, Filter, Occur, Query, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
 KIND = f"1, tantivy {version('tantivy')}"  # raise the number when other words are made of the same texts
 HEAP_BYTES = 15_000_000  # the least that tantivy takes; it only bounds what is buffered between two segments
@@ -17,6 +18,40 @@ LONGEST_WORD = 60
 QUERY_WORDS = 64
 
 Entry = tuple[int, int, str]  # document, chunk, indexed text
+
+
+class Words(Protocol):
+    """Texts under the numbers of their documents and chunks."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where they are on this disk, if they are."""
+
+    def __len__(self) -> int: ...
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """All of them become findable."""
+
+    def remove(self, document: int) -> None: ...
+
+    def search(self, question: str, k: int, allowed: Collection[int] | None = None) -> dict[int, float]:
+        """The k chunks with the best BM25, best first; of the `allowed` documents only."""
+
+
+def analyzer() -> TextAnalyzer:
+    """From a text to its words, as they are compared."""
+    return (
+        TextAnalyzerBuilder(Tokenizer.simple())
+        .filter(Filter.remove_long(LONGEST_WORD))
+        .filter(Filter.lowercase())
+        .filter(Filter.ascii_fold())
+        .filter(Filter.stemmer("english"))
+        .build()
+    )
+
+
+def asked_words(analyzed: TextAnalyzer, question: str) -> list[str]:
+    return list(dict.fromkeys(analyzed.analyze(question)))[:QUERY_WORDS]
 
 
 class Lexical:
@@ -31,14 +66,7 @@ class Lexical:
             .add_unsigned_field("chunk", fast=True)
             .build()
         )
-        self._words = (
-            TextAnalyzerBuilder(Tokenizer.simple())
-            .filter(Filter.remove_long(LONGEST_WORD))
-            .filter(Filter.lowercase())
-            .filter(Filter.ascii_fold())
-            .filter(Filter.stemmer("english"))
-            .build()
-        )
+        self._words = analyzer()
         self._index = tantivy.Index(self._schema, None if folder is None else str(folder))
         self._index.register_tokenizer("words", self._words)
         self._index.config_reader("manual")
@@ -48,7 +76,7 @@ class Lexical:
         return self._index.searcher().num_docs
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """All of them become findable at once."""
+        """At once."""
         writer = self._index.writer(HEAP_BYTES, 1)
         for document, chunk, text in entries:
             row = Document()
@@ -65,8 +93,7 @@ class Lexical:
         self._commit(writer)
 
     def search(self, question: str, k: int, allowed: Collection[int] | None = None) -> dict[int, float]:
-        """The k chunks with the best BM25, best first; of the `allowed` documents only."""
-        words = list(dict.fromkeys(self._words.analyze(question)))[:QUERY_WORDS]
+        words = asked_words(self._words, question)
         if not words or (allowed is not None and not allowed):
             return {}
         terms = [Query.term_query(self._schema, "text", word, "freq") for word in words]

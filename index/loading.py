@@ -161,7 +161,7 @@ class Loader:
             with self._files.reading(file) as read:
 
                 def new() -> Iterator[Indexed]:
-                    for numbers in _batches(sorted(now.keys() - fresh.documents)):
+                    for numbers in in_batches(sorted(now.keys() - fresh.documents)):
                         for one in chunks.of_documents(tx, numbers):
                             block = now[one.document].block
                             kept = read(one.document, block)
@@ -176,12 +176,16 @@ class Loader:
         """Of the documents that are there now and whose chunks have higher numbers; fewer when told to stop."""
         with self._catalog.read() as tx:
             numbers = chunks.documents_after(tx, store, after)
-        for batch in _batches(numbers):
+        for batch in in_batches(numbers):
             if stop is not None and stop.is_set():
                 return
             with self._catalog.read() as tx:
                 read = chunks.of_documents(tx, batch)
             yield from read
+
+    def forget(self, store: int) -> None:
+        """What is kept of a store beside the truth, once it is deleted."""
+        self._snapshots.drop(store)
 
     def _opened(self, folder: Path) -> Lexical | None:
         try:
@@ -274,6 +278,6 @@ class Loader:
         return rounded(np.concatenate([self._embedder.encode(group) for group in groups]))
 
 
-def _batches(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+def in_batches(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
     for start in range(0, len(numbers), TEXTS):
         yield numbers[start : start + TEXTS]

@@ -34,17 +34,19 @@ from index.checks import (
     check_store_name,
 )
 from index.dense import Tiers
-from index.errors import CatalogAway, InvalidRequest
+from index.errors import CatalogAway, InvalidRequest, MilvusAway
 from index.exchange import Exchange
 from index.folderlock import FolderLock
 from index.ingest import Ingest
 from index.keeper import Keeper
 from index.lexical import KIND
 from index.loading import Loader
+from index.milvus import Milvus
 from index.originals import Originals
 from index.parse import Limits, parse
 from index.rank import DENSE_WEIGHT
 from index.reembed import settle
+from index.remote import RemoteLoader
 from index.removal import Removal
 from index.search import Searcher
 from index.shelf import Shelf
@@ -83,7 +85,7 @@ class Memory:
     `embedder` and `reader` are those it was given: whoever wants vectors or judgements of other texts may use them too.
     `catalog_url`: PostgreSQL's address, where the catalog is to be there; empty for SQLite in the folder.
     `filtered`: what is ingested from now on is found without the garbage in it (garbage.py). `only_distinct` and
-    `search_timeout` hold for searches that say nothing else.
+    `search_timeout` hold for searches that say nothing else. `milvus`: where the indexes are, instead of in RAM.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Memory:
         only_distinct: bool = True,
         search_timeout: float | None = None,
         catalog_url: str = "",
+        milvus: Milvus | None = None,
     ) -> None:
         tiers = tiers or Tiers()
         tiers.check(embedder.dimension)
@@ -113,6 +116,9 @@ class Memory:
             vectors = VectorFiles(self._catalog.vectors, embedder.dimension, embedder.fingerprint)
             snapshots = Snapshots(self._catalog.words, KIND)
             loader = Loader(self._catalog, vectors, snapshots, embedder, tiers)
+            if milvus is not None:
+                opened.callback(milvus.close)
+                loader = RemoteLoader(self._catalog, vectors, snapshots, embedder, milvus)
             self._shelf = Shelf(self._catalog, vectors, snapshots, loader)
             self._catalog.in_doubt = self._shelf.close_all  # they may disagree with the catalog now
             self._removal = Removal(self._catalog, self._originals, self._shelf)
@@ -368,9 +374,13 @@ class Memory:
             number, store_id = stores.usable(tx, store, _now())
         self._used[number] = _now()
         began = time.perf_counter()
-        hits, version, complete = self._searcher.search(
-            number, queries, k, filters, rerank, threshold, dense_weight, only_distinct, neighbours, timeout
-        )
+        try:
+            hits, version, complete = self._searcher.search(
+                number, queries, k, filters, rerank, threshold, dense_weight, only_distinct, neighbours, timeout
+            )
+        except MilvusAway:
+            self._shelf.close(number)  # whatever it comes back with is compared with the truth
+            raise
         for told in self._watchers:
             told(time.perf_counter() - began)
         return Hits(hits, store_id, version, complete)

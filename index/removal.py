@@ -41,7 +41,7 @@ class Removal:
                 aliases.check_free(tx, number)
                 file = stores.vector_file(tx, number)
                 stores.remove(tx, number)
-            self._shelf.close(number)
+            self._shelf.drop(number)
             self._shelf.files.drop(file)
             self._shelf.files.drop(next_name(file))
             self._shelf.snapshots.drop(number)

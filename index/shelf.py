@@ -13,6 +13,7 @@ from pathlib import Path
 from index.catalog import Catalog, chunks, documents, stores
 from index.catalog.documents import Place
 from index.dense import Dense
+from index.errors import MilvusAway
 from index.lexical import Lexical
 from index.loading import Loader
 from index.snapshot import Snapshots
@@ -61,6 +62,9 @@ class Shelf:
                     if opened is not None:
                         with self._catalog.read() as tx:
                             opened.version = stores.version(tx, store)
+            except MilvusAway as error:
+                self.close(store)  # the catalog has the change; the next opening brings Milvus up to date
+                log.warning("%s; store %d waits for it", error, store)
             except BaseException:
                 self.close(store)  # it may disagree with the catalog now; the next search builds it again
                 raise
@@ -137,6 +141,11 @@ class Shelf:
             located = opened.located(blocks)
             with opened.gate.write():
                 opened.rows.relocate(file, *located)
+
+    def drop(self, store: int) -> None:
+        """One that the catalog has forgotten."""
+        self.close(store)
+        self._loader.forget(store)
 
     def close(self, store: int) -> None:
         closed = self._stores.pop(store, None)

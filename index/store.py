@@ -17,7 +17,7 @@ from index.catalog.chunks import Indexed, Passages
 from index.catalog.documents import Searchable
 from index.dense import Dense, Exact
 from index.filters import FILENAME, Predicate
-from index.lexical import Entry, Lexical
+from index.lexical import Entry, Lexical, Words
 from index.rank import DENSE_WEIGHT, DEPTH, fuse
 from index.rows import NOWHERE, Ids, Rows, numbers, packed
 from index.types import Scalar, Vectors
@@ -99,7 +99,7 @@ class Store:
         self.rows = rows
         self.dimension = dimension
         self._dense: Dense = Exact(dimension)
-        self._lexical = Lexical()
+        self._lexical: Words = Lexical()
         self._documents: dict[int, Document] = {}
 
     def __len__(self) -> int:
@@ -108,6 +108,11 @@ class Store:
     @property
     def dense(self) -> Dense:
         return self._dense
+
+    @property
+    def local(self) -> bool:
+        """Whether its indexes are this process's to keep."""
+        return isinstance(self._lexical, Lexical)
 
     @property
     def documents(self) -> Set[int]:
@@ -141,7 +146,7 @@ class Store:
         """The words of documents that are held; others are left out."""
         self._lexical.add(entry for one in passages if one.document in self._documents for entry in words(one))
 
-    def swap_words(self, lexical: Lexical) -> None:
+    def swap_words(self, lexical: Words) -> None:
         self._lexical = lexical
 
     def swap_vectors(self, dense: Dense) -> None:

@@ -112,3 +112,14 @@ def test_a_made_index_is_measured(
     main(["dense", "--vectors", "1000", "--questions", "3", "--faiss", faiss])
     first, found, *rest = capsys.readouterr().out.splitlines()
     assert first == f"{kind}, 1000 vectors, 3 questions" and float(found.split()[1]) >= 0.98 and len(rest) == 2
+
+
+def test_a_search_in_milvus_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed")
+    file = tmp_path / "dev.jsonl"
+    file.write_text(json.dumps(ARTICLE) + "\n")
+    main(["milvus", str(file)])
+    first, _, _, recall, both = capsys.readouterr().out.splitlines()
+    assert (
+        first.startswith("Milvus Lite, 1 passages, 2 questions") and recall.endswith("1.000") and both.endswith("1.000")
+    )

@@ -20,6 +20,7 @@ from app.settings import Settings
 ROOT = Path(__file__).parent.parent
 ENTRYPOINT = ROOT / "docker/entrypoint.sh"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.yaml").read_text("utf-8"))
+SCALE: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.scale.yaml").read_text("utf-8"))
 SETTINGS = {"COGCORE_" + name.upper() for name in Settings.model_fields}
 
 
@@ -98,6 +99,28 @@ def test_compose_keeps_the_catalog_in_a_database_that_nobody_else_reaches() -> N
     assert database["profiles"] == server["profiles"] and "ports" not in database
     assert database["volumes"] == ["catalog:/var/lib/postgresql/data"] and "UTF8" in told["POSTGRES_INITDB_ARGS"]
     assert re.fullmatch(r"postgres:\d+\.\d+-[a-z]+", database["image"])
+
+
+def test_the_larger_compose_file_is_laid_over_the_other_one() -> None:
+    assert SCALE["name"] == COMPOSE["name"]
+    ours, theirs = set(COMPOSE["services"]) - {"postgres"}, {"etcd", "minio", "milvus"}
+    assert set(SCALE["services"]) == ours | theirs and set(SCALE["volumes"]) == theirs
+    arguments = {rest.partition("=")[0] for word, rest in instructions() if word == "ARG"}
+    for name in ours:
+        service = SCALE["services"][name]
+        assert set(service) == {"build", "environment", "depends_on"}, "what it does not say stays as it is"
+        assert set(service["environment"]) <= SETTINGS and set(service["build"]["args"]) <= arguments
+        assert service["environment"]["COGCORE_MILVUS_URL"].endswith("-http://milvus:19530}")
+        healthy = {"milvus": {"condition": "service_healthy"}}
+        assert service["depends_on"] == COMPOSE["services"][name].get("depends_on", {}) | healthy
+    for name in theirs:
+        service = SCALE["services"][name]
+        assert re.fullmatch(r"[\w./-]+:v?(\d+\.\d+\.\d+|RELEASE\.[\dTZ-]+)", service["image"]), "pinned"
+        assert "ports" not in service and service["healthcheck"]["test"][0] == "CMD"
+        assert service["volumes"][0].startswith(f"{name}:/")
+    passwords = {name: SCALE["services"][name]["environment"] for name in ("minio", "milvus")}
+    assert ":?" in passwords["minio"]["MINIO_ROOT_PASSWORD"]
+    assert passwords["minio"]["MINIO_ROOT_PASSWORD"] == passwords["milvus"]["MINIO_SECRET_ACCESS_KEY"]
 
 
 @pytest.fixture

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from app.api.errors import describe
 from app.cores.load import UnknownCore
 from app.engine.types import UnsupportedModel
 from app.main import build, open_memory
 from app.sample import documents
 from app.settings import read
-from index.errors import FaissRefused, FolderFault
+from index.errors import FaissRefused, FolderFault, MilvusAway
 
 
 def test_only_a_new_memory_gets_the_sample(tmp_path: Path) -> None:
@@ -52,3 +53,12 @@ def test_an_index_that_faiss_does_not_make_names_the_setting(tmp_path: Path) -> 
     settings = read(data_dir=tmp_path / "data", reader="none", sample=False, faiss="IVF64,SQ8", exact_up_to=50)
     with closing(open_memory(settings)) as memory:
         assert memory.recall().samples == 0
+
+
+def test_a_milvus_that_does_not_answer_names_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pymilvus", reason="pymilvus is not installed")
+    monkeypatch.setattr("index.milvus.TIMEOUT", 0.5)
+    with pytest.raises(MilvusAway, match=r"COGCORE_MILVUS_URL=http://127\.0\.0\.1:9: .*start it") as fault:
+        open_memory(read(data_dir=tmp_path / "data", reader="none", milvus_url="http://127.0.0.1:9"))
+    _, row, _ = describe(fault.value)
+    assert (row.status, row.code) == (503, "memory_unavailable")

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-LOCKS = ["cpu", "gpu", "postgres", "dev"]
+LOCKS = ["cpu", "gpu", "postgres", "milvus", "dev"]
 WEIGHTS = ["app/cores/tiny", "index/weights/reader"]
 # Declared, though no line of ours imports them, because:
 USED_BY_OTHERS = {
@@ -65,9 +65,10 @@ def imported(folder: str) -> dict[str, set[Path]]:
 
 
 RUNTIME = declared(PROJECT["project"]["dependencies"], PROJECT["project"]["optional-dependencies"]["cpu"])
-EXTRA = declared(PROJECT["project"]["optional-dependencies"]["postgres"])
+EXTRAS = {name: declared(PROJECT["project"]["optional-dependencies"][name]) for name in ("postgres", "milvus")}
+OPTIONAL = EXTRAS["postgres"] | EXTRAS["milvus"]
 MAKING = declared(PROJECT["dependency-groups"]["make"])
-DEV = MAKING | EXTRA | declared([line for line in PROJECT["dependency-groups"]["dev"] if isinstance(line, str)])
+DEV = MAKING | OPTIONAL | declared([line for line in PROJECT["dependency-groups"]["dev"] if isinstance(line, str)])
 
 
 @pytest.mark.parametrize("folder", ["app", "index"])
@@ -77,7 +78,7 @@ def test_what_is_imported_is_declared(folder: str) -> None:
     for module, by in imported(folder).items():
         names = {"faiss-cpu"} if module == "faiss" else {canonicalize_name(n) for n in owners.get(module, [])}
         for_makers = all(path.parts[1] in ("train", "sample") for path in by)
-        if not names & {*RUNTIME, *EXTRA, *(MAKING if for_makers else ())}:
+        if not names & {*RUNTIME, *OPTIONAL, *(MAKING if for_makers else ())}:
             unknown.append(f"{module} in {', '.join(sorted(map(str, by)))}")
     assert not unknown
 
@@ -87,13 +88,15 @@ def test_what_is_declared_is_used() -> None:
     used = {canonicalize_name(n) for f in ("app", "index") for m in imported(f) for n in owners.get(m, [])}
     unused = set(RUNTIME) - used - set(USED_BY_OTHERS) - {"faiss-cpu"}
     assert not unused
+    assert declared(PROJECT["dependency-groups"]["milvus"]) == OPTIONAL
 
 
 def test_locks_hold_what_is_declared() -> None:
     for name, wanted in [
         ("cpu", {n: r for n, r in RUNTIME.items() if n != "torch"}),
         ("gpu", {n: r for n, r in RUNTIME.items() if n != "faiss-cpu"}),
-        ("postgres", EXTRA),
+        ("postgres", EXTRAS["postgres"]),
+        ("milvus", EXTRAS["milvus"]),
         ("dev", DEV),
     ]:
         lock = locked(name)

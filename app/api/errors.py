@@ -29,6 +29,7 @@ from index.errors import (
     EmbedderMismatch,
     FolderFault,
     InvalidRequest,
+    MilvusAway,
     NotFound,
     ParseError,
 )
@@ -72,6 +73,7 @@ TABLE: Mapping[type[Exception], Row] = {
     EngineClosed: Row(503, "server_error", "shutting_down"),
     EngineUnavailable: Row(503, "server_error", "core_unavailable"),
     CatalogAway: Row(503, "server_error", "catalog_unavailable"),
+    MilvusAway: Row(503, "server_error", "memory_unavailable"),
     FolderFault: Row(500, "server_error", "data_folder_fault", final=True),
     EmbedderMismatch: Row(500, "server_error", "embedder_mismatch", final=True),
     TimedOut: Row(504, "server_error", "request_timeout", final=True),

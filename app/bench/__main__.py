@@ -14,6 +14,7 @@ BENCHES = {
     "kills": "app.bench.kills",
     "manual": "app.bench.manual",
     "memory": "app.bench.memory",
+    "milvus": "app.bench.milvus",
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",
     "serve": "app.bench.serve",

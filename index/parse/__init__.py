@@ -1,7 +1,7 @@
 """Bytes of a document in, clean text with its structure out: `parse`.
 
 Untrusted files are opened only in a child process with limits on memory, time and size (`Limits`), and nothing but
-bytes is ever handed to a library: no paths, no locations. Out of reach: scans without text (OCR), passwords.
+bytes is ever handed to a library: no paths, no locations. Out of reach: passwords.
 """
 
 from index.parse.document import Block, BlockKind, Limits, Parsed

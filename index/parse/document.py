@@ -30,6 +30,7 @@ class Limits:
     memory_bytes: int = 2 * 2**30  # address space, of which the idle parsers take 0.5 GiB
     cpu_seconds: int = 120
     wall_seconds: float = 180.0
+    ocr: str = "eng"  # languages that are looked for in scans and images; none: these are not read
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,23 @@ from index.parse.markdown import markdown, mdx
 from index.parse.plain import text
 from index.parse.records import json_, jsonl
 from index.parse.restructured import restructured
-from index.parse.rich import docx, epub, html, pdf
+from index.parse.rich import docx, epub, html, image, pdf
 from index.parse.slides import pptx
-from index.parse.suffixes import ARCHIVES, CODE, suffix_of
+from index.parse.suffixes import ARCHIVES, CODE, IMAGES, suffix_of
 from index.parse.tabular import csv_, tsv
 from index.parse.workbook import xlsx
 from index.parse.zipped import MAGIC, kind
 
+# What images begin with, which are, and their suffix.
+_IMAGES = (
+    (b"\x89PNG", "a PNG image", ".png"),
+    (b"\xff\xd8\xff", "a JPEG image", ".jpg"),
+    (b"II*\0", "a TIFF image", ".tif"),
+    (b"MM\0*", "a TIFF image", ".tif"),
+)
 # What other bytes begin with, and what they are.
 _FOREIGN = (
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
+    *((magic, name) for magic, name, _ in _IMAGES),
     (b"GIF8", "a GIF image"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"Rar!", "a RAR archive"),
@@ -60,6 +66,11 @@ def read(suffix: str, data: bytes, limits: Limits) -> Parsed:
 
 def _truth(suffix: str, data: bytes) -> str:
     """The suffix that the file should have."""
+    if suffix in IMAGES:
+        found = next((true for magic, _, true in _IMAGES if data.startswith(magic)), None)
+        if found is None:
+            raise InvalidFile("The file is not an image although its name says so; rename it or save it anew.")
+        return found
     for magic, name in _FOREIGN:
         if data.startswith(magic):
             raise UnsupportedFile(f"The file is {name}, not what {suffix} says; save it as PDF, Word or text.")
@@ -90,7 +101,7 @@ def _part(name: str, data: bytes, limits: Limits) -> Parsed:
     suffix = suffix_of(name)
     if suffix in ARCHIVES:
         raise UnsupportedFile("Archives within other files are not opened; upload it by itself.")
-    if suffix not in READERS:
+    if suffix not in READERS or suffix in IMAGES:  # logos and signatures, mostly
         raise UnsupportedFile("Its format is not read.")
     if not data:
         raise InvalidFile("The file is empty.")
@@ -122,4 +133,7 @@ READERS: Final[Mapping[str, Callable[[bytes, Limits], Parsed]]] = {
     ".xlsx": xlsx,
     ".zip": partial(zip_, read_part=_part),
     **dict.fromkeys(CODE, code),
+    **dict.fromkeys((".jpeg", ".jpg"), partial(image, mime="image/jpeg")),
+    **dict.fromkeys((".tif", ".tiff"), partial(image, mime="image/tiff")),
+    ".png": partial(image, mime="image/png"),
 }

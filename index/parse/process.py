@@ -37,7 +37,11 @@ class _Worker:
 
     def __init__(self) -> None:
         # Parsers need no secrets, so the child gets next to nothing of the server's environment.
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+        kept = {
+            name: os.environ[name]
+            for name in ("PATH", "LANG", "LD_LIBRARY_PATH", "TESSDATA_PREFIX")
+            if name in os.environ
+        }
         path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
             [sys.executable, "-m", "index.parse.worker"],

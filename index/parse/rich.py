@@ -1,13 +1,15 @@
-"""PDF, Word, HTML and EPUB, read by xberg. Only ever called in the child process, with bytes, never with a location."""
+"""PDF, Word, HTML, EPUB and images, read by xberg. Only ever called in the child process, with nothing but bytes."""
 
 import asyncio
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
 import xberg
 
 from index.errors import InvalidFile
+from index.parse import ocr
 from index.parse.document import Limits, Parsed, Rendering, table
 from index.parse.markdown import render
 from index.parse.plain import decode
@@ -20,19 +22,42 @@ _SEALED = re.compile(rb'URI\s*=\s*"[^"]*\.x?html?"')  # fonts are often scramble
 
 
 def pdf(data: bytes, limits: Limits) -> Parsed:
-    """Text with headings, tables and page numbers. A scan has no text: InvalidFile says so."""
+    """Text with headings, tables and page numbers. Pages without text are scans, or blank: ocr.py reads them."""
     pages = _pages(data)
     if pages > limits.max_pages:
         raise InvalidFile(f"The PDF has {pages:,} pages and the limit is {limits.max_pages:,}; split it.")
     out = Rendering(limits.max_chars)
     _nodes(_extract(data, PDF, limits), out)
     parsed = out.done(pages)
+    bare = sorted(set(range(1, pages + 1)) - {block.page for block in parsed.blocks})
+    reader = ocr.reader(limits) if bare else None
+    if reader is not None and len(bare) <= ocr.most_pages(limits):
+        with suppress(InvalidFile):  # what could be read without it stays
+            out = Rendering(limits.max_chars)
+            _nodes(_extract(data, PDF, limits, reader, bare), out)
+            parsed = out.done(pages)
     if not parsed.text.strip():
         if b"%%EOF" not in data[-2048:]:
             raise InvalidFile("The PDF is cut off: its end is missing and no text could be read. Upload it again.")
-        raise InvalidFile(
-            "The PDF has no text, only images of it: run OCR on it (for example ocrmypdf) and upload that."
-        )
+        if reader is None:
+            raise InvalidFile(f"The PDF has no text, only images of it, which need OCR: {ocr.remedy(limits)}.")
+        if len(bare) > ocr.most_pages(limits):
+            raise InvalidFile(
+                f"The PDF has {len(bare):,} scanned pages and the limit for OCR is {ocr.most_pages(limits)}; split it."
+            )
+        raise InvalidFile("The PDF has no text, and OCR finds none in its images; scan it anew.")
+    return parsed
+
+
+def image(data: bytes, limits: Limits, mime: str) -> Parsed:
+    reader = ocr.reader(limits)
+    if reader is None:
+        raise InvalidFile(f"The text in an image needs OCR: {ocr.remedy(limits)}.")
+    out = Rendering(limits.max_chars)
+    _nodes(_extract(data, mime, limits, reader), out, paged=False)
+    parsed = out.done()
+    if not parsed.text.strip():
+        raise InvalidFile("OCR finds no text in the image; scan it anew, larger and with more contrast.")
     return parsed
 
 
@@ -75,10 +100,15 @@ def html(data: bytes, limits: Limits) -> Parsed:
     return out.done()
 
 
-def _extract(data: bytes, mime: str, limits: Limits) -> xberg.ExtractedDocument:
+def _extract(
+    data: bytes, mime: str, limits: Limits, reader: xberg.OcrConfig | None = None, scans: list[int] | None = None
+) -> xberg.ExtractedDocument:
+    """With a `reader`, images are read; of a PDF the pages named."""
     config = xberg.ExtractionConfig(
         use_cache=False,
-        disable_ocr=True,
+        disable_ocr=reader is None,
+        ocr=reader,
+        force_ocr_pages=scans,
         enable_quality_processing=False,
         output_format="markdown" if mime == "text/html" else "plain",
         include_document_structure=mime != "text/html",

@@ -19,10 +19,12 @@ DOCUMENTS: Final = (
     ".pdf", ".pptx", ".rst", ".text", ".tsv", ".txt", ".xlsx",
 )  # fmt: skip
 
-FORMATS: Final = frozenset(DOCUMENTS + CODE + ARCHIVES)
+IMAGES: Final = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
+
+FORMATS: Final = frozenset(DOCUMENTS + IMAGES + CODE + ARCHIVES)
 
 # For whoever asks what else there is.
-READABLE: Final = f"{', '.join(DOCUMENTS)}, source code, and archives of these ({', '.join(ARCHIVES)})"
+READABLE: Final = f"{', '.join(DOCUMENTS + IMAGES)}, source code, and archives of these ({', '.join(ARCHIVES)})"
 
 
 def suffix_of(filename: str) -> str:
