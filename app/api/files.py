@@ -62,7 +62,7 @@ def routes(parts: Parts) -> APIRouter:
             before = await asyncio.to_thread(_before, (caller.key.id, idempotency_key), file.filename, data)
             if before:
                 return file_object(before)
-        added = await asyncio.to_thread(memory.add_file, file.filename, data, purpose, expires_at)
+        added = await asyncio.to_thread(memory.add_file, file.filename, data, purpose, expires_at, caller.organisation)
         await asyncio.to_thread(caller.uploaded, added.id)
         if idempotency_key:
             uploads[caller.key.id, idempotency_key] = added.id
@@ -106,7 +106,7 @@ def routes(parts: Parts) -> APIRouter:
     def delete(file_id: SeenFile, caller: Asking) -> Wire:
         if caller.delete(file_id):
             parts.forget(file_id)
-        parts.core.engine.forget()
+        parts.core.engine.forget(caller.cache_keys(parts.secret))
         return {"id": file_id, "object": "file", "deleted": True}
 
     return router

@@ -12,6 +12,7 @@ from openai.types.chat import ChatCompletionMessageParam
 from app.api import Parts
 from app.api.reviews import forget_gone
 from app.cores.load import load_core
+from app.keys import ORGANISATION
 from app.reviews import Reviews
 from app.settings import read
 from index.embed import SentenceEmbedder
@@ -226,7 +227,7 @@ def test_a_detached_document_is_only_not_quoted(client: OpenAI, raw: httpx.Clien
 def test_a_review_is_on_disk_when_it_is_told(client: OpenAI, rivers: str, parts: Parts) -> None:
     review_id = ask(client)["review"]
     other = Reviews(parts.reviews.path)
-    assert other.get(review_id).question == QUESTION
+    assert other.get(review_id, ORGANISATION).question == QUESTION
     other.close()
 
 
