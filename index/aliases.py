@@ -10,7 +10,10 @@ from index.types import Alias, Sight
 
 
 class Aliases:
-    """The aliases of one memory. Each owner has names of its own; without a sight they are the default owner's. A move is one commit: who looks a name up sees the store before or the one after."""
+    """The aliases of one memory. A move is one commit: who looks a name up sees the store before or the one after.
+
+    Each owner has names of its own; without a sight they are the default owner's.
+    """
 
     def __init__(self, catalog: Catalog, shelf: Shelf) -> None:
         self._catalog, self._shelf = catalog, shelf

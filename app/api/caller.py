@@ -12,7 +12,6 @@ from app.keys import Key, Keys
 from index.memory import Memory
 from index.types import Sight
 
-
 # Keys that nobody made. Who runs the server is of the default organisation, and makes keys for any.
 ROOT = Key("COGCORE_API_KEY", "admin", id="root", requests_per_minute=0, tokens_per_minute=0)
 ANYONE = replace(ROOT, name="anyone", id="anyone")  # on an open server

@@ -1,4 +1,4 @@
-"""Names that point to stores, and where they pointed before. A name is an owner's; all its targets are the same owner's.
+"""Names that point to stores, and where they pointed before. A name and all its targets are of one owner.
 
 Without a sight, a name is the default owner's.
 """
