@@ -142,7 +142,7 @@ def test_the_walk_without_a_key_and_with_wrong_ones(house: House) -> None:
     wrong += [{"Authorization": f"Bearer {one}"} for one in ("guess", revoked, expired, hint, gone.id)] + [
         {"Authorization": "Bearer"}
     ]
-    with httpx.Client(base_url=house.base_url) as client:
+    with httpx.Client(base_url=house.base_url, timeout=60) as client:
         for route in (*routes(house.app), "GET /nowhere", "GET //v1/files", "OPTIONS /v1", "POST /v1/files/"):
             method, path = route.split(" ")
             for headers in wrong:

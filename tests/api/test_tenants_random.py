@@ -7,18 +7,18 @@ lists is exactly what it made. `pytest --hypothesis-profile=campaign` tries fift
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from app.api import Parts
+from app.api.caller import Caller
 from app.keys import Key
 from tests.api.live import live
 from tests.api.test_access import parts_in
@@ -36,6 +36,7 @@ NOBODYS = {
     "batch": "vsfb_nobodys",
 }
 KINDS = tuple(NOBODYS)
+NUMBERS = itertools.count()  # of the runs; no two have the same organisations
 BOTH, KIND, NAME = st.booleans(), st.sampled_from(KINDS), st.sampled_from(NAMES)
 PICK = st.integers(0, 20)
 STORE = "/v1/vector_stores/{store}"
@@ -80,10 +81,10 @@ LISTS = {
 }
 
 
-class Endless(list[list[int]]):
+class Endless(list[Sequence[int]]):
     """A script for every pass: whatever a mask allows."""
 
-    def pop(self, *_: Any) -> list[int]:
+    def pop(self, *_: Any) -> Sequence[int]:
         return [5, 6, 7, 1, 2]
 
 
@@ -306,14 +307,38 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Parts]
         yield base_url, parts
 
 
-def test_nothing_of_one_organisation_reaches_another(town: tuple[str, Parts], tmp_path: Path) -> None:
+def tried(town: tuple[str, Parts], times: int) -> set[str]:
+    """Run it; the kinds of things that somebody had in the end."""
     base_url, parts = town
-    machine = type("Machine", (Tenants,), {"base_url": base_url, "parts": parts, "numbers": itertools.count()})
-    tried = settings(
-        max_examples=settings.default.max_examples // 25,
+    had = set[str]()
+
+    class Machine(Tenants):
+        numbers = NUMBERS
+
+        def teardown(self) -> None:
+            had.update(kind for side in self.sides for kind in KINDS if side.ids[kind])
+            super().teardown()
+
+    Machine.base_url, Machine.parts = base_url, parts
+    asked = settings(
+        max_examples=times,
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
     )
-    run_state_machine_as_test(machine, settings=tried)
+    run_state_machine_as_test(Machine, settings=asked)
+    return had
+
+
+def test_nothing_of_one_organisation_reaches_another(town: tuple[str, Parts]) -> None:
+    had = tried(town, settings().max_examples // 25)
+    assert had >= {"file", "store", "key"}
+
+
+def test_it_notices_what_is_not_kept_apart(town: tuple[str, Parts], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Caller, "sight", None)
+    with pytest.raises(AssertionError):
+        tried(town, 4)

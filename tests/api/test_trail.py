@@ -52,7 +52,7 @@ def test_each_change_and_nothing_else(tmp_path: Path) -> None:
         (key.id, "POST /v1/cogcore/aliases/{alias}", {"alias": "live", "vector_store_id": store}),
         (key.id, "DELETE /v1/files/{file_id}", {"file_id": file}),
         ("root", "POST /v1/cogcore/keys", {"id": made["id"], "organisation": "umbrella"}),
-        ("root", "DELETE /v1/cogcore/keys/{key_id}", {"key_id": made["id"]}),
+        ("root", "DELETE /v1/cogcore/keys/{key_id}", {"key_id": made["id"], "organisation": "umbrella"}),
     ]
     assert told[0]["request_id"] == "mine" and {line["organisation"] for line in told[:5]} == {"acme"}
     written = (tmp_path / FILE).read_text()
