@@ -156,9 +156,11 @@ class Tenants(RuleBasedStateMachine):
         return side
 
     def teardown(self) -> None:
-        self.each_lists_what_it_made()
-        for side in self.sides:
-            side.client.close()
+        try:
+            self.each_lists_what_it_made()
+        finally:
+            for side in self.sides:
+                side.client.close()
 
     def ask(self, us: Side, method: str, path: str, body: Any = None, **given: Any) -> httpx.Response:
         """A request of one side; its answer, in which nothing of the other side is."""
