@@ -98,7 +98,7 @@ class Side:
     """One organisation, its administrator's key, and all that it has."""
 
     organisation: str
-    client: httpx.Client
+    headers: dict[str, str]
     ids: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     secrets: set[str] = field(default_factory=set)
 
@@ -136,35 +136,31 @@ class Side:
 class Tenants(RuleBasedStateMachine):
     """Both sides are new in each run; the server, and what earlier runs left in it, are not."""
 
-    base_url: str
+    client: httpx.Client
     parts: Parts
-    numbers: Iterator[int]
 
     def __init__(self) -> None:
         super().__init__()
-        number = next(self.numbers)
+        number = next(NUMBERS)
         self.sides = [self._side(f"{name}-{number}-") for name in ("acme", "umbrella")]
         for side, other in zip(self.sides, self.sides[::-1], strict=True):
-            side.client.headers["OpenAI-Organization"] = other.organisation
+            side.headers["OpenAI-Organization"] = other.organisation
             self.ask(side, "GET", LISTS["store"])
 
     def _side(self, organisation: str) -> Side:
         key, secret = self.parts.keys.create(Key(f"canary{organisation}", "admin", organisation=organisation))
-        headers = {"Authorization": f"Bearer {secret}"}
-        side = Side(organisation, httpx.Client(base_url=self.base_url, headers=headers, timeout=60), secrets={secret})
+        side = Side(organisation, {"Authorization": f"Bearer {secret}"}, secrets={secret})
         side.keep("key", key.id)
         return side
 
     def teardown(self) -> None:
-        try:
-            self.each_lists_what_it_made()
-        finally:
-            for side in self.sides:
-                side.client.close()
+        self.each_lists_what_it_made()
 
-    def ask(self, us: Side, method: str, path: str, body: Any = None, **given: Any) -> httpx.Response:
+    def ask(
+        self, us: Side, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}, **given: Any
+    ) -> httpx.Response:
         """A request of one side; its answer, in which nothing of the other side is."""
-        answer = us.client.request(method, path, json=body, **given)
+        answer = self.client.request(method, path, json=body, headers={**us.headers, **headers}, **given)
         assert answer.status_code < 500, (method, path, body, answer.text)
         them = next(side for side in self.sides if side is not us)
         asked, told = f"{path} {body}", f"{answer.text} {answer.headers}"
@@ -300,28 +296,26 @@ def _but_for(answer: httpx.Response, names: Mapping[str, str]) -> tuple[int, str
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Parts]]:
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Parts]]:
     parts = parts_in(tmp_path_factory.mktemp("town"), api_key="sesame", autonomy=0)
     engine = parts.core.engine
     assert isinstance(engine, ScriptedEngine)
     engine.scripts, engine.scores = Endless(), Unsure()
-    with live(parts) as base_url:
-        yield base_url, parts
+    with live(parts) as base_url, httpx.Client(base_url=base_url, timeout=60) as client:
+        yield client, parts
 
 
-def tried(town: tuple[str, Parts], times: int) -> set[str]:
+def tried(town: tuple[httpx.Client, Parts], times: int) -> set[str]:
     """Run it; the kinds of things that somebody had in the end."""
-    base_url, parts = town
     had = set[str]()
 
     class Machine(Tenants):
-        numbers = NUMBERS
+        client, parts = town
 
         def teardown(self) -> None:
             had.update(kind for side in self.sides for kind in KINDS if side.ids[kind])
             super().teardown()
 
-    Machine.base_url, Machine.parts = base_url, parts
     asked = settings(
         max_examples=times,
         stateful_step_count=40,
@@ -335,12 +329,12 @@ def tried(town: tuple[str, Parts], times: int) -> set[str]:
     return had
 
 
-def test_nothing_of_one_organisation_reaches_another(town: tuple[str, Parts]) -> None:
+def test_nothing_of_one_organisation_reaches_another(town: tuple[httpx.Client, Parts]) -> None:
     had = tried(town, settings().max_examples // 25)
     assert had >= {"file", "store", "key"}
 
 
-def test_it_notices_what_is_not_kept_apart(town: tuple[str, Parts], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_notices_what_is_not_kept_apart(town: tuple[httpx.Client, Parts], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Caller, "sight", None)
     with pytest.raises(AssertionError):
         tried(town, 4)
