@@ -241,7 +241,8 @@ def test_an_answer_that_cannot_be_listed_goes_out(
     caplog: pytest.LogCaptureFixture,
     stream: bool,
 ) -> None:
-    broken = Reviews(tmp_path / "nowhere" / "reviews.sqlite")
+    (tmp_path / "file").touch()
+    broken = Reviews(tmp_path / "file" / "reviews.sqlite")
     monkeypatch.setitem(parts.__dict__, "reviews", broken)
     body = {"model": "cogcore", "messages": [{"role": "user", "content": QUESTION}], "tool_choice": "required"}
     answer = raw.post("/v1/chat/completions", json={**body, "stream": stream, "cogcore": {"abstain_below": 0}})
