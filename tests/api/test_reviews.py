@@ -250,7 +250,7 @@ def test_an_answer_that_cannot_be_listed_goes_out(
     assert '"status":"needs_review","review":null' in answer.text
     assert "312" in answer.text
     assert "could not be listed" in caplog.text
-    assert "unable to open database file" in caplog.text
+    assert "cannot be used: File exists" in caplog.text
 
 
 def test_openapi_describes_it(raw: httpx.Client) -> None:
