@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("name", metavar="NAME", help="whose it is, or what for")
     made.add_argument("--scope", choices=("read", "write", "admin"), default="read", help="what it may do (read)")
     made.add_argument("--store", action="append", dest="stores", metavar="STORE", help="only this one; may be repeated")
-    made.add_argument("--organisation", default="default", help="shares cached prompts with no other (default)")
+    made.add_argument("--organisation", default="default", help="whose files and stores it opens (default)")
     made.add_argument("--days", type=_count, help="how long it is good; without, it does not expire")
     made.add_argument("--requests", type=int, metavar="N", help="a minute; 0 any number (COGCORE_REQUESTS_PER_MINUTE)")
     made.add_argument("--tokens", type=int, metavar="N", help="a minute; 0 any number (COGCORE_TOKENS_PER_MINUTE)")

@@ -22,7 +22,7 @@ class Audit:
     path: Path
 
     def note(
-        self, key: str, organisation: str | None, action: str, changed: Mapping[str, str], request_id: str | None = None
+        self, key: str, organisation: str, action: str, changed: Mapping[str, str], request_id: str | None = None
     ) -> None:
         """`key` is an API key's id, or who used a command; `changed` are ids by their names."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

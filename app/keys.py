@@ -1,5 +1,7 @@
 """API keys: one SQLite file in the data folder, opened with the first use, by the server and by `cogcore key` at once.
 
+A key is an organisation's, and opens what that organisation has. An organisation is there once a key names it.
+
 A key is told once, when it is made; kept is its SHA-256. That is enough: 256 random bits cannot be tried out, so a slow
 hash would slow requests and no attacker. Each request looks its key up, so one that is revoked opens nothing from then
 on. Revoked and expired keys stay in the file: a server whose last key has gone must not stand open.
@@ -10,10 +12,7 @@ import hashlib
 import logging
 import re
 import secrets
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any, Literal, get_args
 from sqlalchemy import (
     JSON,
     Column,
+    ColumnElement,
     Connection,
     ForeignKey,
     Integer,
@@ -30,19 +30,18 @@ from sqlalchemy import (
     Row,
     String,
     Table,
-    create_engine,
     delete,
-    event,
     insert,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.exc import DatabaseError
 
+from app.sqlfile import SqlFile
 from index.catalog.paging import Cut, cut
 from index.errors import FolderFault, InvalidRequest, NotFound
-from index.types import Page
+from index.types import OWNER, Page
 
 FILE = "keys.sqlite"
 PREFIX = "cogcore_"  # by which people, and scanners of what was published by mistake, know one
@@ -50,7 +49,7 @@ TOLD = len(PREFIX) + 4  # characters of a key that lists show
 USED_SECONDS = 3600  # how exactly the last use is kept: a write for each request would cost more than the request
 MOST_STORES = 100
 MOST_UPLOADS = 10_000
-ORGANISATION = "default"
+ORGANISATION = OWNER  # of who runs the server
 
 log = logging.getLogger("cogcore.keys")
 
@@ -126,20 +125,18 @@ class Keys:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._engine = create_engine(f"sqlite:///{path}")
-        self._lock = threading.Lock()
-        self._ready = self._exist = False
-        event.listen(self._engine, "connect", _configure)
+        self._file = SqlFile(path, schema, "file of API keys")
+        self._exist = False
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._file.close()
 
     def create(self, wanted: Key) -> tuple[Key, str]:
         """The key as it is kept, and the secret itself, which nobody can tell again. Raises InvalidRequest."""
         _check(wanted)
         secret = PREFIX + secrets.token_urlsafe(32)
         key = replace(wanted, hint=secret[:TOLD])
-        with self._open() as tx:
+        with self._file.open() as tx:
             tx.execute(insert(keys).values(**asdict(key), sha256=_digest(secret)))
         return key, secret
 
@@ -148,7 +145,7 @@ class Keys:
         if not (secret.startswith(PREFIX) and self.path.exists()):
             return None
         now = int(time.time())
-        with self._open() as tx:
+        with self._file.open() as tx:
             row = tx.execute(select(keys).where(keys.c.sha256 == _digest(secret))).one_or_none()
         found = _key(row) if row else None
         if found is None or not found.opens(now):
@@ -159,7 +156,7 @@ class Keys:
 
     def _used(self, key_id: str, now: int) -> None:
         try:
-            with self._open() as tx:
+            with self._file.open() as tx:
                 tx.execute(update(keys).where(keys.c.id == key_id).values(last_used_at=now))
         except FolderFault as error:  # a full disk must not keep out who only reads
             log.warning("the last use of %s is not kept: %s", key_id, error)
@@ -167,24 +164,26 @@ class Keys:
     def exist(self) -> bool:
         """Whether one was ever made."""
         if not self._exist and self.path.exists():
-            with self._open() as tx:
+            with self._file.open() as tx:
                 self._exist = tx.execute(select(keys.c.n).limit(1)).first() is not None
         return self._exist
 
-    def get(self, key_id: str) -> Key:
-        with self._open() as tx:
-            return _key(tx.execute(select(keys).where(keys.c.n == _number(tx, key_id))).one())
+    def get(self, key_id: str, organisation: str | None = None) -> Key:
+        """One of an organisation's, or of any."""
+        with self._file.open() as tx:
+            return _key(tx.execute(select(keys).where(keys.c.n == _number(tx, key_id, organisation))).one())
 
-    def page(self, limits: Cut) -> Page[Key]:
+    def page(self, limits: Cut, organisation: str | None = None) -> Page[Key]:
         """With those that are revoked or have expired."""
-        with self._open() as tx:
-            rows, more = cut(tx, select(*keys.c), keys.c.n, limits, lambda cursor: _number(tx, cursor))
+        wanted = select(*keys.c).where(_of(organisation))
+        with self._file.open() as tx:
+            rows, more = cut(tx, wanted, keys.c.n, limits, lambda cursor: _number(tx, cursor, organisation))
             return Page([_key(row) for row in rows], more)
 
-    def revoke(self, key_id: str) -> Key:
+    def revoke(self, key_id: str, organisation: str | None = None) -> Key:
         """It opens nothing any more. Again: it stays as it is."""
-        with self._open() as tx:
-            n = _number(tx, key_id)
+        with self._file.open() as tx:
+            n = _number(tx, key_id, organisation)
             unrevoked = update(keys).where(keys.c.n == n, keys.c.revoked_at.is_(None))
             tx.execute(unrevoked.values(revoked_at=int(time.time())))
             tx.execute(delete(uploads).where(uploads.c.key == key_id))
@@ -192,51 +191,27 @@ class Keys:
 
     def uploaded(self, key_id: str, file_id: str) -> None:
         """Remember whose upload a file is; of one key the last MOST_UPLOADS."""
-        with self._open() as tx:
+        with self._file.open() as tx:
             tx.execute(insert(uploads).values(key=key_id, file_id=file_id))
             ours = uploads.c.key == key_id
             oldest = select(uploads.c.n).where(ours).order_by(uploads.c.n.desc()).offset(MOST_UPLOADS).limit(1)
             tx.execute(delete(uploads).where(ours, uploads.c.n <= oldest.scalar_subquery()))
 
     def uploads(self, key_id: str) -> frozenset[str]:
-        with self._open() as tx:
+        with self._file.open() as tx:
             return frozenset(tx.execute(select(uploads.c.file_id).where(uploads.c.key == key_id)).scalars())
 
     def forget_upload(self, file_id: str) -> None:
-        with self._open() as tx:
+        with self._file.open() as tx:
             tx.execute(delete(uploads).where(uploads.c.file_id == file_id))
 
     @cached_property
     def secret(self) -> bytes:
         """Random, made once, and the same after every start."""
-        with self._open() as tx:
+        with self._file.open() as tx:
             new = {"what": "secret", "value": secrets.token_bytes(32)}
             tx.execute(upsert(made).values(new).on_conflict_do_nothing())
             return bytes(tx.execute(select(made.c.value).where(made.c.what == "secret")).scalar_one())
-
-    @contextmanager
-    def _open(self) -> Iterator[Connection]:
-        try:
-            self._prepare()
-            with self._engine.begin() as tx:
-                yield tx
-        except (OSError, DatabaseError) as error:
-            said = error.orig if isinstance(error, DatabaseError) else error.strerror
-            raise FolderFault(f"the API keys in {self.path} cannot be used: {said}") from error
-
-    def _prepare(self) -> None:
-        with self._lock:
-            if not self._ready:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self.path.touch(mode=0o600)
-                schema.create_all(self._engine)
-                self._ready = True
-
-
-def _configure(connection: Any, _record: object) -> None:
-    # The server reads while the command writes: whoever comes second waits.
-    for pragma in ("busy_timeout=10000", "foreign_keys=ON", "synchronous=EXTRA"):
-        connection.execute(f"PRAGMA {pragma}")
 
 
 def _digest(secret: str) -> bytes:
@@ -246,8 +221,9 @@ def _digest(secret: str) -> bytes:
 def _check(key: Key) -> None:
     if not (0 < len(key.name) <= 100 and key.name.isprintable()):
         raise InvalidRequest("name", "a key needs a name of 1 to 100 printable characters, by which people know it")
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", key.organisation):
-        raise InvalidRequest("organisation", "an organisation is named by 1 to 64 letters, digits, '.', '_' and '-'")
+    if not re.fullmatch(r"(?!key_)[A-Za-z0-9._-]{1,64}", key.organisation):  # ids of keys are owners too
+        said = "an organisation is named by 1 to 64 letters, digits, '.', '_' and '-', and not key_ first"
+        raise InvalidRequest("organisation", said)
     if key.expires_at is not None and key.expires_at <= key.created_at:
         raise InvalidRequest("expires_at", "a key must expire later than now")
     for name in ("requests_per_minute", "tokens_per_minute"):
@@ -261,8 +237,12 @@ def _check(key: Key) -> None:
         raise InvalidRequest("stores", "a key of scope 'admin' cannot be limited to stores; use 'write' or 'read'")
 
 
-def _number(tx: Connection, key_id: str) -> int:
-    found = tx.execute(select(keys.c.n).where(keys.c.id == key_id)).scalar_one_or_none()
+def _of(organisation: str | None) -> ColumnElement[bool]:
+    return true() if organisation is None else keys.c.organisation == organisation
+
+
+def _number(tx: Connection, key_id: str, organisation: str | None) -> int:
+    found = tx.execute(select(keys.c.n).where(keys.c.id == key_id, _of(organisation))).scalar_one_or_none()
     if found is None:
         raise KeyNotFound(f"there is no key {key_id!r}; list the keys to see their ids")
     return int(found)

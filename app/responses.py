@@ -1,7 +1,7 @@
 """Responses that were asked to be kept: what came in, what went out, and which documents that drew on.
 
-Once any of these documents is deleted for good, the response goes too (`forget`): its words are theirs. At most KEPT
-stay, the oldest go first, and none longer than KEPT_SECONDS after it was made.
+Once any of these documents is deleted for good, the response goes too (`forget`): its words are theirs. Of each owner
+at most KEPT stay, the oldest go first, and none longer than KEPT_SECONDS after it was made.
 """
 
 import time
@@ -42,7 +42,7 @@ responses = Table(
     schema,
     Column("n", Integer, primary_key=True),
     Column("id", String, nullable=False, unique=True),
-    Column("owner", String, nullable=False),
+    Column("owner", String, nullable=False, index=True),
     Column("created_at", Integer, nullable=False),
     Column("status", String, nullable=False),
     Column("body", JSON, nullable=False),
@@ -114,7 +114,8 @@ class Responses:
                 tx.execute(insert(shown), [{"response": n, "file_id": file_id} for file_id in files])
             if items := kept.body["output"]:
                 tx.execute(insert(outputs), [{"item": item["id"], "response": n} for item in items])
-            _drop(tx, tx.execute(select(responses.c.n).order_by(responses.c.n.desc()).offset(KEPT)).scalars().all())
+            ours = select(responses.c.n).where(responses.c.owner == kept.owner).order_by(responses.c.n.desc())
+            _drop(tx, tx.execute(ours.offset(KEPT)).scalars().all())
 
     def get(self, response_id: str, owner: str) -> Kept:
         with self._file.open() as tx:

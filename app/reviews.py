@@ -2,8 +2,8 @@
 
 A review holds the question, the reply and the places in the documents that it came from, never their words: whoever
 shows it looks them up. The reply itself has words of theirs, so reply and answer are erased, on the disk as well, once
-any document that the turn was shown is deleted for good (`forget`). At most KEPT reviews stay: those decided go first,
-the oldest before the others.
+any document that the turn was shown is deleted for good (`forget`). To all but its owner a review is as if it were not
+there. Of each owner at most KEPT stay: those decided go first, the oldest before the others.
 """
 
 import logging
@@ -36,7 +36,7 @@ from sqlalchemy import (
 from app.sqlfile import SqlFile
 from index.catalog.paging import Cut, cut
 from index.errors import NotFound
-from index.types import Page
+from index.types import OWNER, Page
 
 KEPT = 10_000
 Verdict = Literal["approved", "rejected"]
@@ -59,6 +59,7 @@ reviews = Table(
     Column("verdict", String),
     Column("note", Text),
     Column("decided_at", Integer),
+    Column("owner", String, nullable=False, server_default=OWNER),
     sqlite_autoincrement=True,
 )
 shown = Table(
@@ -99,6 +100,7 @@ class Review:
     verdict: Verdict | None = None
     note: str | None = None
     decided_at: int | None = None
+    owner: str = OWNER
     id: str = field(default_factory=lambda: f"review_{secrets.token_hex(12)}")
     created_at: int = field(default_factory=lambda: int(time.time()))
 
@@ -119,32 +121,32 @@ class Reviews:
             n = tx.execute(insert(reviews).values(asdict(review)).returning(reviews.c.n)).scalar_one()
             if files := {place.file_id for place in (*review.citations, *review.hits)}:
                 tx.execute(insert(shown), [{"review": n, "file_id": file_id} for file_id in files])
-            _drop_oldest(tx)
+            _drop_oldest(tx, review.owner)
 
-    def get(self, review_id: str) -> Review:
+    def get(self, review_id: str, owner: str) -> Review:
         with self._file.open() as tx:
-            return _review(tx.execute(select(reviews).where(reviews.c.n == _number(tx, review_id))).one())
+            return _review(tx.execute(select(reviews).where(reviews.c.n == _number(tx, review_id, owner))).one())
 
-    def page(self, limits: Cut, decided: bool | None = None) -> Page[Review]:
+    def page(self, limits: Cut, owner: str, decided: bool | None = None) -> Page[Review]:
         """Those decided, those not, or all."""
-        wanted = select(reviews)
+        wanted = select(reviews).where(reviews.c.owner == owner)
         if decided is not None:
             wanted = wanted.where(reviews.c.verdict.is_not(None) if decided else reviews.c.verdict.is_(None))
         with self._file.open() as tx:
-            rows, more = cut(tx, wanted, reviews.c.n, limits, lambda cursor: _number(tx, cursor))
+            rows, more = cut(tx, wanted, reviews.c.n, limits, lambda cursor: _number(tx, cursor, owner))
             return Page([_review(row) for row in rows], more)
 
-    def decide(self, review_id: str, verdict: Verdict, note: str | None) -> Review:
+    def decide(self, review_id: str, owner: str, verdict: Verdict, note: str | None) -> Review:
         """A later verdict takes the place of an earlier one, and so does its note."""
         with self._file.open() as tx:
-            n = _number(tx, review_id)
+            n = _number(tx, review_id, owner)
             told = {"verdict": verdict, "note": note, "decided_at": int(time.time())}
             tx.execute(update(reviews).where(reviews.c.n == n).values(told))
             return _review(tx.execute(select(reviews).where(reviews.c.n == n)).one())
 
-    def delete(self, review_id: str) -> None:
+    def delete(self, review_id: str, owner: str) -> None:
         with self._file.open() as tx:
-            tx.execute(delete(reviews).where(reviews.c.n == _number(tx, review_id)))
+            tx.execute(delete(reviews).where(reviews.c.n == _number(tx, review_id, owner)))
 
     def files(self) -> Sequence[str]:
         """The documents whose words may stand in a reply."""
@@ -163,19 +165,21 @@ class Reviews:
             tx.execute(delete(shown).where(shown.c.file_id == file_id))
 
 
-def _drop_oldest(tx: Connection) -> None:
-    beyond = tx.execute(select(func.count()).select_from(reviews)).scalar_one() - KEPT
+def _drop_oldest(tx: Connection, owner: str) -> None:
+    ours = reviews.c.owner == owner
+    beyond = tx.execute(select(func.count()).where(ours)).scalar_one() - KEPT
     if beyond <= 0:
         return
     order = (reviews.c.verdict.is_(None), reviews.c.n)
-    dropped = tx.execute(select(reviews.c.n, reviews.c.verdict).order_by(*order).limit(beyond)).all()
+    dropped = tx.execute(select(reviews.c.n, reviews.c.verdict).where(ours).order_by(*order).limit(beyond)).all()
     tx.execute(delete(reviews).where(reviews.c.n.in_([row.n for row in dropped])))
     if any(row.verdict is None for row in dropped):
         log.warning("%d answers wait for review; the oldest was dropped undecided", KEPT)
 
 
-def _number(tx: Connection, review_id: str) -> int:
-    found = tx.execute(select(reviews.c.n).where(reviews.c.id == review_id)).scalar_one_or_none()
+def _number(tx: Connection, review_id: str, owner: str) -> int:
+    ours = select(reviews.c.n).where(reviews.c.id == review_id, reviews.c.owner == owner)
+    found = tx.execute(ours).scalar_one_or_none()
     if found is None:
         raise ReviewNotFound(f"there is no review {review_id!r}; list the reviews to see their ids")
     return int(found)

@@ -1,7 +1,7 @@
-"""One SQLite file of the server's own beside the memory, made with its first use.
+"""One SQLite file of the server's own beside the memory, made with its first use, and for this user's eyes alone.
 
-What is deleted is erased on the disk too, and there is no write-ahead log to hold it longer. Synchronous and
-thread-safe. Whoever opens it owns the data folder.
+What is deleted is erased on the disk too, and there is no write-ahead log to hold it longer. Columns that later
+programs declare are added to a file of an earlier one. Synchronous and thread-safe; of two processes the second waits.
 """
 
 import threading
@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, create_engine, event
+from sqlalchemy import Connection, MetaData, create_engine, event, inspect
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.schema import CreateColumn
 
 from index.errors import FolderFault
 
@@ -36,14 +37,28 @@ class SqlFile:
         try:
             with self._lock:
                 if not self._made:
-                    self._schema.create_all(self._engine)
+                    self._make()
                     self._made = True
                 with self._engine.begin() as tx:
                     yield tx
-        except DatabaseError as error:
-            raise FolderFault(f"the {self._name} {self.path} cannot be used: {error.orig}") from error
+        except (OSError, DatabaseError) as error:
+            said = error.orig if isinstance(error, DatabaseError) else error.strerror
+            raise FolderFault(f"the {self._name} {self.path} cannot be used: {said}") from error
+
+    def _make(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.touch(mode=0o600)
+        self._schema.create_all(self._engine)
+        with self._engine.begin() as tx:
+            for table in self._schema.sorted_tables:
+                known = {column["name"] for column in inspect(tx).get_columns(table.name)}
+                for new in [column for column in table.columns if column.name not in known]:
+                    added = CreateColumn(new).compile(self._engine)
+                    tx.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {added}")
+                for index in table.indexes:
+                    index.create(tx, checkfirst=True)
 
 
 def _configure(connection: Any, _record: object) -> None:
-    for pragma in ("secure_delete=ON", "foreign_keys=ON", "synchronous=EXTRA"):
+    for pragma in ("busy_timeout=10000", "secure_delete=ON", "foreign_keys=ON", "synchronous=EXTRA"):
         connection.execute(f"PRAGMA {pragma}")

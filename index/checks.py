@@ -11,6 +11,7 @@ from index.types import Attachment, Chunking, Scalar
 DEFAULT_STORE = "default"  # an alias, always there
 FIRST_STORE = "documents"  # the name of the store that it points to at first
 ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+STORE_ID = re.compile(r"vs_[0-9a-f]{24}")  # no name is like it, so that an id never leads to another's store
 LONGEST_NAME = 512
 SMALLEST_CHUNK, LARGEST_CHUNK = 32, 4096
 MOST_PAIRS, LONGEST_KEY, LONGEST_VALUE = 16, 64, 512
@@ -39,6 +40,8 @@ def check_filename(filename: str) -> str:
 def check_store_name(name: str) -> str:
     if len(name) > LONGEST_NAME or (name and not name.isprintable()):
         raise InvalidRequest("name", f"a store's name has at most {LONGEST_NAME} printable characters")
+    if STORE_ID.fullmatch(name):
+        raise InvalidRequest("name", f"{name!r} is how ids of stores look; choose another name")
     return name
 
 
@@ -46,6 +49,8 @@ def check_alias(name: str) -> str:
     """It stands in addresses and in the names of models."""
     if not ALIAS.fullmatch(name):
         raise InvalidRequest("alias", "an alias has 1 to 64 letters, digits, '.', '_' and '-', a letter or digit first")
+    if STORE_ID.fullmatch(name):
+        raise InvalidRequest("alias", f"{name!r} is how ids of stores look; choose another alias")
     return name
 
 

@@ -48,7 +48,7 @@ from index.errors import BundleRefused, FolderFault, InvalidRequest
 from index.loading import Loader
 from index.originals import Originals
 from index.shelf import Shelf
-from index.types import Chunking, Embedder, File, StoreInfo, Vectors
+from index.types import OWNER, Chunking, Embedder, File, StoreInfo, Vectors
 from index.vectors import Kept
 
 ATTEMPTS = 3  # of an export, before it lets nothing be removed
@@ -101,9 +101,15 @@ class Exchange:
             return self._export(store, into)
 
     def import_(
-        self, file: IO[bytes], name: str | None = None, *, reembed: bool = False, taken: Sequence[str] = ()
+        self,
+        file: IO[bytes],
+        name: str | None = None,
+        *,
+        reembed: bool = False,
+        taken: Sequence[str] = (),
+        owner: str = OWNER,
     ) -> Imported:
-        """A new store of a bundle's, under this name; without one under its own, with a number if that is taken.
+        """A new store of a bundle's, for this owner and under this name; else under its own, numbered if that is taken.
 
         Raises BundleRefused, and InvalidRequest where the name is taken (as are those in `taken`), or the vectors are
         another embedder's and are not to be made again.
@@ -111,7 +117,7 @@ class Exchange:
         if name is not None:
             check_store_name(name)
             with self._catalog.read() as tx:
-                _check_free(tx, name, taken)
+                _check_free(tx, name, taken, owner)
         bundle = Bundle(file)
         made, own = bundle.manifest.embedder, self._embedder
         kept = (made.fingerprint, made.dimension) == (own.fingerprint, own.dimension)
@@ -126,7 +132,7 @@ class Exchange:
                 for document, held, _ in bundle.documents():
                     again.write(self._encoded(document, held).astype(DTYPE).tobytes())
                 again.seek(0)
-            return self._take(bundle, name, taken, None if kept else again)
+            return self._take(bundle, name, taken, owner, None if kept else again)
 
     # Out
 
@@ -242,7 +248,9 @@ class Exchange:
         entries = [Entry(0, tuple(one.headings), one.text) for one in held]
         return self._loader.encoded(Passages(0, document.filename, {}, entries))
 
-    def _take(self, bundle: Bundle, name: str | None, taken: Sequence[str], again: IO[bytes] | None) -> Imported:
+    def _take(
+        self, bundle: Bundle, name: str | None, taken: Sequence[str], owner: str, again: IO[bytes] | None
+    ) -> Imported:
         known = set(bundle.originals())
         try:
             for sha256 in known:  # the slow part, outside the lock
@@ -250,8 +258,8 @@ class Exchange:
             with self._catalog.writing, self._catalog.write() as tx:
                 for sha256 in known:  # the last file of these bytes may have been deleted just now
                     self._keep_original(bundle, sha256)
-                store_id, number = self._add_store(tx, bundle.manifest, name, taken)
-                imported = self._add_documents(tx, bundle, number, again)
+                store_id, number = self._add_store(tx, bundle.manifest, name, taken, owner)
+                imported = self._add_documents(tx, bundle, number, owner, again)
                 info = stores.get(tx, store_id)
         except BaseException:
             self._undo(known)
@@ -274,17 +282,17 @@ class Exchange:
             self._shelf.files.keep_only(named.values())
 
     def _add_store(
-        self, tx: Transaction, manifest: Manifest, name: str | None, taken: Sequence[str]
+        self, tx: Transaction, manifest: Manifest, name: str | None, taken: Sequence[str], owner: str
     ) -> tuple[str, int]:
         told, now = manifest.store, int(time.time())
         with _refusing(MANIFEST):
             own, metadata = check_store_name(told.name), check_metadata(told.metadata)
             days = check_days(told.expires_after_days)
         if name is None:
-            name = _free_name(tx, own, taken)
+            name = _free_name(tx, own, taken, owner)
         else:
-            _check_free(tx, name, taken)
-        info = StoreInfo(self._new_id("vs_"), name, now, now, metadata, {}, 0, told.description, days)
+            _check_free(tx, name, taken, owner)
+        info = StoreInfo(self._new_id("vs_"), name, now, now, metadata, {}, 0, told.description, days, owner=owner)
         stores.add(tx, info)
         number = stores.number(tx, info.id)
         stores.change(tx, number, {"version": told.version})
@@ -293,7 +301,7 @@ class Exchange:
         return info.id, number
 
     def _add_documents(
-        self, tx: Transaction, bundle: Bundle, store: int, again: IO[bytes] | None
+        self, tx: Transaction, bundle: Bundle, store: int, owner: str, again: IO[bytes] | None
     ) -> tuple[int, int, int]:
         """How many documents, and passages, and how many documents had expired."""
         now, added, passages, expired = int(time.time()), 0, 0, 0
@@ -308,7 +316,7 @@ class Exchange:
                     continue
                 added, passages = added + 1, passages + len(held)
                 with _refusing(f"{DOCUMENTS}, document {added + expired}"):
-                    wanted = self._file(tx, line, bundle.original_size(line.original), now)
+                    wanted = self._file(tx, line, bundle.original_size(line.original), owner, now)
                 size = sum(len(one.text.encode()) for one in held) + vectors.size * 2
                 document = documents.add_whole(tx, store, wanted, size, now)
                 chunks.add(tx, document, [_draft(one) for one in held])
@@ -316,11 +324,11 @@ class Exchange:
                 documents.keep_block(tx, document, block)
         return added, passages, expired
 
-    def _file(self, tx: Transaction, line: DocumentLine, size: int, now: int) -> Whole:
+    def _file(self, tx: Transaction, line: DocumentLine, size: int, owner: str, now: int) -> Whole:
         """The document, whose file is in the catalog."""
         name, attributes = check_filename(line.filename), check_attributes(line.attributes)
         chunking = check_chunking(Chunking(line.chunking.max_tokens, line.chunking.overlap))
-        file = File(self._new_id("file-"), name, size, now, line.purpose, line.original, line.expires_at)
+        file = File(self._new_id("file-"), name, size, now, line.purpose, line.original, line.expires_at, owner)
         files.add(tx, file)
         number = files.number(tx, file.id)
         if line.text is not None:
@@ -341,24 +349,24 @@ def _draft(line: ChunkLine) -> Draft:
     return Draft(line.text, line.start, line.end, line.page, tuple(line.headings))
 
 
-def _check_free(tx: Transaction, name: str, taken: Sequence[str]) -> None:
-    if name and _is_taken(tx, name, taken):
+def _check_free(tx: Transaction, name: str, taken: Sequence[str], owner: str) -> None:
+    if name and _is_taken(tx, name, taken, owner):
         raise InvalidRequest(
             "name", f"{name!r} is a store or an alias already; choose another name, and point an alias to it afterwards"
         )
 
 
-def _free_name(tx: Transaction, own: str, taken: Sequence[str]) -> str:
+def _free_name(tx: Transaction, own: str, taken: Sequence[str], owner: str) -> str:
     """A store's own name, with a number where that is taken."""
     name, number = own, 1
-    while name and _is_taken(tx, name, taken):
+    while name and _is_taken(tx, name, taken, owner):
         number += 1
         name = f"{own[: LONGEST_NAME - 10]}-{number}"
     return name
 
 
-def _is_taken(tx: Transaction, name: str, taken: Sequence[str]) -> bool:
-    return name in taken or aliases.is_one(tx, name) or stores.named(tx, name)
+def _is_taken(tx: Transaction, name: str, taken: Sequence[str], owner: str) -> bool:
+    return name in taken or aliases.is_one(tx, name, owner) or stores.named(tx, name, owner)
 
 
 @contextmanager

@@ -8,34 +8,29 @@
 
 Synchronous and thread-safe. One process at a time owns a data folder. What a method returned is on disk. Stores go by
 id, by name, or by an alias (`memory.aliases`). A search that starts after a document became `completed` sees it; one
-that starts after a removal does not. What a `sight` does not hold is not found, as if it were not there. Deleted text
-leaves the disk at once, originals as soon as no other file has the same bytes. (The single words of a large store that
-was opened in the last minutes may stay minutes longer: keeper.py. In PostgreSQL its bytes may stay: postgres.py.)
+that starts after a removal does not. Deleted text leaves the disk at once, originals as soon as no other file has the
+same bytes. (The single words of a large store that was opened in the last minutes may stay minutes longer: keeper.py.
+In PostgreSQL its bytes may stay: postgres.py.)
+
+Each file, store and alias has an owner, an opaque text that only the application understands. What a `sight` does not
+hold is not found, as if it were not there. Without one ids are anybody's, and names the default owner's.
 """
 
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Literal
 
 from index.aliases import Aliases
-from index.catalog import Catalog, Transaction, aliases, chunks, documents, files, stores
-from index.catalog.paging import Cut
-from index.checks import (
-    DEFAULT_STORE,
-    FIRST_STORE,
-    check_attachment,
-    check_attributes,
-    check_days,
-    check_filename,
-    check_metadata,
-    check_store_name,
-)
+from index.catalog import Catalog, chunks, documents, stores
+from index.checks import DEFAULT_STORE
 from index.dense import Tiers
-from index.errors import CatalogAway, InvalidRequest, MilvusAway
+from index.errors import CatalogAway, MilvusAway
 from index.exchange import Exchange
+from index.facets import new_id, now
+from index.facets.documents import Documents
+from index.facets.files import Files
+from index.facets.stores import Stores
 from index.folderlock import FolderLock
 from index.ingest import Ingest
 from index.keeper import Keeper
@@ -43,7 +38,7 @@ from index.lexical import KIND
 from index.loading import Loader
 from index.milvus import Milvus
 from index.originals import Originals
-from index.parse import Limits, parse
+from index.parse import Limits
 from index.rank import DENSE_WEIGHT
 from index.reembed import settle
 from index.remote import RemoteLoader
@@ -52,34 +47,13 @@ from index.search import Searcher
 from index.shelf import Shelf
 from index.snapshot import Snapshots
 from index.tiers import Trainer
-from index.types import (
-    Attachment,
-    Batch,
-    Chunk,
-    Chunking,
-    Copied,
-    Embedder,
-    File,
-    FileStatus,
-    Hits,
-    Page,
-    PassageReader,
-    Recall,
-    Scalar,
-    Sight,
-    Stats,
-    StoreFile,
-    StoreInfo,
-)
+from index.types import OWNER, Chunk, Copied, Embedder, Hits, PassageReader, Recall, Sight, Stats
 from index.vectors import VectorFiles
 
 __all__ = ["DEFAULT_STORE", "Memory"]
 
-LARGEST_BATCH = 2000
-Order = Literal["asc", "desc"]
 
-
-class Memory:
+class Memory(Files, Stores, Documents):
     """An open data folder. Close it: what is being ingested then waits for the next opening.
 
     `embedder` and `reader` are those it was given: whoever wants vectors or judgements of other texts may use them too.
@@ -108,6 +82,7 @@ class Memory:
         data_dir.mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened:
             opened.callback(FolderLock(data_dir / "lock").release)
+            self._settled = set()
             self._catalog = Catalog(data_dir / "catalog.sqlite", catalog_url)
             opened.callback(self._catalog.close)
             settle(self._catalog, embedder, data_dir)
@@ -125,7 +100,7 @@ class Memory:
             self._shelf.get(self._recover())
             self._searcher = Searcher(self._catalog, self._shelf, embedder, reader, only_distinct, search_timeout)
             self.aliases = Aliases(self._catalog, self._shelf)
-            self.exchange = Exchange(data_dir, self._catalog, self._originals, self._shelf, loader, embedder, _new_id)
+            self.exchange = Exchange(data_dir, self._catalog, self._originals, self._shelf, loader, embedder, new_id)
             self._trainer = Trainer(self._shelf, loader, tiers)
             self._keeper = Keeper(self._catalog, self._shelf, loader, snapshots, self._trainer)
             self._used: dict[int, int] = {}
@@ -147,210 +122,6 @@ class Memory:
         self._shelf.close_all()
         self._opened.close()
 
-    # Files
-
-    def add_file(self, filename: str, data: bytes, purpose: str = "assistants", expires_at: int | None = None) -> File:
-        check_filename(filename)
-        sha256 = self._originals.put(data)  # the slow part, outside the lock
-        file = File(_new_id("file-"), filename, len(data), _now(), purpose, sha256, expires_at)
-        with self._catalog.write() as tx:
-            if not self._originals.holds(sha256):  # the last other file of these bytes was just deleted
-                self._originals.put(data)
-            files.add(tx, file)
-        return file
-
-    def file(self, file_id: str, sight: Sight | None = None) -> File:
-        with self._catalog.read() as tx:
-            return files.get(tx, file_id, sight)
-
-    def files(
-        self,
-        limit: int = 20,
-        after: str | None = None,
-        before: str | None = None,
-        order: Order = "desc",
-        purpose: str | None = None,
-        sight: Sight | None = None,
-    ) -> Page[File]:
-        with self._catalog.read() as tx:
-            return files.page(tx, Cut(limit, after, before, order), purpose, sight)
-
-    def delete_file(self, file_id: str) -> None:
-        """From everywhere: all stores, the catalog and the disk."""
-        self._removal.file(file_id)
-
-    def stores_of(self, file_id: str) -> list[str]:
-        """The ids of the stores that a file is in."""
-        with self._catalog.read() as tx:
-            return stores.with_file(tx, files.number(tx, file_id))
-
-    def content(self, file_id: str) -> bytes:
-        return self._originals.get(self.file(file_id).sha256)
-
-    def text(self, file_id: str) -> str:
-        """What the parser reads in a file; chunk offsets count in it. Raises ParseError."""
-        with self._catalog.read() as tx:
-            kept = files.text(tx, file_id)
-        if kept is not None:
-            return kept
-        file = self.file(file_id)
-        data = self.content(file_id)
-        text = parse(file.filename, data, self._limits).text
-        with self._catalog.write() as tx:
-            files.keep_text(tx, files.number(tx, file_id), text)
-        return text
-
-    # Stores
-
-    def create_store(
-        self,
-        name: str = "",
-        metadata: Mapping[str, str] | None = None,
-        description: str = "",
-        expires_after_days: int | None = None,
-    ) -> StoreInfo:
-        check_store_name(name)
-        info = _new_store(name, check_metadata(metadata or {}), description, check_days(expires_after_days))
-        with self._catalog.write() as tx:
-            _check_unaliased(tx, name)
-            stores.add(tx, info)
-            return stores.get(tx, info.id)
-
-    def store(self, id_or_name: str, sight: Sight | None = None) -> StoreInfo:
-        with self._catalog.read() as tx:
-            return stores.get(tx, id_or_name, sight)
-
-    def stores(
-        self,
-        limit: int = 20,
-        after: str | None = None,
-        before: str | None = None,
-        order: Order = "desc",
-        sight: Sight | None = None,
-    ) -> Page[StoreInfo]:
-        with self._catalog.read() as tx:
-            return stores.page(tx, Cut(limit, after, before, order), sight)
-
-    def update_store(
-        self,
-        store: str,
-        *,
-        name: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        description: str | None = None,
-        expires_after_days: int | None = None,
-        never_expires: bool = False,
-    ) -> StoreInfo:
-        """Changes what is given. `never_expires` takes an expiry away."""
-        values: dict[str, object] = {}
-        if metadata is not None:
-            values["metadata"] = check_metadata(metadata)
-        if description is not None:
-            values["description"] = description
-        if expires_after_days is not None or never_expires:
-            values["expires_after_days"] = None if never_expires else check_days(expires_after_days)
-        with self._catalog.write() as tx:
-            info = stores.get(tx, store)
-            if name is not None and name != info.name:
-                _check_unaliased(tx, name)
-                values["name"] = check_store_name(name)
-            stores.change(tx, stores.number(tx, info.id), values)
-            return stores.get(tx, info.id)
-
-    def delete_store(self, store: str) -> None:
-        """The store and its documents; the files stay. Not while an alias points to it."""
-        self._removal.store(store)
-
-    def note(self, store: str, key: str) -> str | None:
-        """What an application keeps with a store under this key. It goes when the store goes."""
-        with self._catalog.read() as tx:
-            return stores.note(tx, stores.number(tx, store), key)
-
-    def keep_note(self, store: str, key: str, text: str | None) -> None:
-        """In the place of what was kept; None keeps nothing."""
-        with self._catalog.write() as tx:
-            stores.keep_note(tx, stores.number(tx, store), key, text)
-
-    # Documents
-
-    def attach(
-        self,
-        store: str,
-        file_id: str,
-        attributes: Mapping[str, Scalar] | None = None,
-        chunking: Chunking | None = None,
-        replaces: Sequence[str] = (),
-    ) -> StoreFile:
-        """Queue a file to become searchable. Again for the same file: sets attributes, retries what failed.
-
-        The files that it `replaces` stay searchable until it is, and not a moment longer.
-        """
-        wanted = Attachment(file_id, attributes, chunking, replaces)
-        return self._document(self._attach(store, [wanted], None), file_id)
-
-    def attach_batch(self, store: str, attachments: Sequence[Attachment]) -> Batch:
-        if not 1 <= len(attachments) <= LARGEST_BATCH:
-            raise InvalidRequest("file_ids", f"a batch has 1 to {LARGEST_BATCH} files, not {len(attachments)}")
-        batch_id = _new_id("vsfb_")
-        number = self._attach(store, attachments, batch_id)
-        with self._catalog.read() as tx:
-            return stores.batch(tx, number, batch_id)
-
-    def batch(self, store: str, batch_id: str) -> Batch:
-        with self._catalog.read() as tx:
-            return stores.batch(tx, stores.number(tx, store), batch_id)
-
-    def cancel_batch(self, store: str, batch_id: str) -> Batch:
-        """What is not yet searchable will not become so."""
-        with self._catalog.write() as tx:
-            number = stores.number(tx, store)
-            documents.cancel_batch(tx, stores.batch_number(tx, number, batch_id))
-            return stores.batch(tx, number, batch_id)
-
-    def store_file(self, store: str, file_id: str) -> StoreFile:
-        with self._catalog.read() as tx:
-            number = stores.number(tx, store)
-            return self._ingest.told(number, documents.get(tx, number, file_id))
-
-    def store_files(
-        self,
-        store: str,
-        limit: int = 20,
-        after: str | None = None,
-        before: str | None = None,
-        order: Order = "desc",
-        status: FileStatus | None = None,
-        batch_id: str | None = None,
-    ) -> Page[StoreFile]:
-        with self._catalog.read() as tx:
-            number = stores.number(tx, store)
-            batch = None if batch_id is None else stores.batch_number(tx, number, batch_id)
-            page = documents.page(tx, number, Cut(limit, after, before, order), status, batch)
-        return Page([self._ingest.told(number, one) for one in page.data], page.has_more)
-
-    def detach(self, store: str, file_id: str) -> None:
-        """Forget a file's passages in one store; the file itself stays."""
-        self._removal.document(store, file_id)
-
-    def update_attributes(self, store: str, file_id: str, attributes: Mapping[str, Scalar]) -> StoreFile:
-        checked = check_attributes(attributes)
-        with self._catalog.writing:
-            with self._catalog.write() as tx:
-                number = stores.number(tx, store)
-                document = documents.number(tx, number, file_id)
-                documents.retag(tx, document, checked)
-                changed = documents.get(tx, number, file_id)
-            self._shelf.retag(number, document, checked)
-        return changed
-
-    def wait(self, store: str, file_id: str, timeout: float | None = None) -> StoreFile:
-        """The document when it is completed or failed; after the timeout (seconds) as it then is."""
-        with self._catalog.read() as tx:
-            number = stores.number(tx, store)
-        return self._ingest.wait(lambda: self._document(number, file_id), timeout)
-
-    # Search
-
     def search(
         self,
         store: str,
@@ -371,8 +142,8 @@ class Memory:
         no more.
         """
         with self._catalog.read() as tx:
-            number, store_id = stores.usable(tx, store, _now())
-        self._used[number] = _now()
+            number, store_id = stores.usable(tx, store, now())
+        self._used[number] = now()
         began = time.perf_counter()
         try:
             hits, version, complete = self._searcher.search(
@@ -413,58 +184,16 @@ class Memory:
         with self._catalog.write() as tx:
             for store, moment in used.items():
                 stores.change(tx, store, {"last_active_at": moment})
-        if self._removal.expired(_now()):
+        if self._removal.expired(now()):
             for told in self._mourners:
                 told()
         self._removal.compact()
 
     def _recover(self) -> int:
         """End what a crash interrupted between two steps. The number of the default store, made if need be."""
-        with self._catalog.write() as tx:
-            if not aliases.is_one(tx, DEFAULT_STORE):
-                first = _new_store(FIRST_STORE)
-                stores.add(tx, first)
-                aliases.point(tx, DEFAULT_STORE, stores.number(tx, first.id), first.created_at)
+        self.settle(OWNER)
+        with self._catalog.read() as tx:
             default = stores.number(tx, DEFAULT_STORE)
         self._removal.sweep()
         self._catalog.forget()
         return default
-
-    def _document(self, store: int, file_id: str) -> StoreFile:
-        with self._catalog.read() as tx:
-            return self._ingest.told(store, documents.get(tx, store, file_id))
-
-    def _attach(self, store: str, attachments: Sequence[Attachment], batch_id: str | None) -> int:
-        """The number of the store."""
-        checked = [check_attachment(attachment) for attachment in attachments]
-        with self._catalog.writing:
-            with self._catalog.write() as tx:
-                number, _ = stores.usable(tx, store, _now())
-                batch = stores.add_batch(tx, number, batch_id, _now()) if batch_id else None
-                changes = [documents.attach(tx, number, one, batch, _now()) for one in checked]
-            for change in filter(None, changes):
-                if change.attributes is None:
-                    self._shelf.remove(change.place)
-                else:
-                    self._shelf.retag(number, change.place.document, change.attributes)
-        self._ingest.wake()
-        return number
-
-
-def _check_unaliased(tx: Transaction, name: str) -> None:
-    if aliases.is_one(tx, name):
-        raise InvalidRequest("name", f"{name!r} is an alias; choose another name for the store")
-
-
-def _now() -> int:
-    return int(time.time())
-
-
-def _new_id(prefix: str) -> str:
-    return prefix + secrets.token_hex(12)
-
-
-def _new_store(
-    name: str, metadata: Mapping[str, str] | None = None, description: str = "", days: int | None = None
-) -> StoreInfo:
-    return StoreInfo(_new_id("vs_"), name, _now(), _now(), metadata or {}, {}, 0, description, days)

@@ -1,6 +1,7 @@
 """Uploaded bytes, kept under their SHA-256, so that the same upload twice is kept once.
 
-A file appears whole or not at all (written aside, fsynced, renamed), and its name proves its contents.
+A file appears whole or not at all (written aside, fsynced, renamed), and its name proves its contents. What is there is
+written again all the same: the time that an upload takes must not tell that somebody else has the same file.
 """
 
 import hashlib
@@ -25,13 +26,15 @@ class Originals:
 
     def put(self, data: bytes) -> str:
         sha256 = hashlib.sha256(data).hexdigest()
-        self.take(sha256, io.BytesIO(data))
+        self._write(sha256, io.BytesIO(data))
         return sha256
 
     def take(self, sha256: str, source: IO[bytes]) -> None:
         """What is known to have this hash, read to its end, unless it is here already."""
-        if self.holds(sha256):
-            return
+        if not self.holds(sha256):
+            self._write(sha256, source)
+
+    def _write(self, sha256: str, source: IO[bytes]) -> None:
         place = self._place(sha256)
         place.parent.mkdir(exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=self._folder, prefix="new-")

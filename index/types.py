@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 T = TypeVar("T")
+OWNER = "default"  # whose everything is where nobody says whose
 Scalar = str | float | bool
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 Reason = Literal[
@@ -28,6 +29,7 @@ class File:
     purpose: str
     sha256: str
     expires_at: int | None = None
+    owner: str = OWNER
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class StoreInfo:
     expires_after_days: int | None = None  # without use
     version: int = 1  # raised by each change of what can be found in it
     aliases: tuple[str, ...] = ()  # that point to it
+    owner: str = OWNER
 
     @property
     def expires_at(self) -> int | None:
@@ -167,9 +170,12 @@ class Hits(list[Hit]):
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What of the memory there is for one who may not see all: these stores and what is in them, and these files."""
+    """What of the memory there is for one who asks: what this owner has. Where `stores` are named (by their ids), of it
+    only these and what is in them, and these files.
+    """
 
-    stores: frozenset[str]
+    owner: str = OWNER
+    stores: frozenset[str] | None = None
     files: frozenset[str] = frozenset()
 
 

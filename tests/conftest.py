@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from app.engine.device import pick
 from index.embed import SentenceEmbedder, load_embedder
@@ -15,6 +16,7 @@ from index.reader import Reader, load_reader
 
 # Cores are shared with other test runs; more threads than cores only wait for each other.
 torch.set_num_threads(1)
+settings.register_profile("campaign", max_examples=5000)  # for hours, not for the default suite
 
 
 def set_aside() -> list[str]:

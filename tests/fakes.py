@@ -112,7 +112,7 @@ class ScriptedEngine:
         return Scored((total / len(continuation),) * len(continuation), cached)
 
     def forget(self, key: str | None = None) -> None:
-        for known in [known for known in self._seen if key in (None, known)]:
+        for known in [known for known in self._seen if known.startswith(key or "")]:
             self._seen[known].clear()
 
     async def close(self) -> None:

@@ -18,8 +18,7 @@ from app.agent.events import Done
 from app.agent.loop import answer
 from app.agent.turn import Turn
 from app.api import Parts
-from app.api.access import ANYONE
-from app.api.caller import Caller
+from app.api.caller import ANYONE, Caller
 from app.api.chat_request import ChatRequest
 from app.api.turn import turn_of
 from app.calibration import Calibration, keep, kept

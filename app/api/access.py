@@ -7,30 +7,28 @@ could otherwise reach it through the browser (DNS rebinding, cross-site posts).
 
 import hmac
 import re
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 from anyio import CapacityLimiter, to_thread
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Scope as Request
 
-from app.api.caller import Caller
+from app.api.caller import ANYONE, READER, ROOT, Caller
 from app.api.errors import ApiError
 from app.api.parts import Parts
 from app.api.quota import Quotas
 from app.api.signature import sign, signing_key
-from app.keys import Key, Scope
+from app.keys import ORGANISATION, Key, Scope
 from app.settings import loopback
 
 OPEN = frozenset({"/health", "/healthz", "/readyz"})
-ROOT = Key("COGCORE_API_KEY", "admin", id="root", requests_per_minute=0, tokens_per_minute=0)
-ANYONE = replace(ROOT, name="anyone", id="anyone")  # on an open server
-READER = replace(ROOT, name="a signed link", id="link", scope="read")
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # Beginnings, so that no spelling of a path slips past.
 ADMINISTRATION = ("/v1/cogcore/keys", "/v1/cogcore/reviews")
 BUNDLES = "/v1/cogcore/stores"  # whole stores, in and out
+# Counts what all organisations do, so it is told to the default one alone: that of who runs the server.
+OVERALL = "/metrics"
 # Sent by POST, and changes nothing that was there before.
 ASKING = re.compile(
     r"/mcp|/v1/(chat/completions|completions|responses(/[^/]+/cancel)?|embeddings|rerank|vector_stores/[^/]+/search)"
@@ -75,6 +73,7 @@ class Access:
     def _key(self, bearer: str, request: Request) -> Key:
         key = self._parts.keys.find(bearer)
         if key is not None:
+            self._parts.memory.settle(key.organisation)
             return key
         links = self._parts.link_key
         if links is None:
@@ -125,6 +124,9 @@ def _check(key: Key, method: str, path: str) -> None:
     scope = needed(method, path)
     if not key.may(scope):
         said = f"This API key has the scope '{key.scope}'; {method} {path} needs the scope '{scope}'."
+        raise Refused(said, code="insufficient_scope", status=403)
+    if key.organisation != ORGANISATION and path.startswith(OVERALL):
+        said = f"{method} {path} counts for all organisations; only keys of the organisation '{ORGANISATION}' read it."
         raise Refused(said, code="insufficient_scope", status=403)
     if key.stores is not None and not LIMITED.fullmatch(f"{method} {path}"):
         said = f"This API key is limited to its stores; {method} {path} needs the scope '{scope}' for all stores."

@@ -66,19 +66,19 @@ def routes(parts: Parts) -> APIRouter:
         return alias_object(aliases.get(alias, caller.sight))
 
     @router.post("/{alias}", response_model=AliasObject)
-    def point(alias: str, target: Target) -> Wire:
+    def point(alias: str, target: Target, caller: Asking) -> Wire:
         """Point the alias to a store, by its name or id. A new name makes an alias."""
-        return alias_object(aliases.set(alias, target.vector_store_id))
+        return alias_object(aliases.set(alias, target.vector_store_id, caller.sight))
 
     @router.post("/{alias}/rollback", response_model=AliasObject)
-    def roll_back(alias: str) -> Wire:
+    def roll_back(alias: str, caller: Asking) -> Wire:
         """Point the alias to the store before; once more, to the one before that."""
-        return alias_object(aliases.roll_back(alias))
+        return alias_object(aliases.roll_back(alias, caller.sight))
 
     @router.delete("/{alias}", response_model=AliasDeleted)
-    def remove(alias: str) -> Wire:
+    def remove(alias: str, caller: Asking) -> Wire:
         """Forget the alias. The store stays."""
-        aliases.remove(alias)
+        aliases.remove(alias, caller.sight)
         return {"id": alias, "object": "cogcore.alias.deleted", "deleted": True}
 
     return router

@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 
 from app.agent.turn import Turn
+from app.api.caller import Caller
 from app.api.chat_request import Extension
 from app.api.encode import unmarked
 from app.api.ledger import Ledger, Wire, hit_wire
@@ -27,6 +28,7 @@ class Autonomy:
     level: float
     question: str
     reviews: Reviews
+    owner: str  # whose the answer is
 
     async def mark(self, ledger: Ledger) -> Wire:
         """`status`, and the id of the review that was written down. The answer goes out even where that failed."""
@@ -51,6 +53,7 @@ class Autonomy:
             reply="".join(ledger.text),
             answer=ledger.end.answer,
             confidence=ledger.end.confidence,
+            owner=self.owner,
             citations=[
                 Place(cited.hit.chunk.file_id, cited.hit.chunk.id, cited.hit.chunk.page, cited.start, cited.end)
                 for cited in ledger.cited
@@ -62,8 +65,8 @@ class Autonomy:
         )
 
 
-def autonomy_of(turn: Turn, given: Extension | None, parts: Parts) -> Autonomy:
+def autonomy_of(turn: Turn, given: Extension | None, parts: Parts, caller: Caller) -> Autonomy:
     """The request's, else the server's."""
     asked = given.autonomy if given else None
     question = next(str(m["content"]) for m in reversed(turn.messages) if m["role"] == "user")
-    return Autonomy(parts.settings.autonomy if asked is None else asked, question, parts.reviews)
+    return Autonomy(parts.settings.autonomy if asked is None else asked, question, parts.reviews, caller.organisation)

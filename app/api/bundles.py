@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from app.api.aliases import AliasObject, alias_object
-from app.api.caller import SeenStore
+from app.api.caller import Asking, SeenStore
 from app.api.door import IMPORT
 from app.api.listing import Wire
 from app.api.parts import Parts
@@ -82,13 +82,14 @@ def routes(parts: Parts) -> APIRouter:
     @router.post(IMPORT, response_model=ImportObject, openapi_extra={"requestBody": {"required": True, **BINARY}})
     async def import_(
         request: Request,
+        caller: Asking,
         name: Annotated[str | None, Query(description="Of the new store; else the bundle's own")] = None,
         alias: Annotated[str | None, Query(description="To be pointed to the store once all of it is there")] = None,
         reembed: Annotated[bool, Query(description="Make vectors of another embedder again, which takes long")] = False,
     ) -> Wire:
         """A new store of what was exported, which is the body. It is there as a whole, or not at all."""
         if alias is not None:
-            await asyncio.to_thread(memory.aliases.check, alias)
+            await asyncio.to_thread(memory.aliases.check, alias, caller.organisation)
         with memory.exchange.spool() as spool:
             held = bytearray()
             async for piece in request.stream():
@@ -98,9 +99,12 @@ def routes(parts: Parts) -> APIRouter:
                     held.clear()
             spool.write(held)
             taken = () if alias is None else (alias,)
-            made = await asyncio.to_thread(memory.exchange.import_, spool, name, reembed=reembed, taken=taken)
-        store = made.store
-        pointed = None if alias is None else alias_object(await asyncio.to_thread(memory.aliases.set, alias, store.id))
+            made = await asyncio.to_thread(
+                memory.exchange.import_, spool, name, reembed=reembed, taken=taken, owner=caller.organisation
+            )
+        store, pointed = made.store, None
+        if alias is not None:
+            pointed = alias_object(await asyncio.to_thread(memory.aliases.set, alias, store.id, caller.sight))
         return {
             "id": store.id,
             "object": "cogcore.import",

@@ -1,7 +1,7 @@
-"""Who asks, and what of the memory is there for them."""
+"""Who asks, and what of the memory is there for them: what their organisation has, and of it what their key may see."""
 
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated
 
@@ -11,6 +11,11 @@ from app.api.quota import Quota
 from app.keys import Key, Keys
 from index.memory import Memory
 from index.types import Sight
+
+# Keys that nobody made. Who runs the server is of the default organisation, and makes keys for any.
+ROOT = Key("COGCORE_API_KEY", "admin", id="root", requests_per_minute=0, tokens_per_minute=0)
+ANYONE = replace(ROOT, name="anyone", id="anyone")  # on an open server
+READER = replace(ROOT, name="a signed link", id="link", scope="read")
 
 
 @dataclass(frozen=True)
@@ -25,33 +30,46 @@ class Caller:
 
     @cached_property
     def sight(self) -> Sight | None:
-        """What the memory's methods are handed, so that they find nothing else. None: everything."""
-        if self.key.stores is None:
+        """What the memory's methods are handed, so that they find nothing else. None: this server signed for it."""
+        if self.key is READER:
             return None
-        return Sight(frozenset(self.key.stores), self.keys.uploads(self.key.id))
+        if self.key.stores is None:
+            return Sight(self.organisation)
+        return Sight(self.organisation, frozenset(self.key.stores), self.keys.uploads(self.key.id))
+
+    @property
+    def organisation(self) -> str:
+        return self.key.organisation
+
+    @property
+    def administered(self) -> str | None:
+        """The organisation whose keys this caller may make, see and end; None: any."""
+        return None if self.key in (ROOT, ANYONE) else self.organisation
 
     @property
     def owner(self) -> str:
         """Whose what is kept for later is: the organisation's, or this key's alone where it does not see all stores."""
-        return self.key.organisation if self.key.stores is None else self.key.id
+        return self.organisation if self.key.stores is None else self.key.id
 
     def cache_key(self, secret: bytes, salt: str = "") -> str:
         """Equal for equal salts of callers of one organisation who see the same: these alone share cached prompts.
 
-        Tells nothing of either, since other servers that run the core are sent it.
+        It begins with `cache_keys`. Tells nothing of either, since other servers that run the core are sent it.
         """
         seen = "\0".join(sorted(self.key.stores)) if self.key.stores is not None else "all"
-        whose = "\0\0".join((self.key.organisation, seen, self.bearer, salt))
-        return hmac.digest(secret, whose.encode(), "sha256").hex()
+        whose = "\0\0".join((self.organisation, seen, self.bearer, salt))
+        return self.cache_keys(secret) + hmac.digest(secret, whose.encode(), "sha256").hex()
+
+    def cache_keys(self, secret: bytes) -> str:
+        """What the cache keys of this organisation begin with, and no other's."""
+        return hmac.digest(secret, f"organisation {self.organisation}".encode(), "sha256").hex()
 
     def store(self, name: str) -> str:
         """The id of a store. Looked up once: an alias that moves meanwhile leads nobody to what they may not see."""
-        if self.sight is None or name in self.sight.stores:
-            return name
-        return self.memory.store(name, self.sight).id
+        return self.memory.store_id(name, self.sight)
 
     def file(self, file_id: str) -> str:
-        return file_id if self.sight is None else self.memory.file(file_id, self.sight).id
+        return self.memory.file(file_id, self.sight).id
 
     def uploaded(self, file_id: str) -> None:
         """The file is in no store yet, and there for who uploaded it all the same."""
@@ -60,9 +78,9 @@ class Caller:
 
     def delete(self, file_id: str) -> bool:
         """Whether the file is gone. Where stores hold it that this caller does not see, it goes from sight alone."""
-        file = self.memory.file(file_id, self.sight).id
-        if self.sight is not None:
-            for store in self.sight.stores.intersection(self.memory.stores_of(file)):
+        file = self.file(file_id)
+        if self.key.stores is not None:
+            for store in set(self.key.stores).intersection(self.memory.stores_of(file)):
                 self.memory.detach(store, file)
             self.keys.forget_upload(file)
             if self.memory.stores_of(file):

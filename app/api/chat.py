@@ -37,7 +37,7 @@ def routes(parts: Parts) -> APIRouter:
         spelling = await asyncio.to_thread(Spelling, parts.core.tokenizer) if wanted.logprobs else None
         base_url = settings.public_url or str(request.base_url).rstrip("/")
         head = Head(wanted.model, base_url, parts.link_key, turn.versions, spelling)
-        mark = autonomy_of(turn, wanted.cogcore, parts).mark
+        mark = autonomy_of(turn, wanted.cogcore, parts, caller).mark
         core = caller.quota.metered(parts.core)
         turns = [parts.metrics.turn(answer(one, core, parts.memory)) for one in abreast_of(turn, n)]
         events = abreast(turns, settings.keep_alive)

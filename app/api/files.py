@@ -75,7 +75,9 @@ def routes(parts: Parts) -> APIRouter:
         async with upload.lock:  # a client that gave up waiting asks again while the first upload still goes on
             before = await asyncio.to_thread(_before, upload.file_id, file.filename, data)
             if before is None:
-                before = await asyncio.to_thread(memory.add_file, file.filename, data, purpose, expires_at)
+                before = await asyncio.to_thread(
+                    memory.add_file, file.filename, data, purpose, expires_at, caller.organisation
+                )
                 await asyncio.to_thread(caller.uploaded, before.id)
                 upload.file_id = before.id
         return file_object(before)
@@ -116,7 +118,7 @@ def routes(parts: Parts) -> APIRouter:
     def delete(file_id: SeenFile, caller: Asking) -> Wire:
         if caller.delete(file_id):
             parts.forget(file_id)
-        parts.core.engine.forget()
+        parts.core.engine.forget(caller.cache_keys(parts.secret))
         return {"id": file_id, "object": "file", "deleted": True}
 
     return router

@@ -1,4 +1,7 @@
-"""/v1/cogcore/keys: API keys, made, listed and revoked by whoever has the scope `admin`."""
+"""/v1/cogcore/keys: API keys, made, listed and revoked by whoever has the scope `admin`, for its own organisation.
+
+Who runs the server (COGCORE_API_KEY, or anybody while there is no key) does so for every organisation.
+"""
 
 from dataclasses import asdict
 from typing import Literal
@@ -6,11 +9,14 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from app.api.caller import Asking
+from app.api.errors import ApiError
 from app.api.limits import Strict
 from app.api.listing import Cursor, Limit, Order, Wire, listing
 from app.api.parts import Parts
-from app.keys import ORGANISATION, Key, Scope
+from app.keys import Key, Scope
 from index.catalog.paging import Cut
+from index.types import Sight
 
 
 class NewKey(Strict):
@@ -19,7 +25,7 @@ class NewKey(Strict):
     name: str
     scope: Scope = "read"
     stores: list[str] | None = Field(default=None, description="Names or ids; all others are not there for the key")
-    organisation: str = ORGANISATION
+    organisation: str | None = Field(default=None, description="null: of who makes it. Another needs COGCORE_API_KEY")
     requests_per_minute: int | None = Field(default=None, description="null: as the settings say; 0: any number")
     tokens_per_minute: int | None = Field(default=None, description="Of prompts and answers; null and 0 likewise")
     expires_at: int | None = None
@@ -34,7 +40,7 @@ class KeyObject(BaseModel):
     hint: str = Field(description="How the secret begins")
     scope: Scope
     stores: list[str] | None = Field(description="The ids of the stores it is limited to; null: all")
-    organisation: str = Field(description="Only keys of one organisation share cached prompts")
+    organisation: str = Field(description="Whose files, stores, aliases, responses and reviews it opens")
     requests_per_minute: int | None
     tokens_per_minute: int | None
     created_at: int
@@ -62,27 +68,36 @@ def key_object(key: Key) -> Wire:
 def routes(parts: Parts) -> APIRouter:
     router, keys = APIRouter(prefix="/v1/cogcore/keys", tags=["keys"]), parts.keys
 
+    def seen(store: str, organisation: str) -> str:
+        return parts.memory.store_id(store, Sight(organisation))
+
     @router.post("", response_model=CreatedKey)
-    def create(wanted: NewKey) -> Wire:
+    def create(wanted: NewKey, caller: Asking) -> Wire:
         """Make a key. From the first one on, the server answers nobody without one."""
-        given = wanted.model_dump(exclude={"stores"})
-        stores = None if wanted.stores is None else tuple(parts.memory.store(name).id for name in wanted.stores)
-        key, secret = keys.create(Key(**given, stores=stores))
+        own, whose = caller.administered, wanted.organisation or caller.organisation
+        if own not in (None, whose):
+            said = f"This API key makes keys of the organisation '{own}' only. Leave 'organisation' out."
+            raise ApiError(said, param="organisation", code="insufficient_scope", status=403)
+        given = wanted.model_dump(exclude={"stores", "organisation"})
+        stores = None if wanted.stores is None else tuple(seen(name, whose) for name in wanted.stores)
+        key, secret = keys.create(Key(**given, stores=stores, organisation=whose))
         return {**key_object(key), "key": secret}
 
     @router.get("", response_model=KeyList)
-    def page(limit: Limit = 20, order: Order = "desc", after: Cursor = None, before: Cursor = None) -> Wire:
+    def page(
+        caller: Asking, limit: Limit = 20, order: Order = "desc", after: Cursor = None, before: Cursor = None
+    ) -> Wire:
         """The keys that were ever made."""
-        return listing(keys.page(Cut(limit, after, before, order)), key_object)
+        return listing(keys.page(Cut(limit, after, before, order), caller.administered), key_object)
 
     @router.get("/{key_id}", response_model=KeyObject)
-    def key(key_id: str) -> Wire:
+    def key(key_id: str, caller: Asking) -> Wire:
         """One of them."""
-        return key_object(keys.get(key_id))
+        return key_object(keys.get(key_id, caller.administered))
 
     @router.delete("/{key_id}", response_model=KeyObject)
-    def revoke(key_id: str) -> Wire:
+    def revoke(key_id: str, caller: Asking) -> Wire:
         """It opens nothing from now on. It stays in the list."""
-        return key_object(keys.revoke(key_id))
+        return key_object(keys.revoke(key_id, caller.administered))
 
     return router

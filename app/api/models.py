@@ -3,6 +3,7 @@
 Beside them, not for chats: the memory's embedder by its own name, and its reader.
 """
 
+import time
 from collections import Counter
 
 from fastapi import APIRouter
@@ -58,27 +59,25 @@ def beside(memory: Memory) -> dict[str, int | None]:
 
 def routes(parts: Parts) -> APIRouter:
     router, memory, engine = APIRouter(prefix="/v1/models", tags=["models"]), parts.memory, parts.core.engine
+    began = int(time.time())  # the same for whoever asks
 
     def _wire(name: str, created: int, length: int | None) -> Wire:
         about = {"id": name, "object": "model", "created": created, "owned_by": MODEL}
         # As vLLM and SGLang tell it: how many tokens a conversation may have.
         return {**about, "max_model_len": length}
 
-    def began() -> int:
-        return memory.store(DEFAULT_STORE).created_at
-
     @router.get("")
     def models(caller: Asking) -> Wire:
         chats = models_of(memory, caller.sight)
         data = [_wire(name, created, engine.context_length) for name, created in chats.items()]
-        data += [_wire(name, began(), length) for name, length in beside(memory).items()]
+        data += [_wire(name, began, length) for name, length in beside(memory).items()]
         return {"object": "list", "data": data}
 
     @router.get("/{model:path}")
     def model(model: str, caller: Asking) -> Wire:
         others = beside(memory)
         if model in others:
-            return _wire(model, began(), others[model])
+            return _wire(model, began, others[model])
         return _wire(model, store_of(memory, model, caller.sight).created_at, engine.context_length)
 
     return router

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from app.api.caller import Asking
 from app.api.limits import Strict
 from app.api.listing import Cursor, Limit, Order, Wire, listing
 from app.api.parts import Parts
@@ -115,6 +116,7 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.get("", response_model=ReviewList)
     def page(
+        caller: Asking,
         limit: Limit = 20,
         order: Order = "desc",
         after: Cursor = None,
@@ -122,23 +124,24 @@ def routes(parts: Parts) -> APIRouter:
         decided: Annotated[bool | None, Query(description="Only those with a verdict, or only those without")] = None,
     ) -> Wire:
         """The answers that were marked `needs_review`."""
-        found = reviews.page(Cut(limit, after, before, order), decided)
+        found = reviews.page(Cut(limit, after, before, order), caller.organisation, decided)
         return listing(found, lambda review: review_object(review, memory))
 
     @router.get("/{review_id}", response_model=ReviewObject)
-    def review(review_id: str) -> Wire:
+    def review(review_id: str, caller: Asking) -> Wire:
         """One of them."""
-        return review_object(reviews.get(review_id), memory)
+        return review_object(reviews.get(review_id, caller.organisation), memory)
 
     @router.post("/{review_id}", response_model=ReviewObject)
-    def decide(review_id: str, decision: Decision) -> Wire:
+    def decide(review_id: str, decision: Decision, caller: Asking) -> Wire:
         """Approve or reject the answer."""
-        return review_object(reviews.decide(review_id, decision.verdict, decision.note), memory)
+        decided = reviews.decide(review_id, caller.organisation, decision.verdict, decision.note)
+        return review_object(decided, memory)
 
     @router.delete("/{review_id}", response_model=ReviewDeleted)
-    def delete(review_id: str) -> Wire:
+    def delete(review_id: str, caller: Asking) -> Wire:
         """Forget the question, the answer and the verdict."""
-        reviews.delete(review_id)
+        reviews.delete(review_id, caller.organisation)
         return {"id": review_id, "object": "cogcore.review.deleted", "deleted": True}
 
     return router

@@ -120,9 +120,9 @@ def routes(parts: Parts) -> APIRouter:
         return store_file_object(memory.update_attributes(store_id, file_id, change.attributes or {}))
 
     @router.delete("/files/{file_id}")
-    def detach(store_id: SeenStore, file_id: str) -> Wire:
+    def detach(store_id: SeenStore, file_id: str, caller: Asking) -> Wire:
         memory.detach(store_id, file_id)
-        parts.core.engine.forget()
+        parts.core.engine.forget(caller.cache_keys(parts.secret))
         return {"id": file_id, "object": "vector_store.file.deleted", "deleted": True}
 
     @router.get("/files/{file_id}/content")

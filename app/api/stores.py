@@ -138,10 +138,10 @@ def routes(parts: Parts) -> APIRouter:
     router, memory = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"]), parts.memory
 
     @router.post("")
-    def create(wanted: NewStore) -> Wire:
+    def create(wanted: NewStore, caller: Asking) -> Wire:
         # Checked first: a store without its files would be left behind.
         attachments = [
-            check_attachment(Attachment(memory.file(one).id, None, wanted.chunking_strategy))
+            check_attachment(Attachment(caller.file(one), None, wanted.chunking_strategy))
             for one in wanted.file_ids or ()
         ]
         store = memory.create_store(
@@ -149,6 +149,7 @@ def routes(parts: Parts) -> APIRouter:
             wanted.metadata,
             wanted.description or "",
             wanted.expires_after.days if wanted.expires_after else None,
+            caller.organisation,
         )
         if attachments:
             memory.attach_batch(store.id, attachments)
@@ -177,10 +178,10 @@ def routes(parts: Parts) -> APIRouter:
         return store_object(updated)
 
     @router.delete("/{store_id}")
-    def delete(store_id: SeenStore) -> Wire:
+    def delete(store_id: SeenStore, caller: Asking) -> Wire:
         found = memory.store(store_id)
         memory.delete_store(found.id)
-        parts.core.engine.forget()
+        parts.core.engine.forget(caller.cache_keys(parts.secret))
         return {"id": found.id, "object": "vector_store.deleted", "deleted": True}
 
     @router.post("/{store_id}/search")

@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.access import changes
 from app.audit import Audit
 
-LONGEST = 2**16  # bytes of an answer that is looked into for the id of what was made
+LONGEST = 2**16  # bytes of an answer that is looked into for what was made
+TOLD = ("id", "vector_store_id", "organisation")  # of an answer: what was made, where an alias points, whose a key is
 
 log = logging.getLogger("cogcore.http")
 
@@ -43,8 +44,7 @@ class Trail:
     async def _note(self, scope: Scope, start: Message, body: Message) -> None:
         key, changed = scope["caller"].key, {name: str(value) for name, value in scope["path_params"].items()}
         made = _made(Headers(raw=start["headers"]), body.get("body", b""))
-        if made is not None and made not in changed.values():
-            changed["id"] = made
+        changed |= {name: value for name, value in made.items() if value not in changed.values()}
         action = f"{scope['method']} {scope['route'].path}"
         try:
             await asyncio.to_thread(self.audit.note, key.id, key.organisation, action, changed, scope["request_id"])
@@ -52,10 +52,10 @@ class Trail:
             log.exception("%s by %s was done and could not be written to %s", action, key.id, self.audit.path)
 
 
-def _made(headers: Headers, body: bytes) -> str | None:
-    """The id in an answer."""
+def _made(headers: Headers, body: bytes) -> dict[str, str]:
+    """What an answer tells of it."""
     if not headers.get("content-type", "").startswith("application/json") or len(body) > LONGEST:
-        return None
+        return {}
     made = json.loads(body)
-    found = made.get("id") if isinstance(made, dict) else None
-    return found if isinstance(found, str) else None
+    told = made if isinstance(made, dict) else {}
+    return {name: told[name] for name in TOLD if isinstance(told.get(name), str)}

@@ -14,6 +14,7 @@ from app.settings import Settings
 from index.catalog import glimpse, stores
 from index.catalog.paging import Cut
 from index.errors import MemoryFault
+from index.types import Sight
 
 DAY = 86_400
 PAGE = 1000
@@ -44,7 +45,7 @@ def key(settings: Settings, asked: argparse.Namespace) -> int:
 def _note(settings: Settings, action: str, key: Key) -> None:
     if settings.audit:
         log = Audit(settings.data_dir / AUDIT)
-        log.note(f"command, user {os.getuid()}", None, f"cogcore key {action}", {"key_id": key.id})
+        log.note(f"command, user {os.getuid()}", key.organisation, f"cogcore key {action}", {"key_id": key.id})
 
 
 def _list(keys: Keys) -> None:
@@ -60,7 +61,7 @@ def _wanted(asked: argparse.Namespace, settings: Settings) -> Key:
     return Key(
         name=asked.name,
         scope=asked.scope,
-        stores=_ids(settings, asked.stores) if asked.stores else None,
+        stores=_ids(settings, asked.stores, asked.organisation) if asked.stores else None,
         organisation=asked.organisation,
         requests_per_minute=asked.requests,
         tokens_per_minute=asked.tokens,
@@ -68,9 +69,9 @@ def _wanted(asked: argparse.Namespace, settings: Settings) -> Key:
     )
 
 
-def _ids(settings: Settings, names: Sequence[str]) -> tuple[str, ...]:
+def _ids(settings: Settings, names: Sequence[str], organisation: str) -> tuple[str, ...]:
     with glimpse(settings.data_dir / "catalog.sqlite", settings.catalog) as tx:
-        return tuple(stores.get(tx, name).id for name in names)
+        return tuple(stores.known(tx, name, Sight(organisation)) for name in names)
 
 
 def _line(key: Key) -> str:

@@ -134,10 +134,10 @@ class Slots:
         slot.kept = self._clock() + keep if slot.ids else 0.0
 
     def forget(self, key: str | None = None) -> None:
-        """Erase the KV of what has ended under `key`, or under any: its memory is zero afterwards. What runs is shown
-        to nobody any more, and erased when it is given back."""
+        """Erase the KV of what has ended under the keys that begin with `key`, or under any: its memory is zero
+        afterwards. What runs is shown to nobody any more, and erased when it is given back."""
         for slot in self.slots:
-            if key not in (None, slot.key):
+            if not slot.key.startswith(key or ""):
                 self._wipe(slot, len(slot.ids))  # rows of who had it before
             elif slot.busy:
                 slot.doomed = True

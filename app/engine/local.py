@@ -68,8 +68,9 @@ class LocalEngine:
         return outcome
 
     def forget(self, key: str | None = None) -> None:
-        """Erase all KV under `key`, or under any, also of what waits and runs, as it ends. Blocks for a step at most.
+        """Erase all KV under the keys that begin with `key`, or under any, also of what waits and runs, as it ends.
 
+        Blocks for a step at most.
         A conversation that goes on afterwards is prefilled anew, and so brings back what its prompt holds.
         """
         self._scheduler.forget(key)

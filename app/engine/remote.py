@@ -66,7 +66,7 @@ class RemoteEngine:
         self.vocab_size, self.context_length = vocab_size, served.context_length
         self._replicas, self._served = replicas, served
         self._places, self._queue, self._waiting = asyncio.Semaphore(max_sequences), queue, 0
-        self._salt = ""
+        self._salts: dict[str, str] = {}  # by what the keys begin with that they are for
 
     def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
         """Raises InvalidPrompt, PromptTooLong and InvalidSampling at the call, all else from the stream."""
@@ -87,8 +87,11 @@ class RemoteEngine:
         return Scored(tuple(scores))
 
     def forget(self, key: str | None = None) -> None:
-        """Under all keys: a salt that was never sent finds nothing. What the servers hold is theirs to overwrite."""
-        self._salt = secrets.token_hex(16)
+        """A salt that was never sent finds nothing. What the servers hold is theirs to overwrite."""
+        self._salts[key or ""] = secrets.token_hex(16)
+
+    def _salted(self, key: str) -> str:
+        return key + "".join(salt for begin, salt in self._salts.items() if key.startswith(begin))
 
     async def close(self) -> None:
         """Refuse new requests and break off those under way. Idempotent."""
@@ -116,7 +119,7 @@ class RemoteEngine:
     async def _tokens(self, ids: Sequence[int], sampling: Sampling, key: str) -> AsyncGenerator[Token]:
         held: Token | None = None
         finish: str | None = None
-        asked = body(self._served.model, ids, sampling, key + self._salt)
+        asked = body(self._served.model, ids, sampling, self._salted(key))
         async with aclosing(self._replicas.choices(asked)) as choices:
             async for choice in choices:
                 # Only the reply's end tells which token was the last: each waits for what follows it.
@@ -135,7 +138,7 @@ class RemoteEngine:
         yield replace(held, finish="stop" if finish == "stop" else "length")
 
     async def _echoed(self, ids: list[int], more: list[int], key: str) -> Sequence[float]:
-        asked = body(self._served.model, ids + more, Sampling(max_tokens=1), key + self._salt, stream=False, echo=True)
+        asked = body(self._served.model, ids + more, Sampling(max_tokens=1), self._salted(key), stream=False, echo=True)
         async with aclosing(self._replicas.choices(asked)) as choices:
             choice = await anext(choices)
         scores = ((choice.get("logprobs") or {}).get("token_logprobs") or [])[len(ids) : len(ids) + len(more)]

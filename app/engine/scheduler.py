@@ -105,7 +105,7 @@ class Scheduler:
                 self._meter.cancelled()
 
     def forget(self, key: str | None) -> None:
-        """Erase what is cached under `key`, or under any. Blocks for one step at most."""
+        """Erase what is cached under the keys that begin with `key`, or under any. Blocks for one step at most."""
         done = threading.Event()
         with self._changed:
             if self._stopped:
@@ -190,7 +190,7 @@ class Scheduler:
     def _forget(self, key: str | None) -> None:
         with self._changed:
             for request in self._waiting:
-                request.doomed |= key in (None, request.key)
+                request.doomed |= request.key.startswith(key or "")
         self.slots.forget(key)
 
     def _next(self) -> Request | None:

@@ -125,7 +125,8 @@ class Engine(Protocol):
         ...
 
     def forget(self, key: str | None = None) -> None:
-        """Reuse no KV of what came before under `key`, or under any; where it is ours, erase it. Blocks for a step."""
+        """Reuse no KV of what came before under the keys that begin with `key`, or under any; where it is ours, erase
+        it. Blocks for a step."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,7 @@
-"""Names that point to stores, and where they pointed before."""
+"""Names that point to stores, and where they pointed before. A name and all its targets are of one owner.
+
+Without a sight, a name is the default owner's.
+"""
 
 from typing import Any
 
@@ -6,15 +9,16 @@ from sqlalchemy import Row, delete, insert, select, update
 
 from index.catalog import Transaction
 from index.catalog.schema import aliases, stores, targets_before
-from index.catalog.stores import seen
+from index.catalog.stores import owner, seen
 from index.errors import AliasNotFound, InvalidRequest
 from index.types import Alias, Sight
 
 KEPT = 100  # earlier targets of one alias
 
 
-def is_one(tx: Transaction, name: str) -> bool:
-    return tx.execute(select(aliases.c.n).where(aliases.c.name == name)).first() is not None
+def is_one(tx: Transaction, name: str, owner: str) -> bool:
+    ours = select(aliases.c.n).where(aliases.c.name == name, aliases.c.owner == owner)
+    return tx.execute(ours).first() is not None
 
 
 def get(tx: Transaction, name: str, sight: Sight | None = None) -> Alias:
@@ -23,15 +27,16 @@ def get(tx: Transaction, name: str, sight: Sight | None = None) -> Alias:
 
 def page(tx: Transaction, sight: Sight | None = None) -> list[Alias]:
     """All of them, by name."""
-    wanted = select(aliases).join(stores).where(seen(sight)).order_by(aliases.c.name)
+    wanted = select(aliases).join(stores).where(seen(sight or Sight())).order_by(aliases.c.name)
     return [_alias(tx, row, sight) for row in tx.execute(wanted).all()]
 
 
 def point(tx: Transaction, name: str, store: int, now: int) -> None:
-    """To this store from now on. A new name makes an alias."""
-    known = tx.execute(select(aliases).where(aliases.c.name == name)).one_or_none()
+    """To this store from now on. A name that is new to the store's owner makes an alias."""
+    whose = owner(tx, store)
+    known = tx.execute(select(aliases).where(aliases.c.name == name, aliases.c.owner == whose)).one_or_none()
     if known is None:
-        tx.execute(insert(aliases).values(name=name, store=store, moved_at=now))
+        tx.execute(insert(aliases).values(name=name, owner=whose, store=store, moved_at=now))
     elif known.store != store:
         tx.execute(insert(targets_before).values(alias=known.n, store=known.store))
         tx.execute(update(aliases).where(aliases.c.n == known.n).values(store=store, moved_at=now))
@@ -40,9 +45,9 @@ def point(tx: Transaction, name: str, store: int, now: int) -> None:
         tx.execute(delete(targets_before).where(ours, targets_before.c.n <= oldest.scalar_subquery()))
 
 
-def roll_back(tx: Transaction, name: str, now: int) -> None:
+def roll_back(tx: Transaction, name: str, now: int, sight: Sight | None = None) -> None:
     """To the target before, of those that are still there; the one it leaves is not remembered."""
-    known = _row(tx, name)
+    known = _row(tx, name, sight)
     ours = targets_before.c.alias == known.n
     before = tx.execute(
         select(targets_before.c.n, targets_before.c.store)
@@ -58,8 +63,8 @@ def roll_back(tx: Transaction, name: str, now: int) -> None:
     tx.execute(update(aliases).where(aliases.c.n == known.n).values(store=before.store, moved_at=now))
 
 
-def remove(tx: Transaction, name: str) -> None:
-    tx.execute(delete(aliases).where(aliases.c.n == _row(tx, name).n))
+def remove(tx: Transaction, name: str, sight: Sight | None = None) -> None:
+    tx.execute(delete(aliases).where(aliases.c.n == _row(tx, name, sight).n))
 
 
 def check_free(tx: Transaction, store: int) -> None:
@@ -74,7 +79,8 @@ def check_free(tx: Transaction, store: int) -> None:
 
 
 def _row(tx: Transaction, name: str, sight: Sight | None = None) -> Row[*tuple[Any, ...]]:
-    found = tx.execute(select(*aliases.c).join(stores).where(aliases.c.name == name, seen(sight))).one_or_none()
+    ours = select(*aliases.c).join(stores).where(aliases.c.name == name, seen(sight or Sight()))
+    found = tx.execute(ours).one_or_none()
     if found is None:
         raise AliasNotFound(f"there is no alias {name!r}; list the aliases to see their names")
     return found

@@ -13,10 +13,10 @@ from index.catalog.files import number as file_number
 from index.catalog.files import to_file
 from index.catalog.paging import Cut, cut
 from index.catalog.schema import chunks, documents, files, stores
-from index.catalog.stores import keep_note, note
+from index.catalog.stores import keep_note, note, owner
 from index.catalog.wide import Integer
 from index.errors import FileNotFound, InvalidRequest
-from index.types import Attachment, Chunking, Failure, File, FileStatus, Page, Reason, Scalar, Stats, StoreFile
+from index.types import Attachment, Chunking, Failure, File, FileStatus, Page, Reason, Scalar, Sight, Stats, StoreFile
 from index.vectors import Block
 
 
@@ -85,8 +85,11 @@ PLACE = (
 
 
 def attach(tx: Transaction, store: int, wanted: Attachment, batch: int | None, now: int) -> Change | None:
-    """Queue a file, unless it is in the store already with the same chunking and did not fail."""
-    file_n = file_number(tx, wanted.file_id)
+    """Queue a file, unless it is in the store already with the same chunking and did not fail.
+
+    A file of another owner than the store's is not there.
+    """
+    file_n = file_number(tx, wanted.file_id, Sight(owner(tx, store)))
     for replaced_id in wanted.replaces:
         number(tx, store, replaced_id)
     if wanted.replaces:
@@ -294,11 +297,13 @@ def release(tx: Transaction, document: int) -> None:
 
 def twin(tx: Transaction, job: Job, filtered: bool) -> Place | None:
     """A searchable document of the same bytes, name and chunking, `filtered` or not as this job is to be: its chunks
-    are what this job would make."""
+    are what this job would make. Of the same owner: who is quicker than reading takes would know of others' documents.
+    """
     found = tx.execute(
         select(*PLACE)
         .join(files)
         .where(
+            files.c.owner == job.file.owner,
             documents.c.status == "completed",
             documents.c.max_tokens == job.chunking.max_tokens,
             documents.c.overlap == job.chunking.overlap,

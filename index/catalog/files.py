@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, delete, insert, or_, select, true
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, insert, or_, select, true
 
 from index.catalog import Transaction
 from index.catalog.paging import Cut, cut
@@ -20,11 +20,12 @@ COLUMNS = (
     files.c.purpose,
     files.c.sha256,
     files.c.expires_at,
+    files.c.owner,
 )
 
 
 def to_file(row: Row[*tuple[Any, ...]]) -> File:
-    return File(row.id, row.filename, row.bytes, row.created_at, row.purpose, row.sha256, row.expires_at)
+    return File(row.id, row.filename, row.bytes, row.created_at, row.purpose, row.sha256, row.expires_at, row.owner)
 
 
 def add(tx: Transaction, file: File) -> None:
@@ -37,6 +38,7 @@ def add(tx: Transaction, file: File) -> None:
             expires_at=file.expires_at,
             purpose=file.purpose,
             sha256=file.sha256,
+            owner=file.owner,
         )
     )
 
@@ -44,8 +46,11 @@ def add(tx: Transaction, file: File) -> None:
 def seen(sight: Sight | None) -> ColumnElement[bool]:
     if sight is None:
         return true()
+    ours = files.c.owner == sight.owner
+    if sight.stores is None:
+        return ours
     inside = select(documents.c.file).join(stores).where(stores.c.id.in_(sight.stores))
-    return or_(files.c.n.in_(inside), files.c.id.in_(sight.files))
+    return and_(ours, or_(files.c.n.in_(inside), files.c.id.in_(sight.files)))
 
 
 def number(tx: Transaction, file_id: str, sight: Sight | None = None) -> int:

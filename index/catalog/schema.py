@@ -6,6 +6,7 @@ Ids handed out (`id`) are random; `n` is the order of creation, never reused.
 from sqlalchemy import JSON, Column, Connection, ForeignKey, MetaData, String, Table, Text, UniqueConstraint, select
 
 from index.catalog.wide import Integer
+from index.types import OWNER
 
 schema = MetaData()
 
@@ -26,6 +27,7 @@ files = Table(
     Column("expires_at", Integer),
     Column("purpose", String, nullable=False),
     Column("sha256", String, nullable=False, index=True),
+    Column("owner", String, nullable=False, server_default=OWNER, index=True),
     sqlite_autoincrement=True,
 )
 texts = Table(
@@ -47,15 +49,18 @@ stores = Table(
     Column("expires_after_days", Integer),
     Column("version", Integer, nullable=False, server_default="1"),  # raised by whatever changes what can be found
     Column("vectors", Integer, nullable=False, server_default="1"),  # which of its vector files counts
+    Column("owner", String, nullable=False, server_default=OWNER, index=True),
     sqlite_autoincrement=True,
 )
 aliases = Table(
     "aliases",
     schema,
     Column("n", Integer, primary_key=True),
-    Column("name", String, nullable=False, unique=True),
+    Column("name", String, nullable=False),
     Column("store", ForeignKey("stores.n"), nullable=False, index=True),
     Column("moved_at", Integer, nullable=False),
+    Column("owner", String, nullable=False, server_default=OWNER),  # the store's
+    UniqueConstraint("owner", "name", name="uq_aliases_owner"),
     sqlite_autoincrement=True,
 )
 targets_before = Table(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, cast, delete, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Row, Select, and_, cast, delete, func, insert, select, true, update
 
 from index.catalog import Transaction
 from index.catalog.paging import Cut, cut
@@ -25,24 +25,29 @@ def add(tx: Transaction, info: StoreInfo) -> None:
             created_at=info.created_at,
             last_active_at=info.last_active_at,
             expires_after_days=info.expires_after_days,
+            owner=info.owner,
         )
     )
 
 
 def seen(sight: Sight | None) -> ColumnElement[bool]:
-    return true() if sight is None else stores.c.id.in_(sight.stores)
+    if sight is None:
+        return true()
+    ours = stores.c.owner == sight.owner
+    return ours if sight.stores is None else and_(ours, stores.c.id.in_(sight.stores))
 
 
 def number(tx: Transaction, id_or_name: str, sight: Sight | None = None) -> int:
-    """Of an id, an alias or a name, in this order."""
+    """Of an id, an alias or a name, in this order. Names are an owner's: without a sight, the default owner's."""
+    named_for = seen(sight or Sight())
     for exact in (
         select(stores.c.n).where(stores.c.id == id_or_name, seen(sight)),
-        select(stores.c.n).join(aliases).where(aliases.c.name == id_or_name, seen(sight)),
+        select(stores.c.n).join(aliases).where(aliases.c.name == id_or_name, named_for),
     ):
         found = tx.execute(exact).scalar_one_or_none()
         if found is not None:
             return int(found)
-    named = tx.execute(select(stores.c.n).where(stores.c.name == id_or_name, seen(sight))).scalars().all()
+    named = tx.execute(select(stores.c.n).where(stores.c.name == id_or_name, named_for)).scalars().all()
     if not named:
         raise StoreNotFound(f"there is no store {id_or_name!r}; list the stores to see their ids and names")
     if len(named) > 1:
@@ -50,10 +55,21 @@ def number(tx: Transaction, id_or_name: str, sight: Sight | None = None) -> int:
     return int(named[0])
 
 
-def named(tx: Transaction, name: str) -> bool:
-    """Whether a store goes by this name or id."""
-    ours = or_(stores.c.name == name, stores.c.id == name)
-    return tx.execute(select(stores.c.n).where(ours).limit(1)).first() is not None
+def named(tx: Transaction, name: str, owner: str) -> bool:
+    """Whether a store of this owner goes by this name."""
+    ours = select(stores.c.n).where(stores.c.name == name, stores.c.owner == owner)
+    return tx.execute(ours.limit(1)).first() is not None
+
+
+def known(tx: Transaction, id_or_name: str, sight: Sight | None = None) -> str:
+    """The id."""
+    found: str = tx.execute(select(stores.c.id).where(stores.c.n == number(tx, id_or_name, sight))).scalar_one()
+    return found
+
+
+def owner(tx: Transaction, store: int) -> str:
+    found: str = tx.execute(select(stores.c.owner).where(stores.c.n == store)).scalar_one()
+    return found
 
 
 def version(tx: Transaction, store: int) -> int:
@@ -63,9 +79,9 @@ def version(tx: Transaction, store: int) -> int:
     return int(found)
 
 
-def usable(tx: Transaction, id_or_name: str, now: int) -> tuple[int, str]:
+def usable(tx: Transaction, id_or_name: str, now: int, sight: Sight | None = None) -> tuple[int, str]:
     """The number and the id of a store that has not expired."""
-    n = number(tx, id_or_name)
+    n = number(tx, id_or_name, sight)
     row = tx.execute(select(stores).where(stores.c.n == n)).one()
     if row.expires_after_days is not None and row.last_active_at + row.expires_after_days * 86_400 <= now:
         raise InvalidRequest(
@@ -198,6 +214,7 @@ def _fill(tx: Transaction, rows: Iterable[Row[*tuple[Any, ...]]]) -> list[StoreI
             expires_after_days=row.expires_after_days,
             version=row.version,
             aliases=called.get(row.n, ()),
+            owner=row.owner,
         )
         for row in kept
     ]

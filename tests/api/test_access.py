@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 from openai import OpenAI
 
 from app.api import Parts, create_app
@@ -119,8 +120,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 def routes(app: FastAPI) -> list[str]:
-    paths = app.openapi()["paths"].items()
-    return ["GET /openapi.json", *(f"{method.upper()} {path}" for path, methods in paths for method in methods)]
+    """From the application's own table, where those are too that no description tells of."""
+    table = [(route.methods, route.path_format or route.path) for route in iter_route_contexts(app.routes)]
+    assert all(methods and path for methods, path in table), "a part that is mounted whole would not be walked"
+    return [f"{method} {path}" for methods, path in table for method in sorted(methods or ()) if method != "HEAD"]
 
 
 def test_each_route_has_its_scope(house: House) -> None:
@@ -140,7 +143,7 @@ def test_the_walk_without_a_key_and_with_wrong_ones(house: House) -> None:
     wrong += [{"Authorization": f"Bearer {one}"} for one in ("guess", revoked, expired, hint, gone.id)] + [
         {"Authorization": "Bearer"}
     ]
-    with httpx.Client(base_url=house.base_url) as client:
+    with httpx.Client(base_url=house.base_url, timeout=60) as client:
         for route in (*routes(house.app), "GET /nowhere", "GET //v1/files", "OPTIONS /v1", "POST /v1/files/"):
             method, path = route.split(" ")
             for headers in wrong:
@@ -299,9 +302,8 @@ def test_documents_come_and_go_by_a_limited_key(house: House) -> None:
 def test_the_routes_make_list_and_revoke_keys(house: House) -> None:
     keys = "/v1/cogcore/keys"
     with house.client("admin") as admin:
-        made = admin.post(keys, json={"name": "shop", "scope": "write", "stores": ["lakes"], "organisation": "acme"})
-        told = made.json()
-        assert (told["stores"], told["organisation"], told["scope"]) == ([house.ours], "acme", "write")
+        told = admin.post(keys, json={"name": "shop", "scope": "write", "stores": ["lakes"]}).json()
+        assert (told["stores"], told["organisation"], told["scope"]) == ([house.ours], ORGANISATION, "write")
         with OpenAI(base_url=f"{house.base_url}/v1", api_key=told.pop("key"), max_retries=0) as client:
             assert [store.id for store in client.vector_stores.list()] == [house.ours]
             one = admin.get(f"{keys}/{told['id']}").json()

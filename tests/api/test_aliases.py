@@ -11,8 +11,7 @@ from openai import OpenAI
 from app.agent.events import Searched
 from app.agent.loop import answer
 from app.api import Parts
-from app.api.access import ANYONE
-from app.api.caller import Caller
+from app.api.caller import ANYONE, Caller
 from app.api.chat_request import ChatRequest
 from app.api.turn import turn_of
 from tests.api.conftest import RIVERS

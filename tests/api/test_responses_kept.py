@@ -156,7 +156,8 @@ def test_a_deleted_document_takes_its_responses_along(
 def test_one_that_cannot_be_kept_goes_out_and_says_so(
     client: OpenAI, parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(parts.__dict__, "responses", Responses(tmp_path / "nowhere" / "responses.sqlite"))
+    (tmp_path / "file").touch()
+    monkeypatch.setitem(parts.__dict__, "responses", Responses(tmp_path / "file" / "responses.sqlite"))
     made = client.responses.create(**TALK)
     assert made.output and (made.model_extra or {})["store"] is False
     assert "could not be kept" in caplog.text

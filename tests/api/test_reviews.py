@@ -12,6 +12,7 @@ from openai.types.chat import ChatCompletionMessageParam
 from app.api import Parts
 from app.api.reviews import forget_gone
 from app.cores.load import load_core
+from app.keys import ORGANISATION
 from app.reviews import Reviews
 from app.settings import read
 from index.embed import SentenceEmbedder
@@ -226,7 +227,7 @@ def test_a_detached_document_is_only_not_quoted(client: OpenAI, raw: httpx.Clien
 def test_a_review_is_on_disk_when_it_is_told(client: OpenAI, rivers: str, parts: Parts) -> None:
     review_id = ask(client)["review"]
     other = Reviews(parts.reviews.path)
-    assert other.get(review_id).question == QUESTION
+    assert other.get(review_id, ORGANISATION).question == QUESTION
     other.close()
 
 
@@ -240,7 +241,8 @@ def test_an_answer_that_cannot_be_listed_goes_out(
     caplog: pytest.LogCaptureFixture,
     stream: bool,
 ) -> None:
-    broken = Reviews(tmp_path / "nowhere" / "reviews.sqlite")
+    (tmp_path / "file").touch()
+    broken = Reviews(tmp_path / "file" / "reviews.sqlite")
     monkeypatch.setitem(parts.__dict__, "reviews", broken)
     body = {"model": "cogcore", "messages": [{"role": "user", "content": QUESTION}], "tool_choice": "required"}
     answer = raw.post("/v1/chat/completions", json={**body, "stream": stream, "cogcore": {"abstain_below": 0}})
@@ -248,7 +250,7 @@ def test_an_answer_that_cannot_be_listed_goes_out(
     assert '"status":"needs_review","review":null' in answer.text
     assert "312" in answer.text
     assert "could not be listed" in caplog.text
-    assert "unable to open database file" in caplog.text
+    assert "cannot be used: File exists" in caplog.text
 
 
 def test_openapi_describes_it(raw: httpx.Client) -> None:

@@ -42,17 +42,17 @@ def test_each_change_and_nothing_else(tmp_path: Path) -> None:
         client.post("/v1/cogcore/aliases/live", json={"vector_store_id": store})
         client.delete(f"/v1/files/{file}")
         root = {"Authorization": "Bearer sesame"}
-        made = client.post("/v1/cogcore/keys", json={"name": CANARY}, headers=root).json()
+        made = client.post("/v1/cogcore/keys", json={"name": CANARY, "organisation": "umbrella"}, headers=root).json()
         client.delete(f"/v1/cogcore/keys/{made['id']}", headers=root)
     told = lines(tmp_path)
     assert [(line["key"], line["action"], line["object"]) for line in told] == [
         (key.id, "POST /v1/files", {"id": file}),
         (key.id, "POST /v1/vector_stores", {"id": store}),
         (key.id, "POST /v1/vector_stores/{store_id}/files", {"store_id": store, "id": file}),
-        (key.id, "POST /v1/cogcore/aliases/{alias}", {"alias": "live"}),
+        (key.id, "POST /v1/cogcore/aliases/{alias}", {"alias": "live", "vector_store_id": store}),
         (key.id, "DELETE /v1/files/{file_id}", {"file_id": file}),
-        ("root", "POST /v1/cogcore/keys", {"id": made["id"]}),
-        ("root", "DELETE /v1/cogcore/keys/{key_id}", {"key_id": made["id"]}),
+        ("root", "POST /v1/cogcore/keys", {"id": made["id"], "organisation": "umbrella"}),
+        ("root", "DELETE /v1/cogcore/keys/{key_id}", {"key_id": made["id"], "organisation": "umbrella"}),
     ]
     assert told[0]["request_id"] == "mine" and {line["organisation"] for line in told[:5]} == {"acme"}
     written = (tmp_path / FILE).read_text()

@@ -58,7 +58,7 @@ def test_what_is_no_alias_is_refused(open_memory: Open) -> None:
         lambda: memory.aliases.remove("default"),
     ]
     for clash in clashes:
-        with pytest.raises(InvalidRequest, match=r"rename it|another name|always there"):
+        with pytest.raises(InvalidRequest, match=r"rename it|another name|another alias|always there"):
             clash()
     for unknown in (memory.aliases.get, memory.aliases.remove, memory.aliases.roll_back):
         with pytest.raises(AliasNotFound, match="list the aliases"):

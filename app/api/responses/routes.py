@@ -65,7 +65,7 @@ def routes(parts: Parts, runs: Runs) -> APIRouter:
         `cogcore.stores`. Beside OpenAI's fields the response that has ended has the object `cogcore`, as a chat's has.
         """
         asked = await read(request, wanted, caller)
-        reply, mark = asked.reply, autonomy_of(asked.turn, wanted.cogcore, parts).mark
+        reply, mark = asked.reply, autonomy_of(asked.turn, wanted.cogcore, parts, caller).mark
         answered = in_our_words(answer(asked.turn, caller.quota.metered(parts.core), parts.memory))
         events = abreast([parts.metrics.turn(answered)], settings.keep_alive)
 

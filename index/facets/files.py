@@ -1,0 +1,70 @@
+"""Originals and their texts, whatever stores they are in."""
+
+from index.catalog import files, stores
+from index.catalog.paging import Cut
+from index.checks import check_filename
+from index.facets import Opened, Order, new_id, now
+from index.parse import parse
+from index.types import OWNER, File, Page, Sight
+
+
+class Files(Opened):
+    """The files of one memory."""
+
+    def add_file(
+        self,
+        filename: str,
+        data: bytes,
+        purpose: str = "assistants",
+        expires_at: int | None = None,
+        owner: str = OWNER,
+    ) -> File:
+        check_filename(filename)
+        sha256 = self._originals.put(data)  # the slow part, outside the lock
+        file = File(new_id("file-"), filename, len(data), now(), purpose, sha256, expires_at, owner)
+        with self._catalog.write() as tx:
+            if not self._originals.holds(sha256):  # the last other file of these bytes was just deleted
+                self._originals.put(data)
+            files.add(tx, file)
+        return file
+
+    def file(self, file_id: str, sight: Sight | None = None) -> File:
+        with self._catalog.read() as tx:
+            return files.get(tx, file_id, sight)
+
+    def files(
+        self,
+        limit: int = 20,
+        after: str | None = None,
+        before: str | None = None,
+        order: Order = "desc",
+        purpose: str | None = None,
+        sight: Sight | None = None,
+    ) -> Page[File]:
+        with self._catalog.read() as tx:
+            return files.page(tx, Cut(limit, after, before, order), purpose, sight)
+
+    def delete_file(self, file_id: str) -> None:
+        """From everywhere: all stores, the catalog and the disk."""
+        self._removal.file(file_id)
+
+    def stores_of(self, file_id: str) -> list[str]:
+        """The ids of the stores that a file is in."""
+        with self._catalog.read() as tx:
+            return stores.with_file(tx, files.number(tx, file_id))
+
+    def content(self, file_id: str) -> bytes:
+        return self._originals.get(self.file(file_id).sha256)
+
+    def text(self, file_id: str) -> str:
+        """What the parser reads in a file; chunk offsets count in it. Raises ParseError."""
+        with self._catalog.read() as tx:
+            kept = files.text(tx, file_id)
+        if kept is not None:
+            return kept
+        file = self.file(file_id)
+        data = self.content(file_id)
+        text = parse(file.filename, data, self._limits).text
+        with self._catalog.write() as tx:
+            files.keep_text(tx, files.number(tx, file_id), text)
+        return text
