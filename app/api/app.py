@@ -9,6 +9,7 @@ from app.api import (
     aliases,
     chat,
     completions,
+    conversations,
     embeddings,
     errors,
     files,
@@ -25,6 +26,7 @@ from app.api import (
     stores,
 )
 from app.api.access import Access
+from app.api.described import Described
 from app.api.door import Door
 from app.api.parts import Parts
 from app.api.record import Record
@@ -44,11 +46,11 @@ def create_app(parts: Parts) -> FastAPI:
             await parts.close()
 
     # FastAPI's own pages of documentation load from a foreign host; /openapi.json stays.
-    app = FastAPI(title="Cogcore", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = Described(title="Cogcore", version=health.VERSION, docs_url=None, redoc_url=None, lifespan=lifespan)
     errors.install(app)
     for part in (
         *(chat, completions, embeddings, rerank, models),
-        *(files, stores, store_files, aliases, passages, reviews, keys, health),
+        *(files, stores, store_files, aliases, passages, conversations, reviews, keys, health),
     ):
         app.include_router(part.routes(parts))
     app.include_router(responses.routes(parts, runs))

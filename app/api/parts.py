@@ -10,6 +10,7 @@ from app.api.signature import signing_key
 from app.audit import FILE as AUDIT
 from app.audit import Audit
 from app.calibration import Calibrations
+from app.conversations import Conversations
 from app.cores.load import Core, core_folder
 from app.keys import FILE as KEYS
 from app.keys import Keys
@@ -23,7 +24,7 @@ from index.reader import reader_folder
 
 @dataclass(frozen=True)
 class Parts:
-    """The three parts of a server, and its records of reviews and responses, which lie beside the memory."""
+    """The three parts of a server, and its records, which lie beside the memory."""
 
     core: Core
     memory: Memory
@@ -49,10 +50,15 @@ class Parts:
     def responses(self) -> Responses:
         return Responses(self.settings.data_dir / "responses.sqlite")
 
+    @cached_property
+    def conversations(self) -> Conversations:
+        return Conversations(self.settings.data_dir / "conversations.sqlite")
+
     def forget(self, file_id: str) -> None:
         """Erase what was written down with words of this document."""
         self.reviews.forget(file_id)
         self.responses.forget(file_id)
+        self.conversations.forget(file_id)
 
     @cached_property
     def keys(self) -> Keys:
@@ -79,4 +85,5 @@ class Parts:
         await asyncio.to_thread(self.memory.close)
         self.reviews.close()
         self.responses.close()
+        self.conversations.close()
         self.keys.close()
