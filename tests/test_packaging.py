@@ -63,6 +63,7 @@ def imported(folder: str) -> dict[str, set[Path]]:
     return {name: by for name, by in found.items() if name not in sys.stdlib_module_names and name not in ours}
 
 
+EXTRA = declared(PROJECT["project"]["optional-dependencies"]["otel"])
 RUNTIME = declared(PROJECT["project"]["dependencies"], PROJECT["project"]["optional-dependencies"]["cpu"])
 MAKING = declared(PROJECT["dependency-groups"]["make"])
 DEV = MAKING | declared([line for line in PROJECT["dependency-groups"]["dev"] if isinstance(line, str)])
@@ -75,7 +76,7 @@ def test_what_is_imported_is_declared(folder: str) -> None:
     for module, by in imported(folder).items():
         names = {"faiss-cpu"} if module == "faiss" else {canonicalize_name(n) for n in owners.get(module, [])}
         for_makers = all(path.parts[1] in ("train", "sample") for path in by)
-        if not names & {*RUNTIME, *(MAKING if for_makers else ())}:
+        if not names & {*RUNTIME, *EXTRA, *(MAKING if for_makers else ())}:
             unknown.append(f"{module} in {', '.join(sorted(map(str, by)))}")
     assert not unknown
 

@@ -58,6 +58,6 @@ def create_app(parts: Parts) -> FastAPI:
     app.include_router(metrics.routes(parts.metrics))
     if parts.settings.audit:
         app.add_middleware(Trail, audit=parts.audit)
-    app.add_middleware(Door, settings=parts.settings, access=Access(parts))
+    app.add_middleware(Door, settings=parts.settings, access=Access(parts), drain=parts.drain)
     app.add_middleware(Record, metrics=parts.metrics)
     return app

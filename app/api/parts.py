@@ -2,11 +2,16 @@
 
 import asyncio
 import secrets
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from app.agent.events import Event
+from app.agent.turn import Turn
+from app.api.drain import Drain
 from app.api.metrics import Metrics
 from app.api.signature import signing_key
+from app.api.traces import Traces
 from app.audit import FILE as AUDIT
 from app.audit import Audit
 from app.calibration import Calibrations
@@ -29,6 +34,8 @@ class Parts:
     core: Core
     memory: Memory
     settings: Settings
+    traces: Traces = field(default_factory=Traces)
+    drain: Drain = field(default_factory=Drain)
     # What the names of cached prompts' owners are made with: nobody outside this process can make one.
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
@@ -79,6 +86,12 @@ class Parts:
     def metrics(self) -> Metrics:
         return Metrics(self.core.engine, self.memory)
 
+    def observed(
+        self, events: AsyncGenerator[Event], turn: Turn, model: str, headers: Mapping[str, str]
+    ) -> AsyncGenerator[Event]:
+        """The events of a turn, counted and traced as they pass. Closing it closes them."""
+        return self.metrics.turn(self.traces.turn(events, turn, model, self.core.name, headers))
+
     async def close(self) -> None:
         """Stop the engine first, so that no turn searches a closed memory."""
         await self.core.engine.close()
@@ -87,3 +100,4 @@ class Parts:
         self.responses.close()
         self.conversations.close()
         self.keys.close()
+        await asyncio.to_thread(self.traces.close)

@@ -119,7 +119,7 @@ def _completed(description: Wire) -> Wire:
         KEY: {
             "type": "http",
             "scheme": "bearer",
-            "description": "COGCORE_API_KEY, or what `cogcore key create` made. While there is neither, none is needed.",
+            "description": "COGCORE_API_KEY, or what `cogcore key create` made. Without both, none is needed.",
         },
         SIGNATURE: {"type": "apiKey", "in": "query", "name": "signature", "description": "Of a citation's link"},
     }
@@ -144,6 +144,11 @@ def _shapes(schemas: Wire) -> Mapping[object, str]:
     )
     schemas.update(definitions["$defs"])
     return {model: made[model, "serialization"]["$ref"] for model in ordered}
+
+
+def _either(references: Mapping[object, str]) -> Wire:
+    own = {"type": "object", "properties": {"jsonrpc": {"const": "2.0"}}, "required": ["jsonrpc", "error"]}
+    return {"content": {"application/json": {"schema": {"anyOf": [{"$ref": references[ErrorBody]}, own]}}}}
 
 
 def _error(references: Mapping[object, str], description: str) -> Wire:
@@ -173,6 +178,7 @@ def _complete(route: str, operation: Wire, references: Mapping[object, str]) -> 
     answers["429"] = {"$ref": "#/components/responses/Later"}
     answers["503"] = {"$ref": "#/components/responses/Unavailable"}
     if route == "POST /mcp":
+        answers["4XX"] = {"description": "An error, or one of the protocol's own", **_either(references)}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": MESSAGE}}}
         answers["202"] = {"description": "A notification was taken"}
     if "/passages/" in route:

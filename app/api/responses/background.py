@@ -109,10 +109,11 @@ class Runs:
 
     async def _go(self, response_id: str, run: Run, made: AsyncGenerator[Wire | None]) -> None:
         try:
-            async with aclosing(made):
-                async for event in made:
-                    if event:
-                        run.tell(event)
+            with self._parts.drain.busy():
+                async with aclosing(made):
+                    async for event in made:
+                        if event:
+                            run.tell(event)
         except asyncio.CancelledError:
             run.tell(run.reply.stopped("failed", STOPPED) if self._stopping else run.reply.stopped("cancelled"))
         try:

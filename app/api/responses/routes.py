@@ -66,7 +66,8 @@ def routes(parts: Parts, runs: Runs) -> APIRouter:
         asked = await read(request, wanted, caller)
         past, reply, mark = asked.past, asked.reply, autonomy_of(asked.turn, wanted.cogcore, parts).mark
         answered = in_our_words(answer(asked.turn, caller.quota.metered(parts.core), parts.memory))
-        events = abreast([parts.metrics.turn(answered)], settings.keep_alive)
+        observed = parts.observed(answered, asked.turn, wanted.model, request.headers)
+        events = abreast([observed], settings.keep_alive)
 
         def encoded(source: AsyncGenerator[Numbered | None]) -> AsyncGenerator[Wire | None]:
             made = told(source, reply, mark)
