@@ -2,6 +2,7 @@
 # make test    the same, plus the tools for development, then the tests
 # make check   format, lint, types, floors, tests; what CI runs
 # make clients what people have (openai, ai-sdk, langchain, llm, ...) against the server; ONLY=NAME: one of them
+# make clients ONLY=schemathesis MINUTES=20   requests made up from the OpenAPI description, for so long
 #
 # Every COGCORE_* variable reaches the server and the tests: `COGCORE_PORT=9000 make serve` or `make serve COGCORE_PORT=9000`.
 
@@ -20,6 +21,7 @@ INSTALLED     := $(VENV)/.installed-$(ACCELERATOR)
 INSTALLED_DEV := $(VENV)/.installed-dev
 ARGS ?=
 ONLY ?=
+MINUTES ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -47,7 +49,7 @@ lint: $(INSTALLED_DEV)
 check: lint test
 
 clients: $(INSTALLED)
-	$(PY) -m clients.run $(ONLY)
+	MINUTES=$(MINUTES) $(PY) -m clients.run $(ONLY)
 
 # The first Python that is new enough: PYTHON if given, python3, then by number.
 $(PY):
