@@ -68,11 +68,15 @@ def test_every_field_of_a_body(params: Any, model: type[BaseModel]) -> None:
     assert model.model_config["extra"] == "forbid"  # what nobody has decided about is refused by its name
 
 
-@pytest.mark.parametrize(("params", "route"), QUERIES, ids=lambda one: one if isinstance(one, str) else "")
-def test_every_parameter_of_a_query(params: Any, route: str) -> None:
+@pytest.fixture(scope="module")
+def routes() -> dict[str, Any]:
     parts = MagicMock()
     parts.settings = read()
-    routes = dict(operations(create_app(cast(Parts, parts)).openapi()))
+    return dict(operations(create_app(cast(Parts, parts)).openapi()))
+
+
+@pytest.mark.parametrize(("params", "route"), QUERIES, ids=lambda one: one if isinstance(one, str) else "")
+def test_every_parameter_of_a_query(params: Any, route: str, routes: dict[str, Any]) -> None:
     ours = {one["name"].removesuffix("[]") for one in routes[route]["parameters"]}
     assert sent(params) and not sent(params) - ours
 

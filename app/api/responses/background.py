@@ -161,12 +161,12 @@ async def appending(
     record: Conversations,
     owner: str,
 ) -> AsyncGenerator[Wire | None]:
-    """The events of a response whose input and output stand at the end of its conversation before its own is told.
-    That goes out even where the conversation is gone meanwhile, and names none then.
+    """The events of a response. If it is part of a conversation, its input and output stand at the end of that before
+    its own end is told, which goes out even where the conversation is gone meanwhile, and names none then.
     """
     async with aclosing(made):
         async for event in made:
-            if event and event["type"] in ENDED_WELL:
+            if event and past.conversation is not None and event["type"] in ENDED_WELL:
                 try:
                     told = [*given, *event["response"]["output"]]
                     files = past.files | drawn_on(reply)

@@ -70,10 +70,7 @@ def routes(parts: Parts, runs: Runs) -> APIRouter:
         events = abreast([observed], settings.keep_alive)
 
         def encoded(source: AsyncGenerator[Numbered | None]) -> AsyncGenerator[Wire | None]:
-            made = told(source, reply, mark)
-            if past.conversation is None:
-                return made
-            return appending(made, reply, past, asked.input, parts.conversations, caller.owner)
+            return appending(told(source, reply, mark), reply, past, asked.input, parts.conversations, caller.owner)
 
         def made(source: AsyncGenerator[Numbered | None]) -> AsyncGenerator[Wire | None]:
             if not wanted.store:
