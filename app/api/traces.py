@@ -174,13 +174,14 @@ def exporting(settings: Settings, version: str) -> Traces:
         return Traces()
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise SettingsError(f"COGCORE_TRACES needs {PACKAGES}: install cogcore[otel], or switch it off") from error
     # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES go before ours.
-    about = Resource({"service.name": "cogcore", "service.version": version}).merge(Resource.create())
+    own = Resource.create({"service.name": "cogcore", "service.version": version})
+    about = own.merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=about, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Traces(provider.get_tracer("cogcore", version), settings.traces_words, provider.shutdown)

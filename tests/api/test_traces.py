@@ -139,6 +139,7 @@ def test_to_a_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     thread = threading.Thread(target=collector.serve_forever)
     thread.start()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     try:
         traces = exporting(read(traces=True), "1")
@@ -150,7 +151,7 @@ def test_to_a_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         collector.server_close()
     sent = [ExportTraceServiceRequest.FromString(one) for one in taken]
     (resource,) = {str(group.resource) for one in sent for group in one.resource_spans}
-    assert "cogcore" in resource
+    assert "cogcore" in resource and "deployment.environment.name" in resource
     spans = [s for one in sent for group in one.resource_spans for scope in group.scope_spans for s in scope.spans]
     assert sorted(span.name.partition(" ")[0] for span in spans) == [
         "chat",
