@@ -137,7 +137,7 @@ def _completed(description: Wire) -> Wire:
 
 def _shapes(schemas: Wire) -> Mapping[object, str]:
     """Put the models among the schemas; by each model, the reference to it."""
-    models = {*ANSWERS.values(), *EVENTS.values(), ErrorBody}
+    models: set[type[BaseModel]] = {*ANSWERS.values(), *EVENTS.values(), ErrorBody}
     ordered = sorted(models, key=lambda model: model.__name__)
     made, definitions = models_json_schema(
         [(model, "serialization") for model in ordered], ref_template="#/components/schemas/{model}"
