@@ -1,6 +1,9 @@
 """Conversations by OpenAI's client: made, listed, gone on in, erased with their documents."""
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,9 @@ from openai import OpenAI
 from app.api import Parts
 from app.api.reviews import forget_gone
 from app.conversations import ConversationNotFound, Conversations, ItemNotFound
+from app.engine.types import Sampling, Token
 from app.keys import ORGANISATION as OWNER
-from tests.api.test_chat_stream import UNSURE, Slow, call, ids
+from tests.api.test_chat_stream import UNSURE, call, ids
 from tests.api.test_responses import QUESTION, SEARCH, WEATHER, told
 from tests.api.test_responses_kept import Waiting, ended, shown
 from tests.fakes import ScriptedEngine
@@ -156,14 +160,31 @@ def test_what_did_not_end_is_not_added(tmp_path: Path) -> None:
         assert texts(client, made.id) == []
 
 
+class Held(ScriptedEngine):
+    """Writes nothing until it may go."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.go = threading.Event()
+
+    async def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
+        while not self.go.is_set():
+            await asyncio.sleep(0.01)
+        async with aclosing(super().generate(prompt, sampling, key=key)) as tokens:
+            async for token in tokens:
+                yield token
+
+
 def test_a_conversation_that_goes_meanwhile(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with told(Slow([ids("Hello! " * 40)], [UNSURE]), tmp_path) as client:
+    engine = Held([ids("Hello!")], [UNSURE])
+    with told(engine, tmp_path) as client:
         made = client.conversations.create()
         asked: dict[str, Any] = {"model": "cogcore/default", "input": QUESTION, "conversation": made.id}
         with client.responses.create(**asked, stream=True) as stream:
             events: Iterator[Any] = iter(stream)
             next(events)
             client.conversations.delete(made.id)
+            engine.go.set()
             *_, last = events
         assert last.type == "response.completed" and last.response.conversation is None
         assert "is in no conversation" in caplog.text
