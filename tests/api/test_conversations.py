@@ -168,8 +168,7 @@ class Held(ScriptedEngine):
         self.go = threading.Event()
 
     async def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
-        while not self.go.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(self.go.wait, 30)
         async with aclosing(super().generate(prompt, sampling, key=key)) as tokens:
             async for token in tokens:
                 yield token
