@@ -18,6 +18,7 @@ ENV PATH=/opt/cogcore/bin:$PATH
 COPY requirements/ requirements/
 RUN pip install --no-deps --require-hashes --only-binary=:all: --requirement "requirements/${ACCELERATOR}.txt"; \
     pip install --no-deps --require-hashes --only-binary=:all: --requirement requirements/postgres.txt; \
+    pip install --no-deps --require-hashes --only-binary=:all: --requirement requirements/otel.txt; \
     if [ "${ACCELERATOR}" = cpu ]; then pip install --only-binary=:all: --requirement requirements/torch.txt; fi; \
     if [ -n "${MILVUS}" ]; then \
         pip install --no-deps --require-hashes --only-binary=:all: --requirement requirements/milvus.txt; fi

@@ -3,6 +3,7 @@
 # make check   format, lint, types, floors, tests; what CI runs
 # make gpu     on a machine with a GPU: the engine's tests there, and its table at 1.7B, in under 8 minutes
 # make clients what people have (openai, ai-sdk, langchain, llm, ...) against the server; ONLY=NAME: one of them
+# make clients ONLY=schemathesis MINUTES=20   requests made up from the OpenAPI description, for so long
 #
 # Every COGCORE_* variable reaches the server and the tests: `COGCORE_PORT=9000 make serve` or `make serve COGCORE_PORT=9000`.
 
@@ -21,6 +22,7 @@ INSTALLED     := $(VENV)/.installed-$(ACCELERATOR)
 INSTALLED_DEV := $(VENV)/.installed-dev
 ARGS ?=
 ONLY ?=
+MINUTES ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -52,7 +54,7 @@ gpu: $(INSTALLED_DEV)
 	$(VENV)/bin/cogcore bench serve --device cuda --core large --rows 1 2 3 4 5 --streams 64 --context 2048 --minutes 6
 
 clients: $(INSTALLED)
-	$(PY) -m clients.run $(ONLY)
+	MINUTES=$(MINUTES) $(PY) -m clients.run $(ONLY)
 
 # The first Python that is new enough: PYTHON if given, python3, then by number.
 $(PY):

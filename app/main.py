@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from app.api.app import create_app
+from app.api.health import VERSION
 from app.api.parts import Parts
+from app.api.traces import exporting
 from app.audit import FILE as AUDIT
 from app.cores.load import Core, load_core, load_remote_core
 from app.engine.device import pick
@@ -22,15 +24,17 @@ __all__ = ["build", "create_app", "is_new", "open_memory"]
 
 
 def build(settings: Settings) -> Parts:
-    """Open the memory and load the core. Takes seconds. Raises MemoryFault, EngineError and UnknownCore."""
-    device = pick(settings.device)
+    """Open the memory and load the core. Takes seconds. Raises MemoryFault, EngineError, UnknownCore and
+    SettingsError.
+    """
+    traces, device = exporting(settings, VERSION), pick(settings.device)
     memory = open_memory(settings, device)
     try:
         core = _remote(settings) if settings.core_url else _local(settings, device)
     except BaseException:
         memory.close()
         raise
-    return Parts(core, memory, settings)
+    return Parts(core, memory, settings, traces)
 
 
 def _local(settings: Settings, device: str) -> Core:

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-LOCKS = ["cpu", "gpu", "postgres", "milvus", "dev"]
+LOCKS = ["cpu", "gpu", "postgres", "milvus", "otel", "dev"]
 WEIGHTS = ["app/cores/tiny", "index/weights/reader"]
 # Declared, though no line of ours imports them, because:
 USED_BY_OTHERS = {
@@ -65,8 +65,8 @@ def imported(folder: str) -> dict[str, set[Path]]:
 
 
 RUNTIME = declared(PROJECT["project"]["dependencies"], PROJECT["project"]["optional-dependencies"]["cpu"])
-EXTRAS = {name: declared(PROJECT["project"]["optional-dependencies"][name]) for name in ("postgres", "milvus")}
-OPTIONAL = EXTRAS["postgres"] | EXTRAS["milvus"]
+EXTRAS = {name: declared(PROJECT["project"]["optional-dependencies"][name]) for name in ("postgres", "milvus", "otel")}
+OPTIONAL = {package: wanted for extra in EXTRAS.values() for package, wanted in extra.items()}
 MAKING = declared(PROJECT["dependency-groups"]["make"])
 DEV = MAKING | OPTIONAL | declared([line for line in PROJECT["dependency-groups"]["dev"] if isinstance(line, str)])
 
@@ -97,6 +97,7 @@ def test_locks_hold_what_is_declared() -> None:
         ("gpu", {n: r for n, r in RUNTIME.items() if n != "faiss-cpu"}),
         ("postgres", EXTRAS["postgres"]),
         ("milvus", EXTRAS["milvus"]),
+        ("otel", EXTRAS["otel"]),
         ("dev", DEV),
     ]:
         lock = locked(name)

@@ -31,13 +31,13 @@ BUNDLES = "/v1/cogcore/stores"  # whole stores, in and out
 OVERALL = "/metrics"
 # Sent by POST, and changes nothing that was there before.
 ASKING = re.compile(
-    r"/mcp|/v1/(chat/completions|completions|responses(/[^/]+/cancel)?|embeddings|rerank|vector_stores/[^/]+/search)"
+    r"/mcp|/v1/(chat/completions|completions|responses(/[^/]+/cancel)?|conversations(/[^/]+/items)?|embeddings|rerank|vector_stores/[^/]+/search)"
 )
 # All that a key limited to stores may reach; each of these routes hands the caller's sight to the memory.
 LIMITED = re.compile(
     r"GET (/openapi\.json|/version|/v1/(models(/.+)?|vector_stores(/[^/]+)?|cogcore/aliases(/[^/]+)?|passages/[^/]+))"
     r"|POST /v1/(chat/completions|completions|embeddings|rerank|vector_stores/[^/]+/search)"
-    r"|[A-Z]+ (/mcp|/v1/(responses|files|vector_stores/[^/]+/(files|file_batches))(/.*)?)"
+    r"|[A-Z]+ (/mcp|/v1/(responses|conversations|files|vector_stores/[^/]+/(files|file_batches))(/.*)?)"
 )
 
 

@@ -10,6 +10,7 @@ from app.api import (
     bundles,
     chat,
     completions,
+    conversations,
     embeddings,
     errors,
     files,
@@ -26,6 +27,7 @@ from app.api import (
     stores,
 )
 from app.api.access import Access
+from app.api.described import Described
 from app.api.door import Door
 from app.api.parts import Parts
 from app.api.record import Record
@@ -46,11 +48,11 @@ def create_app(parts: Parts) -> FastAPI:
             await parts.close()
 
     # FastAPI's own pages of documentation load from a foreign host; /openapi.json stays.
-    app = FastAPI(title="Cogcore", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = Described(title="Cogcore", version=health.VERSION, docs_url=None, redoc_url=None, lifespan=lifespan)
     errors.install(app)
     for part in (
         *(chat, completions, embeddings, rerank, models),
-        *(files, stores, store_files, aliases, bundles, passages, reviews, keys, health),
+        *(files, stores, store_files, aliases, bundles, passages, conversations, reviews, keys, health),
     ):
         app.include_router(part.routes(parts))
     app.include_router(responses.routes(parts, runs))
@@ -58,6 +60,6 @@ def create_app(parts: Parts) -> FastAPI:
     app.include_router(metrics.routes(parts.metrics))
     if parts.settings.audit:
         app.add_middleware(Trail, audit=parts.audit)
-    app.add_middleware(Door, settings=parts.settings, access=Access(parts))
+    app.add_middleware(Door, settings=parts.settings, access=Access(parts), drain=parts.drain)
     app.add_middleware(Record, metrics=parts.metrics)
     return app

@@ -39,7 +39,10 @@ def routes(parts: Parts) -> APIRouter:
         head = Head(wanted.model, base_url, parts.link_key, turn.versions, spelling)
         mark = autonomy_of(turn, wanted.cogcore, parts, caller).mark
         core = caller.quota.metered(parts.core)
-        turns = [parts.metrics.turn(answer(one, core, parts.memory)) for one in abreast_of(turn, n)]
+        turns = [
+            parts.observed(answer(one, core, parts.memory), one, wanted.model, request.headers)
+            for one in abreast_of(turn, n)
+        ]
         events = abreast(turns, settings.keep_alive)
         try:
             if wanted.stream:

@@ -4,12 +4,24 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from app.api.limits import Strict, only
+from app.api.limits import Filters, Only, Strict
 from app.api.messages import Message, Tool
 from app.api.sampling import Sampled
 
 # A function that tool_choice names becomes text that no mode can look like.
 NAMED = "function:"
+
+
+Mode = Literal["auto", "none", "required"]
+
+
+class NamedFunction(Strict):
+    name: str
+
+
+class ChosenFunction(Strict):
+    type: Literal["function"]
+    function: NamedFunction
 
 
 def _choice(given: Any) -> Any:
@@ -26,7 +38,7 @@ class Extension(Strict):
 
     max_searches: int | None = Field(default=None, ge=0, le=8)
     stores: list[str] | None = Field(default=None, min_length=1, max_length=16)
-    filters: dict[str, Any] | None = None
+    filters: Filters | None = None
     need_threshold: float | None = Field(default=None, ge=0, le=1)
     abstain_below: float | None = Field(default=None, ge=0, le=1)
     autonomy: float | None = Field(
@@ -62,7 +74,9 @@ class ChatRequest(Sampled):
     cogcore: Extension | None = None
 
     tools: list[Tool] | None = Field(default=None, max_length=128)
-    tool_choice: Annotated[str | None, BeforeValidator(_choice)] = None
+    tool_choice: Annotated[
+        str | None, BeforeValidator(_choice, json_schema_input_type=Mode | ChosenFunction | None)
+    ] = None
     parallel_tool_calls: bool | None = None
 
     max_tokens: int | None = Field(default=None, ge=1)
@@ -78,16 +92,16 @@ class ChatRequest(Sampled):
     response_format: ReplyFormat | None = None
 
     # Not offered: only what asks for nothing passes.
-    modalities: Annotated[Any, only(["text"], remedy="'modalities' must be [\"text\"]")] = None
-    audio: Annotated[Any, only(remedy="'audio' is not offered; leave it out")] = None
-    functions: Annotated[Any, only(remedy="'functions' is out of use; send 'tools'")] = None
-    function_call: Annotated[Any, only(remedy="'function_call' is out of use; send 'tool_choice'")] = None
-    reasoning_effort: Annotated[Any, only(remedy="'reasoning_effort' is not offered; leave it out")] = None
-    verbosity: Annotated[Any, only(remedy="'verbosity' is not offered; leave it out")] = None
+    modalities: Annotated[Any, Only(["text"], remedy="'modalities' must be [\"text\"]")] = None
+    audio: Annotated[Any, Only(remedy="'audio' is not offered; leave it out")] = None
+    functions: Annotated[Any, Only(remedy="'functions' is out of use; send 'tools'")] = None
+    function_call: Annotated[Any, Only(remedy="'function_call' is out of use; send 'tool_choice'")] = None
+    reasoning_effort: Annotated[Any, Only(remedy="'reasoning_effort' is not offered; leave it out")] = None
+    verbosity: Annotated[Any, Only(remedy="'verbosity' is not offered; leave it out")] = None
     web_search_options: Annotated[
-        Any, only(remedy="'web_search_options' is not offered: this server searches its own memory; leave it out")
+        Any, Only(remedy="'web_search_options' is not offered: this server searches its own memory; leave it out")
     ] = None
-    moderation: Annotated[Any, only(remedy="'moderation' is not offered; leave it out")] = None
+    moderation: Annotated[Any, Only(remedy="'moderation' is not offered; leave it out")] = None
 
     # Without effect on the answer.
     metadata: dict[str, Any] | None = None

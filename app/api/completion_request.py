@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from app.api.limits import only
+from app.api.limits import Only
 from app.api.sampling import Sampled
 
 
@@ -21,7 +21,7 @@ def _alone(given: Any) -> Any:
 
 
 class CompletionRequest(Sampled):
-    prompt: Annotated[str | list[int], BeforeValidator(_prompt)]
+    prompt: Annotated[str | list[int], BeforeValidator(_prompt, json_schema_input_type=str | list[int])]
     max_tokens: int = Field(default=16, ge=0, description="0 with `echo` only.")
     echo: bool = False
     logprobs: int | None = Field(default=None, ge=0, le=20, description="How many of the likeliest tokens are told.")
@@ -37,7 +37,7 @@ class CompletionRequest(Sampled):
     return_tokens_as_token_ids: bool = Field(default=False, description="Name tokens `token_id:N` in `logprobs`.")
 
     # Not offered: only what asks for nothing passes.
-    n: Annotated[Any, only(1, remedy="'n' must be 1; send the request again for another answer")] = None
-    best_of: Annotated[Any, only(1, remedy="'best_of' must be 1")] = None
-    suffix: Annotated[Any, only(remedy="'suffix' is not offered; leave it out")] = None
+    n: Annotated[Any, Only(1, remedy="'n' must be 1; send the request again for another answer")] = None
+    best_of: Annotated[Any, Only(1, remedy="'best_of' must be 1")] = None
+    suffix: Annotated[Any, Only(remedy="'suffix' is not offered; leave it out")] = None
     repetition_penalty: Annotated[float | None, AfterValidator(_alone)] = None

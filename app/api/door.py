@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.access import BUNDLES, OPEN, Access, Refused
+from app.api.drain import Drain
 from app.api.errors import TimedOut, TooLarge, describe, response
 from app.settings import Settings
 
@@ -25,8 +26,8 @@ log = logging.getLogger("cogcore.http")
 class Door:
     """Wraps the whole application, so that no route can be added beside it."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, access: Access) -> None:
-        self.app, self.access = app, access
+    def __init__(self, app: ASGIApp, settings: Settings, access: Access, drain: Drain) -> None:
+        self.app, self.access, self.drain = app, access, drain
         self.upload_limit = settings.max_upload_mb * 2**20 + FORM_OVERHEAD
         self.bundle_limit = settings.max_bundle_mb * 2**20
         self.seconds = settings.request_timeout or None
@@ -52,10 +53,14 @@ class Door:
             await send(message)
 
         try:
-            if scope["path"] not in OPEN:
+            if scope["path"] in OPEN:
+                await self._in_time(scope, self._limited(scope, headers, receive), stamp)
+            else:
                 scope["caller"] = caller = await self.access.caller(scope, headers)
+                self.drain.check()
                 caller.quota.admit()
-            await self._in_time(scope, self._limited(scope, headers, receive), stamp)
+                with self.drain.busy():
+                    await self._in_time(scope, self._limited(scope, headers, receive), stamp)
         except Exception as error:
             if describe(error)[1].status >= 500:
                 log.exception("request %s failed", request_id)

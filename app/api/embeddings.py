@@ -47,7 +47,10 @@ def _is_ids(given: Any) -> bool:
 
 class EmbeddingRequest(Strict):
     model: str
-    input: Annotated[list[str | list[int]], BeforeValidator(_inputs)]
+    input: Annotated[
+        list[str | list[int]],
+        BeforeValidator(_inputs, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
+    ]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
     user: str | None = None  # without effect

@@ -10,8 +10,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 
 from app.agent.turn import TurnRefused
+from app.api.drain import RETRY_SECONDS, Stopping
 from app.api.quota import OverLimit
 from app.engine.types import (
     EngineBusy,
@@ -71,6 +73,7 @@ TABLE: Mapping[type[Exception], Row] = {
     OverLimit: Row(429, "rate_limit_error", "rate_limit_exceeded"),
     EngineError: Row(500, "server_error", "engine_error"),
     EngineClosed: Row(503, "server_error", "shutting_down"),
+    Stopping: Row(503, "server_error", "shutting_down"),
     EngineUnavailable: Row(503, "server_error", "core_unavailable"),
     CatalogAway: Row(503, "server_error", "catalog_unavailable"),
     MilvusAway: Row(503, "server_error", "memory_unavailable"),
@@ -121,7 +124,7 @@ def describe(error: Exception) -> tuple[str, Row, dict[str, str]]:
             row = TABLE[kind]
             # The field of a complaint from below is the request's parameter: they are named alike.
             named = replace(row, param=getattr(error, "field", row.param))
-            return _sentence(str(error)), named, {"x-should-retry": "false"} if row.final else _retry(error)
+            return _sentence(str(error)), named, {"x-should-retry": "false"} if row.final else _retry(error, row)
     # Its own words may hold paths or document text: those belong in the log.
     return "The server failed to answer. Its log has the cause under this request's x-request-id.", UNKNOWN, {}
 
@@ -147,8 +150,16 @@ async def _handle_http(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, HTTPException) and error.status_code in (404, 405):
         phrase = "There is no" if error.status_code == 404 else f"{request.method} is not possible at"
         said = f"{phrase} {request.scope['path']}. The routes are in /openapi.json."
-        error = HTTPException(error.status_code, said, error.headers)
+        headers = {"Allow": ", ".join(_possible(request))} if error.status_code == 405 else error.headers
+        error = HTTPException(error.status_code, said, headers)
     return response(error)
+
+
+def _possible(request: Request) -> list[str]:
+    """The methods of an address, over all of its routes: one that does not match names only its own."""
+    routes: Sequence[BaseRoute] = request.app.routes
+    scopes = {method: {**request.scope, "method": method} for method in ("GET", "POST", "DELETE")}
+    return [m for m, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 def _sentence(text: str) -> str:
@@ -157,10 +168,10 @@ def _sentence(text: str) -> str:
     return f"{first}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
-def _retry(error: Exception) -> dict[str, str]:
-    if not isinstance(error, EngineBusy | OverLimit):
+def _retry(error: Exception, row: Row) -> dict[str, str]:
+    if row.status not in (429, 503):
         return {}
-    seconds = error.retry_after
+    seconds = getattr(error, "retry_after", RETRY_SECONDS)
     told = {"Retry-After": str(math.ceil(seconds)), "retry-after-ms": str(math.ceil(seconds * 1000))}
     return {**told, "x-should-retry": "true"}
 

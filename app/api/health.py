@@ -34,6 +34,7 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.get("/readyz")
     def ready() -> Wire:
+        parts.drain.check()
         # Fails, and so says not ready, when the catalog cannot be read.
         parts.memory.store(DEFAULT_STORE)
         return {"status": "ready"}

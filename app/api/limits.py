@@ -1,9 +1,19 @@
 """Fields that several requests share, and how strictly they are read."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
 
 from index.types import Chunking
 
@@ -26,16 +36,23 @@ class Strict(BaseModel):
         return given
 
 
-def only(*allowed: Any, remedy: str) -> AfterValidator:
+class Only:
     """For a field of OpenAI's that is not offered: only the values that ask for nothing pass."""
 
-    def check(value: Any) -> Any:
-        # 1 == True, so types are compared too.
-        if not any(value == one and type(value) is type(one) for one in (None, *allowed)):
-            raise ValueError(f"{remedy}.")
-        return value
+    def __init__(self, *allowed: Any, remedy: str) -> None:
+        self.allowed, self.remedy = (None, *allowed), remedy
 
-    return AfterValidator(check)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return AfterValidator(self._check).__get_pydantic_core_schema__(source, handler)
+
+    def __get_pydantic_json_schema__(self, _: Any, __: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"enum": list(self.allowed)}
+
+    def _check(self, value: Any) -> Any:
+        # 1 == True, so types are compared too.
+        if not any(value == one and type(value) is type(one) for one in self.allowed):
+            raise ValueError(f"{self.remedy}.")
+        return value
 
 
 def chunking(given: Any) -> Any:
@@ -54,4 +71,61 @@ def chunking(given: Any) -> Any:
     return Chunking(sizes["max_chunk_size_tokens"], sizes["chunk_overlap_tokens"])
 
 
-Strategy = Annotated[Chunking | None, BeforeValidator(chunking)]
+# What a client may attach to an object, for itself.
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]
+
+
+class AutoChunking(Strict):
+    type: Literal["auto"]
+
+
+class ChunkSizes(Strict):
+    max_chunk_size_tokens: int
+    chunk_overlap_tokens: int
+
+
+class StaticStrategy(Strict):
+    type: Literal["static"]
+    static: ChunkSizes
+
+
+Strategy = Annotated[
+    Chunking | None,
+    BeforeValidator(chunking, json_schema_input_type=AutoChunking | StaticStrategy | None),
+]
+VALUE = {"type": ["string", "number", "boolean"]}
+# The memory checks these.
+Pairs = Annotated[
+    dict[str, Any],
+    WithJsonSchema({"type": "object", "maxProperties": 16, "additionalProperties": VALUE}),
+]
+Filters = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "oneOf": [
+                {
+                    "type": "object",
+                    "properties": {
+                        "type": {"enum": ["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin"]},
+                        "key": {"type": "string", "minLength": 1},
+                        "value": {"anyOf": [VALUE, {"type": "array", "items": VALUE}]},
+                    },
+                    "required": ["type", "key", "value"],
+                    "additionalProperties": False,
+                },
+                {
+                    "type": "object",
+                    "properties": {
+                        "type": {"enum": ["and", "or"]},
+                        "filters": {"type": "array", "items": {"type": "object"}, "description": "Filters again"},
+                    },
+                    "required": ["type", "filters"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]

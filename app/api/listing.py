@@ -1,10 +1,11 @@
 """OpenAI's lists: one page of them, and the query that asks for it. And all pages of stores."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Query
 
+from app.api.errors import ApiError
 from index.memory import Memory
 from index.types import Page, Sight, StoreInfo
 
@@ -26,6 +27,16 @@ def listing(page: Page[T], wire: Callable[[T], Mapping[str, Any]]) -> Wire:
         "last_id": data[-1]["id"] if data else None,
         "has_more": page.has_more,
     }
+
+
+def part(items: Sequence[Wire], limit: int, order: str, after: str | None) -> Page[Wire]:
+    """One page of items that are all at hand, oldest first. Raises ApiError."""
+    asked = list(items if order == "asc" else reversed(items))
+    ids = [item["id"] for item in asked]
+    if after is not None and after not in ids:
+        raise ApiError(f"after names nothing in this list: '{after}'.", param="after")
+    start = 0 if after is None else ids.index(after) + 1
+    return Page(asked[start : start + limit], len(asked) > start + limit)
 
 
 def everything(memory: Memory, sight: Sight | None = None) -> list[StoreInfo]:

@@ -6,11 +6,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from app.api.errors import ApiError
-from app.api.limits import Strict, only
+from app.api.limits import Only, Strict
 
 # Offered to the core by the server itself; a client's function of that name could not be told apart.
 HOSTED = ("search_memory", "calculate")
 FUNCTION_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
+
+
+class ContentPart(Strict):
+    type: str
+    text: str | None = None
+    refusal: str | None = None
 
 
 def flattened(*kinds: str) -> BeforeValidator:
@@ -30,7 +36,7 @@ def flattened(*kinds: str) -> BeforeValidator:
             texts.append(text)
         return "\n".join(texts)
 
-    return BeforeValidator(flatten)
+    return BeforeValidator(flatten, json_schema_input_type=str | list[ContentPart] | None)
 
 
 class FunctionCall(Strict):
@@ -58,8 +64,8 @@ class Message(Strict):
     reasoning_content: str | None = None
     annotations: list[Any] | None = None
     provider_specific_fields: dict[str, Any] | None = None  # where litellm keeps what it had no place for
-    audio: Annotated[Any, only(remedy="'audio' cannot be read; send text")] = None
-    function_call: Annotated[Any, only(remedy="'function_call' is out of use; send 'tool_calls'")] = None
+    audio: Annotated[Any, Only(remedy="'audio' cannot be read; send text")] = None
+    function_call: Annotated[Any, Only(remedy="'function_call' is out of use; send 'tool_calls'")] = None
 
     def plain(self) -> dict[str, Any]:
         """The message as chat templates read it."""

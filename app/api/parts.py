@@ -2,14 +2,20 @@
 
 import asyncio
 import secrets
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from app.agent.events import Event
+from app.agent.turn import Turn
+from app.api.drain import Drain
 from app.api.metrics import Metrics
 from app.api.signature import signing_key
+from app.api.traces import Traces
 from app.audit import FILE as AUDIT
 from app.audit import Audit
 from app.calibration import Calibrations
+from app.conversations import Conversations
 from app.cores.load import Core, core_folder
 from app.keys import FILE as KEYS
 from app.keys import Keys
@@ -23,11 +29,13 @@ from index.reader import reader_folder
 
 @dataclass(frozen=True)
 class Parts:
-    """The three parts of a server, and its records of reviews and responses, which lie beside the memory."""
+    """The three parts of a server, and its records, which lie beside the memory."""
 
     core: Core
     memory: Memory
     settings: Settings
+    traces: Traces = field(default_factory=Traces)
+    drain: Drain = field(default_factory=Drain)
     # What the names of cached prompts' owners are made with: nobody outside this process can make one.
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
@@ -49,10 +57,15 @@ class Parts:
     def responses(self) -> Responses:
         return Responses(self.settings.data_dir / "responses.sqlite")
 
+    @cached_property
+    def conversations(self) -> Conversations:
+        return Conversations(self.settings.data_dir / "conversations.sqlite")
+
     def forget(self, file_id: str) -> None:
         """Erase what was written down with words of this document."""
         self.reviews.forget(file_id)
         self.responses.forget(file_id)
+        self.conversations.forget(file_id)
 
     @cached_property
     def keys(self) -> Keys:
@@ -73,10 +86,18 @@ class Parts:
     def metrics(self) -> Metrics:
         return Metrics(self.core.engine, self.memory)
 
+    def observed(
+        self, events: AsyncGenerator[Event], turn: Turn, model: str, headers: Mapping[str, str]
+    ) -> AsyncGenerator[Event]:
+        """The events of a turn, counted and traced as they pass. Closing it closes them."""
+        return self.metrics.turn(self.traces.turn(events, turn, model, self.core.name, headers))
+
     async def close(self) -> None:
         """Stop the engine first, so that no turn searches a closed memory."""
         await self.core.engine.close()
         await asyncio.to_thread(self.memory.close)
         self.reviews.close()
         self.responses.close()
+        self.conversations.close()
         self.keys.close()
+        await asyncio.to_thread(self.traces.close)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from anyio import CapacityLimiter
 from fastapi import APIRouter, Request, Response
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from app.api.caller import Asking
 from app.api.errors import ApiError
@@ -25,6 +25,10 @@ MOST_TOKENS = 300_000
 COUNTED, READ = 128, 8  # documents in one piece
 
 Document = str | dict[str, Any]
+
+
+class TextDocument(BaseModel):
+    text: str
 
 
 def _documents(given: Any) -> Any:
@@ -48,7 +52,7 @@ def _asks(query: str) -> str:
 class RerankRequest(Strict):
     model: str
     query: Annotated[str, AfterValidator(_asks)]
-    documents: Annotated[list[Document], BeforeValidator(_documents)]
+    documents: Annotated[list[Document], BeforeValidator(_documents, json_schema_input_type=list[str | TextDocument])]
     top_n: int | None = Field(default=None, ge=1)
     return_documents: bool | None = None
 

@@ -149,7 +149,7 @@ def routes(parts: Parts) -> APIRouter:
 
 def forget_gone(parts: Parts) -> None:
     """Erase the replies that drew on a document which is gone, and the responses that are too old."""
-    for file_id in {*parts.reviews.files(), *parts.responses.files()}:
+    for file_id in {*parts.reviews.files(), *parts.responses.files(), *parts.conversations.files()}:
         try:
             parts.memory.file(file_id)
         except FileNotFound:

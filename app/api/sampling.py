@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from app.api.limits import Strict, only
+from app.api.limits import Only, Strict
 from app.cores.profile import Profile
 from app.engine.types import Sampling
 
@@ -31,7 +31,7 @@ def _biases(given: Any) -> Any:
 
 class StreamOptions(Strict):
     include_usage: bool | None = None
-    include_obfuscation: Annotated[bool | None, only(False, remedy="Obfuscation is not offered")] = None
+    include_obfuscation: Annotated[bool | None, Only(False, remedy="Obfuscation is not offered")] = None
 
 
 class Sampled(Strict):
@@ -46,10 +46,15 @@ class Sampled(Strict):
     top_k: int | None = Field(default=None, ge=-1, description="0 and -1: off.")
     min_p: float | None = Field(default=None, ge=0, le=1)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    stop: Annotated[list[str] | None, BeforeValidator(_stops)] = None
+    stop: Annotated[
+        list[str] | None,
+        BeforeValidator(_stops, json_schema_input_type=str | Annotated[list[str], Field(max_length=4)] | None),
+    ] = None
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
-    logit_bias: Annotated[dict[str, float] | None, BeforeValidator(_biases)] = None
+    logit_bias: Annotated[
+        dict[str, float] | None, BeforeValidator(_biases, json_schema_input_type=dict[str, float] | None)
+    ] = None
     user: str | None = None  # without effect
 
     @property

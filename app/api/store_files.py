@@ -1,13 +1,13 @@
 """/v1/vector_stores/{id}/files and /file_batches: which documents a store holds, and how far each one is."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from app.api.caller import Asking, Caller, SeenStore
 from app.api.errors import ApiError
-from app.api.limits import Strategy, Strict
+from app.api.limits import Pairs, Strategy, Strict
 from app.api.listing import Cursor, Limit, Order, Wire, listing
 from app.api.parts import Parts
 from index.types import Attachment, Batch, FileStatus, StoreFile
@@ -25,7 +25,7 @@ class Extras(Strict):
 
 class NewFile(Strict):
     file_id: str
-    attributes: dict[str, Any] | None = None
+    attributes: Pairs | None = None
     chunking_strategy: Strategy = None
     cogcore: Extras | None = None
 
@@ -35,13 +35,13 @@ class NewFile(Strict):
 
 
 class AttributesChange(Strict):
-    attributes: dict[str, Any] | None
+    attributes: Pairs | None
 
 
 class NewBatch(Strict):
     file_ids: list[str] | None = None
     files: list[NewFile] | None = None
-    attributes: dict[str, Any] | None = None
+    attributes: Pairs | None = None
     chunking_strategy: Strategy = None
 
     def attachments(self, caller: Caller) -> list[Attachment]:

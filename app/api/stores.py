@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from app.api.caller import Asking, SeenStore
 from app.api.errors import ApiError
-from app.api.limits import Strategy, Strict, only
+from app.api.limits import Filters, Only, Pairs, Strategy, Strict
 from app.api.listing import Cursor, Limit, Order, Wire, listing
 from app.api.models import READER
 from app.api.parts import Parts
@@ -31,13 +31,13 @@ class NewStore(Strict):
     file_ids: list[str] | None = Field(default=None, max_length=500)
     chunking_strategy: Strategy = None
     expires_after: ExpiresAfter | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Pairs | None = None
 
 
 class StoreChange(Strict):
     name: str | None = None
     expires_after: ExpiresAfter | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Pairs | None = None
 
 
 class HybridSearch(Strict):
@@ -76,13 +76,17 @@ class SearchExtension(Strict):
     timeout: float | None = Field(default=None, description="Seconds after which the reader reads no more.")
 
 
+def _queries(given: Any) -> Any:
+    return [given] if isinstance(given, str) else given
+
+
 class Search(Strict):
-    query: Annotated[list[str], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)]
+    query: Annotated[list[str], BeforeValidator(_queries, json_schema_input_type=str | list[str])]
     max_num_results: int | None = None
-    filters: dict[str, Any] | None = None
+    filters: Filters | None = None
     ranking_options: Ranking | None = None
     cogcore: SearchExtension | None = None
-    rewrite_query: Annotated[bool | None, only(False, remedy="'rewrite_query' is not offered; leave it out")] = None
+    rewrite_query: Annotated[bool | None, Only(False, remedy="'rewrite_query' is not offered; leave it out")] = None
 
 
 def store_object(store: StoreInfo) -> Wire:

@@ -3,12 +3,15 @@
 import json
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 
 import uvicorn
 
 from app import logs
+from app.api.drain import Drain
 from app.cli.progress import watch
 from app.cores.load import UnknownCore
 from app.engine.types import EngineError
@@ -16,6 +19,8 @@ from app.main import build, create_app, is_new
 from app.settings import Settings, reachable
 from index.errors import MemoryFault
 
+# Together less than what process managers and docker/compose.yaml wait before they kill.
+DRAIN_SECONDS, LEAVING_SECONDS = 22, 5
 QUESTION = "For how many days is an invitation valid?"
 
 
@@ -49,26 +54,42 @@ def serve(settings: Settings) -> int:
             log_config=None,
             log_level=settings.log_level,
             access_log=False,  # it would tell the signatures of links; app.api.record writes ours
-            timeout_graceful_shutdown=30,
+            timeout_graceful_shutdown=LEAVING_SECONDS,
             server_header=False,
         )
         # An interrupt is how a server is stopped, not how it fails.
         with suppress(KeyboardInterrupt):
-            Server(config, lambda: print(welcome(base, parts.link_key is not None), flush=True)).run(sockets=[bound])
+            said = welcome(base, parts.link_key is not None)
+            Server(config, lambda: print(said, flush=True), parts.drain).run(sockets=[bound])
     return 0
 
 
 class Server(uvicorn.Server):
-    """Calls `ready` when it has begun to listen."""
+    """Calls `ready` when it has begun to listen. The first signal to stop begins the drain: what runs is finished, what
+    is new is told to come again. A second one stops at once.
+    """
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], drain: Drain) -> None:
         super().__init__(config)
-        self.ready = ready
+        self.ready, self.drain = ready, drain
+        self._stopped_by, self._until = 0, 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self.ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.drain.begun:
+            super().handle_exit(sig, frame)
+            return
+        self.drain.begin()
+        self._stopped_by, self._until = sig, time.monotonic() + DRAIN_SECONDS
+
+    async def on_tick(self, counter: int) -> bool:
+        if self.drain.begun and not self.should_exit and (self.drain.idle or time.monotonic() > self._until):
+            super().handle_exit(self._stopped_by, None)
+        return await super().on_tick(counter)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -35,13 +35,17 @@ GET /v1/vector_stores/{store_id}/files/{file_id}/content, GET /v1/vector_stores/
 GET /v1/vector_stores/{store_id}/file_batches/{batch_id}/files, GET /v1/cogcore/aliases,
 GET /v1/cogcore/aliases/{alias}, GET /v1/passages/{chunk_id}, POST /v1/chat/completions, POST /v1/completions,
 POST /v1/embeddings, POST /v1/rerank, POST /v1/vector_stores/{store_id}/search, POST /mcp, POST /v1/responses,
-GET /v1/responses/{response_id}, POST /v1/responses/{response_id}/cancel, GET /v1/responses/{response_id}/input_items"""
+GET /v1/responses/{response_id}, POST /v1/responses/{response_id}/cancel, GET /v1/responses/{response_id}/input_items,
+POST /v1/conversations, GET /v1/conversations/{conversation_id}, POST /v1/conversations/{conversation_id}/items,
+GET /v1/conversations/{conversation_id}/items, GET /v1/conversations/{conversation_id}/items/{item_id}"""
 WRITE = """POST /v1/files, DELETE /v1/files/{file_id}, POST /v1/vector_stores, POST /v1/vector_stores/{store_id},
 DELETE /v1/vector_stores/{store_id}, POST /v1/vector_stores/{store_id}/files,
 POST /v1/vector_stores/{store_id}/files/{file_id}, DELETE /v1/vector_stores/{store_id}/files/{file_id},
 POST /v1/vector_stores/{store_id}/file_batches, POST /v1/vector_stores/{store_id}/file_batches/{batch_id}/cancel,
 POST /v1/cogcore/aliases/{alias}, POST /v1/cogcore/aliases/{alias}/rollback, DELETE /v1/cogcore/aliases/{alias},
-GET /v1/cogcore/stores/{store_id}/export, POST /v1/cogcore/stores/import, DELETE /v1/responses/{response_id}"""
+GET /v1/cogcore/stores/{store_id}/export, POST /v1/cogcore/stores/import, DELETE /v1/responses/{response_id},
+POST /v1/conversations/{conversation_id}, DELETE /v1/conversations/{conversation_id},
+DELETE /v1/conversations/{conversation_id}/items/{item_id}"""
 ADMIN = """POST /v1/cogcore/keys, GET /v1/cogcore/keys, GET /v1/cogcore/keys/{key_id},
 DELETE /v1/cogcore/keys/{key_id}, GET /v1/cogcore/reviews, GET /v1/cogcore/reviews/{review_id},
 POST /v1/cogcore/reviews/{review_id}, DELETE /v1/cogcore/reviews/{review_id}"""
@@ -55,6 +59,11 @@ WHOLE = """GET /metrics, POST /v1/vector_stores, POST /v1/vector_stores/{store_i
 POST /v1/cogcore/aliases/{alias}, POST /v1/cogcore/aliases/{alias}/rollback, DELETE /v1/cogcore/aliases/{alias},
 GET /v1/cogcore/stores/{store_id}/export, POST /v1/cogcore/stores/import"""
 FOR_ALL = {route.strip() for route in WHOLE.split(",")} | {r for r, scope in NEEDED.items() if scope == "admin"}
+# Where nothing is looked up for a body that is not valid.
+BODIES: dict[str, Any] = {
+    "POST /v1/conversations/{conversation_id}": {"metadata": {}},
+    "POST /v1/conversations/{conversation_id}/items": {"items": [{"role": "user", "content": "?"}]},
+}
 LAKES = "Lake Arven is 88 metres deep."
 SECRET = "The vault opens with zyzzyva."
 
@@ -72,6 +81,7 @@ class House:
     their_file: str
     their_chunk: str
     their_batch: str
+    their_talk: str
 
     @contextmanager
     def client(self, scope: Scope = "read", *stores: str, **given: Any) -> Iterator[httpx.Client]:
@@ -86,6 +96,8 @@ class House:
             ("file_id", self.their_file),
             ("chunk_id", self.their_chunk),
             ("batch_id", self.their_batch),
+            ("conversation_id", self.their_talk),
+            ("item_id", "msg_theirs"),
             ("alias", "default"),
             ("response_id", "resp_theirs"),
             ("model", "cogcore/theirs"),
@@ -116,7 +128,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         chunk = memory.search(theirs, "vault")[0].chunk.id
         response = {"id": "resp_theirs", "created_at": 0, "status": "completed", "background": True, "output": []}
         parts.responses.keep(Kept(ORGANISATION, {**response, "text": SECRET}, []))
-        yield House(base_url, create_app(parts), parts, ours, our_file, theirs, their_file, chunk, batch)
+        talk = parts.conversations.create(ORGANISATION, {}, [{"id": "msg_theirs", "type": "message", "content": []}]).id
+        yield House(base_url, create_app(parts), parts, ours, our_file, theirs, their_file, chunk, batch, talk)
 
 
 def routes(app: FastAPI) -> list[str]:
@@ -165,7 +178,7 @@ def test_the_walk_with_each_scope(house: House, scope: Scope, limited: bool) -> 
             method, path = route.split(" ")
             if wanted == "write" and scope == "write" and not limited:
                 continue  # they would change the house: see the tests of each
-            answer = client.request(method, house.their_path(path), json={})
+            answer = client.request(method, house.their_path(path), json=BODIES.get(route, {}))
             if not Key("", scope).may(wanted) or (limited and route in FOR_ALL):
                 assert answer.status_code == 403, route
                 error = answer.json()["error"]

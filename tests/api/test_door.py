@@ -206,7 +206,7 @@ async def through(app: ASGIApp, **settings: Any) -> list[Message]:
 
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": [(b"host", b"localhost")]}
     parts = Parts(cast(Core, None), cast(Memory, None), read(data_dir="/nowhere", **settings))
-    await asyncio.wait_for(Door(app, parts.settings, Access(parts))(scope, receive, send), 5)
+    await asyncio.wait_for(Door(app, parts.settings, Access(parts), parts.drain)(scope, receive, send), 5)
     return sent
 
 
@@ -248,7 +248,7 @@ def test_what_will_not_change_is_not_to_be_retried() -> None:
     for error, told in (
         (EmbedderMismatch("another"), {"x-should-retry": "false"}),
         (TimedOut(1.5), {"x-should-retry": "false"}),
-        (EngineClosed("closing"), {}),
+        (EngineClosed("closing"), {"Retry-After": "5", "retry-after-ms": "5000", "x-should-retry": "true"}),
     ):
         assert describe(error)[2] == told
     assert describe(TimedOut(1.5))[0].startswith("No answer could be begun within 1.5 s")

@@ -33,7 +33,7 @@ def test_every_field_of_openais_is_known() -> None:
     ("field", "value"),
     [
         ("background", "yes"),
-        ("conversation", "conv_1"),
+        ("conversation", 3),
         ("prompt", {"id": "x"}),
         ("context_management", [{"type": "compaction"}]),
         ("moderation", {"model": "x"}),

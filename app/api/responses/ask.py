@@ -60,6 +60,7 @@ def about(wanted: ResponseRequest, turn: Turn) -> Wire:
         "model": wanted.model,
         "instructions": wanted.instructions,
         "previous_response_id": wanted.previous_response_id,
+        **({"conversation": {"id": wanted.conversation}} if wanted.conversation else {}),
         "background": bool(wanted.background),
         "store": wanted.store,
         "tools": [_echo(tool, turn) for tool in wanted.tools or ()],

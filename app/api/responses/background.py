@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from app.api.ledger import Wire
 from app.api.parts import Parts
 from app.api.responses.encode import Reply
-from app.api.responses.input import wire
 from app.api.responses.past import Past
+from app.conversations import Conversations
 from app.responses import Kept, Responses
 
 ENDED_WELL = ("response.completed", "response.incomplete")
@@ -109,10 +109,11 @@ class Runs:
 
     async def _go(self, response_id: str, run: Run, made: AsyncGenerator[Wire | None]) -> None:
         try:
-            async with aclosing(made):
-                async for event in made:
-                    if event:
-                        run.tell(event)
+            with self._parts.drain.busy():
+                async with aclosing(made):
+                    async for event in made:
+                        if event:
+                            run.tell(event)
         except asyncio.CancelledError:
             run.tell(run.reply.stopped("failed", STOPPED) if self._stopping else run.reply.stopped("cancelled"))
         try:
@@ -130,21 +131,49 @@ async def _cancelled(run: Run) -> None:
 
 
 async def keeping(
-    made: AsyncGenerator[Wire | None], reply: Reply, past: Past, record: Responses, owner: str
+    made: AsyncGenerator[Wire | None],
+    reply: Reply,
+    past: Past,
+    given: Sequence[Wire],
+    record: Responses,
+    owner: str,
 ) -> AsyncGenerator[Wire | None]:
     """The events of a response in the foreground, which is kept before the last of them is told. It goes out even where
     that failed, and says so.
     """
-    own = [wire(item) for item in past.input]
     async with aclosing(made):
         async for event in made:
             if event and event["type"] in ENDED_WELL:
                 try:
-                    kept = Kept(owner, event["response"], own, past.files | drawn_on(reply))
+                    kept = Kept(owner, event["response"], given, past.files | drawn_on(reply))
                     await asyncio.to_thread(record.keep, kept)
                 except Exception:
                     log.exception("response %s could not be kept", event["response"]["id"])
                     event["response"]["store"] = False
+            yield event
+
+
+async def appending(
+    made: AsyncGenerator[Wire | None],
+    reply: Reply,
+    past: Past,
+    given: Sequence[Wire],
+    record: Conversations,
+    owner: str,
+) -> AsyncGenerator[Wire | None]:
+    """The events of a response. If it is part of a conversation, its input and output stand at the end of that before
+    its own end is told, which goes out even where the conversation is gone meanwhile, and names none then.
+    """
+    async with aclosing(made):
+        async for event in made:
+            if event and past.conversation is not None and event["type"] in ENDED_WELL:
+                try:
+                    told = [*given, *event["response"]["output"]]
+                    files = past.files | drawn_on(reply)
+                    await asyncio.to_thread(record.append, past.conversation, owner, told, files)
+                except Exception:
+                    log.exception("response %s is in no conversation", event["response"]["id"])
+                    event["response"]["conversation"] = None
             yield event
 
 

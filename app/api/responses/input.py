@@ -131,7 +131,7 @@ def wire(item: Kind) -> Wire:
 def conversation(items: Sequence[Kind], before: int = 0) -> list[Message]:
     """The items as chat templates read them. Raises ApiError at the first that cannot follow those before it.
 
-    The first `before` of them stand in earlier responses.
+    The first `before` of them stand in earlier responses or in a conversation.
     """
     messages: list[dict[str, Any]] = []
     waiting: dict[str, int] = {}
@@ -178,7 +178,7 @@ def _call(item: Called) -> dict[str, Any]:
 
 def _unanswered(waiting: Mapping[str, int]) -> None:
     for call, n in waiting.items():
-        where = f"of input[{n}]" if n >= 0 else "of the response before"
+        where = f"of input[{n}]" if n >= 0 else "from before"
         raise ApiError(
             f"The call '{call}' {where} has no answer: a function_call_output must follow it.",
             param=f"input[{n}]" if n >= 0 else "input",

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from app.agent.tools import SEARCH
-from app.api.chat_request import NAMED, Extension
-from app.api.limits import Strict, only
+from app.api.chat_request import NAMED, Extension, Mode
+from app.api.limits import Filters, Metadata, Only, Strict
 from app.api.messages import FUNCTION_NAME
 from app.api.responses.input import Item, by_type
 from app.api.sampling import Sampled, StreamOptions
@@ -39,7 +39,7 @@ class FileSearch(Strict):
     type: Literal["file_search"]
     vector_store_ids: list[str] | None = Field(default=None, min_length=1, max_length=16)
     max_num_results: int | None = Field(default=None, ge=1, le=50)
-    filters: dict[str, Any] | None = None
+    filters: Filters | None = None
     ranking_options: Ranking = Ranking()
 
 
@@ -67,7 +67,7 @@ class Format(Strict):
 
 class TextOptions(Strict):
     format: Format = Format(type="text")
-    verbosity: Annotated[Any, only(remedy="'text.verbosity' is not offered; leave it out")] = None
+    verbosity: Annotated[Any, Only(remedy="'text.verbosity' is not offered; leave it out")] = None
 
 
 class Reasoning(Strict):
@@ -75,13 +75,22 @@ class Reasoning(Strict):
 
     summary: Literal["auto", "concise", "detailed"] | None = Field(default=None, description="Without effect.")
     generate_summary: Literal["auto", "concise", "detailed"] | None = Field(default=None, description="As `summary`.")
-    effort: Annotated[Any, only(remedy="'reasoning.effort' is not offered; leave it out")] = None
-    context: Annotated[Any, only("auto", remedy="'reasoning.context' is not offered; leave it out")] = None
-    mode: Annotated[Any, only("standard", remedy="'reasoning.mode' is not offered; leave it out")] = None
+    effort: Annotated[Any, Only(remedy="'reasoning.effort' is not offered; leave it out")] = None
+    context: Annotated[Any, Only("auto", remedy="'reasoning.context' is not offered; leave it out")] = None
+    mode: Annotated[Any, Only("standard", remedy="'reasoning.mode' is not offered; leave it out")] = None
 
 
 class NoUsage(StreamOptions):
-    include_usage: Annotated[None, only(remedy="A response always tells its usage; leave it out")] = None
+    include_usage: Annotated[None, Only(remedy="A response always tells its usage; leave it out")] = None
+
+
+class ChosenSearch(Strict):
+    type: Literal["file_search"]
+
+
+class ChosenFunction(Strict):
+    type: Literal["function"]
+    name: str
 
 
 def _choice(given: Any) -> Any:
@@ -98,18 +107,29 @@ def _input(given: Any) -> Any:
     return [{"role": "user", "content": given}] if isinstance(given, str) else given
 
 
+class ConversationNamed(Strict):
+    id: str
+
+
+def _conversation(given: Any) -> Any:
+    return ConversationNamed.model_validate(given).id if isinstance(given, dict) else given
+
+
 def _store(given: Any) -> Any:
     return True if given is None else given
 
 
 class ResponseRequest(Sampled):
-    input: Annotated[list[Item], BeforeValidator(_input, json_schema_input_type=str | list[Any])] = Field(min_length=1)
+    input: Annotated[list[Item], BeforeValidator(_input, json_schema_input_type=str | list[Item])] = Field(min_length=1)
     instructions: str | None = None
     cogcore: Extension | None = None
     stream_options: NoUsage | None = None
 
     tools: list[Tool] | None = Field(default=None, max_length=128)
-    tool_choice: Annotated[str | dict[str, Any] | None, BeforeValidator(_choice)] = None
+    tool_choice: Annotated[
+        str | dict[str, Any] | None,
+        BeforeValidator(_choice, json_schema_input_type=Mode | ChosenFunction | ChosenSearch | None),
+    ] = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: int | None = Field(default=None, ge=0, description="Searches at most.")
     include: list[Includable] | None = None
@@ -128,12 +148,17 @@ class ResponseRequest(Sampled):
     previous_response_id: str | None = Field(
         default=None, description="What came in and went out there stands before `input`, but for its instructions."
     )
+    conversation: Annotated[
+        str | None, BeforeValidator(_conversation, json_schema_input_type=str | ConversationNamed | None)
+    ] = Field(
+        default=None,
+        description="A conversation, by id: its items stand before `input`, and when the response has ended, input and "
+        "output stand at its end.",
+    )
     background: bool | None = Field(default=None, description="Answer at once, and go on when nobody listens.")
 
     # Told again in the response, and without effect on it.
-    metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None = Field(
-        default=None, max_length=16
-    )
+    metadata: Metadata | None = None
     safety_identifier: str | None = None
 
     # Without effect.
@@ -143,21 +168,20 @@ class ResponseRequest(Sampled):
 
     # Not offered: only what asks for nothing passes.
     truncation: Annotated[
-        Any, only("disabled", remedy="'truncation' must be \"disabled\": send less when a prompt is too long")
+        Any, Only("disabled", remedy="'truncation' must be \"disabled\": send less when a prompt is too long")
     ] = None
-    conversation: Annotated[
-        Any, only(remedy="'conversation' is not offered; send 'previous_response_id', or all of it as 'input'")
-    ] = None
-    prompt: Annotated[Any, only(remedy="'prompt' is not offered; send 'instructions' and 'input'")] = None
-    context_management: Annotated[Any, only([], remedy="'context_management' is not offered; leave it out")] = None
-    moderation: Annotated[Any, only(remedy="'moderation' is not offered; leave it out")] = None
-    image: Annotated[Any, only(remedy="'image' is not offered: the core reads text only; leave it out")] = None
-    access_programs: Annotated[Any, only(remedy="'access_programs' is not offered; leave it out")] = None
+    prompt: Annotated[Any, Only(remedy="'prompt' is not offered; send 'instructions' and 'input'")] = None
+    context_management: Annotated[Any, Only([], remedy="'context_management' is not offered; leave it out")] = None
+    moderation: Annotated[Any, Only(remedy="'moderation' is not offered; leave it out")] = None
+    image: Annotated[Any, Only(remedy="'image' is not offered: the core reads text only; leave it out")] = None
+    access_programs: Annotated[Any, Only(remedy="'access_programs' is not offered; leave it out")] = None
 
     @model_validator(mode="after")
     def _kept(self) -> Self:
         if self.background and not self.store:
             raise ValueError("'background' needs 'store': nobody could fetch the response.")
+        if self.conversation is not None and self.previous_response_id is not None:
+            raise ValueError("What stands before is named once: by 'conversation' or by 'previous_response_id'.")
         return self
 
     @property

@@ -17,17 +17,16 @@ from app.api.encode import Numbered
 from app.api.errors import ApiError
 from app.api.hangup import ClientGone, EventStream, after, unless_gone
 from app.api.ledger import Head, Wire
-from app.api.listing import Cursor, Limit, Order, listing
+from app.api.listing import Cursor, Limit, Order, listing, part
 from app.api.logprobs import Spelling
 from app.api.parts import Parts
 from app.api.responses.ask import about, in_our_words, turn_of
-from app.api.responses.background import Run, Runs, keeping
+from app.api.responses.background import Run, Runs, appending, keeping
 from app.api.responses.encode import Reply, told, unfailing, whole
 from app.api.responses.input import wire
 from app.api.responses.past import Past, past_of
 from app.api.responses.request import ResponseRequest
 from app.api.wire import frames, whole_json
-from index.types import Page
 
 POLL_MS = "250"
 Include = Annotated[list[str] | None, Query(alias="include[]", description="Only when a response is made.")]
@@ -38,6 +37,7 @@ class Asked:
     """A request that can be answered."""
 
     past: Past
+    input: Sequence[Wire]
     turn: Turn
     reply: Reply
     id: str
@@ -47,15 +47,14 @@ def routes(parts: Parts, runs: Runs) -> APIRouter:
     router, settings = APIRouter(prefix="/v1/responses", tags=["responses"]), parts.settings
 
     async def read(request: Request, wanted: ResponseRequest, caller: Caller) -> Asked:
-        earlier = wanted.previous_response_id, wanted.input, caller.owner
-        past = await asyncio.to_thread(past_of, parts.responses, *earlier)
+        past = await asyncio.to_thread(past_of, parts.responses, parts.conversations, wanted, caller.owner)
         turn = await turn_of(wanted, past, parts, caller)
         spelled = wanted.includes("message.output_text.logprobs")
         spelling = await asyncio.to_thread(Spelling, parts.core.tokenizer) if spelled else None
         base_url = settings.public_url or str(request.base_url).rstrip("/")
         head = Head(wanted.model, base_url, parts.link_key, turn.versions, spelling, id=f"resp_{uuid.uuid4().hex}")
         hits = turn.policy.hits if wanted.includes("file_search_call.results") else None
-        return Asked(past, turn, Reply(head, about(wanted, turn), hits), head.id)
+        return Asked(past, [wire(item) for item in past.input], turn, Reply(head, about(wanted, turn), hits), head.id)
 
     @router.post("")
     async def create(request: Request, wanted: ResponseRequest, caller: Asking) -> Response:
@@ -65,17 +64,22 @@ def routes(parts: Parts, runs: Runs) -> APIRouter:
         `cogcore.stores`. Beside OpenAI's fields the response that has ended has the object `cogcore`, as a chat's has.
         """
         asked = await read(request, wanted, caller)
-        reply, mark = asked.reply, autonomy_of(asked.turn, wanted.cogcore, parts, caller).mark
+        past, reply, mark = asked.past, asked.reply, autonomy_of(asked.turn, wanted.cogcore, parts, caller).mark
         answered = in_our_words(answer(asked.turn, caller.quota.metered(parts.core), parts.memory))
-        events = abreast([parts.metrics.turn(answered)], settings.keep_alive)
+        observed = parts.observed(answered, asked.turn, wanted.model, request.headers)
+        events = abreast([observed], settings.keep_alive)
+
+        def encoded(source: AsyncGenerator[Numbered | None]) -> AsyncGenerator[Wire | None]:
+            return appending(told(source, reply, mark), reply, past, asked.input, parts.conversations, caller.owner)
 
         def made(source: AsyncGenerator[Numbered | None]) -> AsyncGenerator[Wire | None]:
-            encoded = told(source, reply, mark)
-            return keeping(encoded, reply, asked.past, parts.responses, caller.owner) if wanted.store else encoded
+            if not wanted.store:
+                return encoded(source)
+            return keeping(encoded(source), reply, past, asked.input, parts.responses, caller.owner)
 
         if wanted.background:
-            run = Run(caller.owner, reply, [wire(item) for item in asked.past.input], asked.past.files)
-            await runs.start(run, unfailing(told(events, reply, mark), reply))
+            run = Run(caller.owner, reply, asked.input, past.files)
+            await runs.start(run, unfailing(encoded(events), reply))
             return _streamed(run, 0, settings.keep_alive) if wanted.stream else whole_json(run.now())
         try:
             if wanted.stream:
@@ -146,7 +150,7 @@ def routes(parts: Parts, runs: Runs) -> APIRouter:
         """What came in, without what came in to the responses before."""
         _only_when_made(include)
         kept = await asyncio.to_thread(parts.responses.get, response_id, caller.owner)
-        return listing(_page(kept.input, limit, order, after), lambda item: item)
+        return listing(part(kept.input, limit, order, after), lambda item: item)
 
     return router
 
@@ -164,12 +168,3 @@ def _streamed(run: Run, start: int, silence: float) -> Response:
 async def _replayed(events: Sequence[Wire]) -> AsyncGenerator[Wire]:
     for event in events:
         yield event
-
-
-def _page(items: Sequence[Wire], limit: int, order: Order, after: str | None) -> Page[Wire]:
-    asked = list(items if order == "asc" else reversed(items))
-    ids = [item["id"] for item in asked]
-    if after is not None and after not in ids:
-        raise ApiError(f"after names nothing in this list: '{after}'.", param="after")
-    start = 0 if after is None else ids.index(after) + 1
-    return Page(asked[start : start + limit], len(asked) > start + limit)
