@@ -10,7 +10,6 @@ BENCHES = {
     "dense": "app.bench.dense",
     "flips": "app.bench.flips",
     "hostile": "app.bench.hostile",
-    "ingest": "app.bench.ingest",
     "kills": "app.bench.kills",
     "manual": "app.bench.manual",
     "memory": "app.bench.memory",
