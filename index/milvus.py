@@ -201,6 +201,9 @@ class RemoteVectors:
         filters = (f"chunk in {batch}" for batch in _batches(sorted(allowed), NUMBERS))
         return _merged((self._milvus.search(self._name, "vector", vector, k, only) for only in filters), k)
 
+    def search_each(self, vectors: Vectors, k: int, allowed: Collection[int] | None = None) -> list[dict[int, float]]:
+        return [self.search(vector, k, allowed) for vector in vectors]
+
     def _schema(self) -> tuple[Any, Any]:
         pymilvus, _ = _libraries()
         fields = pymilvus.MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)

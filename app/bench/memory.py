@@ -148,7 +148,8 @@ def search(given: argparse.Namespace) -> None:
 def parts(store: Store, embedder: Embedder) -> Callable[[str], list[float]]:
     """The embedder, FAISS and tantivy called as their own documentation does, on the store's own indexes."""
     vectors: Any = store.dense
-    raw, words = vectors._index, store._lexical._index
+    lexical: Any = store._lexical
+    raw, words = vectors._index, lexical._index
     exact = not hasattr(raw, "nlist")
     if not exact:
         raw.nprobe = min(raw.nlist, max(PROBES, raw.nlist // PROBED))

@@ -43,7 +43,8 @@ def load_model(checkpoint: Path) -> Qwen3ForCausalLM:
     model: Qwen3ForCausalLM = Qwen3ForCausalLM.from_pretrained(
         checkpoint, dtype=torch.float32, attn_implementation=ATTENTION
     )
-    return model.train()
+    model.train()
+    return model
 
 
 def batch(rows: Sequence[Row], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
