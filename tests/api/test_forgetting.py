@@ -15,7 +15,7 @@ Delete = Callable[[OpenAI, str, str, Parts], object]
 
 def expire_file(client: OpenAI, store: str, file: str, parts: Parts) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("index.memory._now", lambda: int(time.time()) + 3601)
+        patch.setattr("index.memory.now", lambda: int(time.time()) + 3601)
         parts.memory.tidy()
     with pytest.raises(openai.NotFoundError):
         client.files.retrieve(file)
@@ -25,14 +25,16 @@ def expire_store(client: OpenAI, store: str, file: str, parts: Parts) -> None:
     """A store that has expired is told to be, holds nothing, and is not searched; it is there until it is deleted."""
     parts.memory.wait(store, file)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("index.memory._now", lambda: int(time.time()) + 86401)
+        for module in ("index.memory", "index.facets.documents"):
+            patch.setattr(f"{module}.now", lambda: int(time.time()) + 86401)
         patch.setattr("app.api.stores.time.time", lambda clock=time.time: clock() + 86401)
         parts.memory.tidy()
+        lasting = client.files.create(file=("weir.md", b"The weir is older."), purpose="assistants").id
         assert client.vector_stores.retrieve(store).status == "expired"
         assert client.vector_stores.files.list(store).data == []
         for attempt in (
             lambda: client.vector_stores.search(store, query="mill"),
-            lambda: client.vector_stores.files.create(file_id=file, vector_store_id=store),
+            lambda: client.vector_stores.files.create(file_id=lasting, vector_store_id=store),
         ):
             with pytest.raises(openai.BadRequestError, match="expired after 1 days without use"):
                 attempt()

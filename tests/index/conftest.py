@@ -16,16 +16,17 @@ Open = Callable[..., Memory]
 OpenCatalog = Callable[[], Catalog]
 CatalogUrl = Callable[[str], str]
 EVERY_DATABASE = {f"tests.index.test_{name}" for name in ("aliases", "catalog", "ingest", "memory")}
-SLOW = {  # and not about the database
-    "test_a_document_that_takes_the_process_down_is_given_up",
+SQLITE_ONLY = {
+    "test_a_document_that_takes_the_process_down_is_given_up",  # these two are slow, and not about the database
     "test_swaps_under_load_fail_nobody_and_mix_nothing",
+    "test_a_damaged_passage_is_mended_or_refused_never_shown",  # damages SQLite's file
 }
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What these modules say holds wherever the catalog is."""
     if "catalog_url" in metafunc.fixturenames and metafunc.module.__name__ in EVERY_DATABASE:
-        databases = ["sqlite"] if metafunc.function.__name__ in SLOW else ["sqlite", "postgres"]
+        databases = ["sqlite"] if metafunc.function.__name__ in SQLITE_ONLY else ["sqlite", "postgres"]
         metafunc.parametrize("catalog_url", databases, indirect=True)
 
 

@@ -17,7 +17,7 @@ def docs(tmp_path: Path) -> Path:
     (folder / ".hidden").mkdir()
     (folder / "leave.md").write_text("# Leave\n\nEveryone has thirty days of holiday a year.")
     (folder / "sub" / "notice.txt").write_text("The notice period is six weeks.")
-    (folder / "picture.png").write_bytes(b"\x89PNG")
+    (folder / "picture.gif").write_bytes(b"GIF89a")
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7 not really")
     (folder / ".hidden" / "secret.md").write_text("never seen")
     (folder / "sub" / ".draft.md").write_text("never seen")
@@ -30,7 +30,7 @@ def test_add_search_and_stats(docs: Path, tmp_path: Path, capsys: pytest.Capture
     shown = capsys.readouterr()
     assert "2 added, 0 unchanged, 1 skipped, 1 failed; 1 hidden file, 1 hidden folder left out" in shown.out
     assert f"hidden {docs / '.hidden'}: its name begins with a dot" in shown.err and "secret" not in shown.err
-    assert "broken.pdf: " in shown.err and "picture.png: .png is not read" in shown.err
+    assert "broken.pdf: " in shown.err and "picture.gif: .gif is not read" in shown.err
     assert main(["search", "How many days of holiday?", "--store", "handbook", "-k", "1", *data]) == 0
     shown = capsys.readouterr()
     assert "leave.md > Leave" in shown.out and "«thirty" in shown.out and "notice" not in shown.out
@@ -62,7 +62,7 @@ def test_a_second_run_takes_only_what_changed(docs: Path, open_memory: Open) -> 
     memory = open_memory()
     first = ingest_folder(memory, "default", docs)
     assert {path.name for path in first.done} == {"leave.md", "notice.txt"}
-    assert [path.name for path in first.skipped] == ["picture.png"]
+    assert [path.name for path in first.skipped] == ["picture.gif"]
     assert [path.name for path in first.failed] == ["broken.pdf"]
     old = id_of(memory, "leave.md")
     (docs / "leave.md").write_text("# Leave\n\nEveryone has twenty days of holiday a year.")
@@ -71,7 +71,7 @@ def test_a_second_run_takes_only_what_changed(docs: Path, open_memory: Open) -> 
     second = ingest_folder(memory, "default", docs, lambda path, outcome: seen.append((path.name, outcome)))
     assert {path.name for path in second.done} == {"leave.md", "new.md"}
     assert [path.name for path in second.unchanged] == ["notice.txt"]
-    assert len(seen) == 5 and ("picture.png", "skipped") in seen
+    assert len(seen) == 5 and ("picture.gif", "skipped") in seen
     texts = [hit.chunk.text for hit in memory.search("default", "days of holiday")]
     assert "twenty days" in texts[0] and not any("thirty" in text for text in texts)
     assert old not in {file.id for file in memory.files(limit=100).data}
