@@ -198,7 +198,7 @@ class RemoteVectors:
             left = [(n, score) for n, score in near.items() if n in among][:k]
             if len(left) == k:
                 return dict(left)
-        filters = (f"chunk in {batch}" for batch in _batches(sorted(allowed), NUMBERS))
+        filters = (f"chunk in {batch}" for batch in _batches(sorted(map(int, allowed)), NUMBERS))
         return _merged((self._milvus.search(self._name, "vector", vector, k, only) for only in filters), k)
 
     def search_each(self, vectors: Vectors, k: int, allowed: Collection[int] | None = None) -> list[dict[int, float]]:
@@ -259,7 +259,7 @@ class RemoteWords:
             return {}
         filters: Iterable[str] = [""]
         if allowed is not None:
-            filters = (f"document in {batch}" for batch in _batches(sorted(allowed), NUMBERS))
+            filters = (f"document in {batch}" for batch in _batches(sorted(map(int, allowed)), NUMBERS))
         answers = (self._milvus.search(self._name, "words", wanted, k, only) for only in filters)
         # Milvus Lite gives BM25 a minus sign, Milvus none.
         return _merged(({n: abs(score) for n, score in one.items()} for one in answers), k)
