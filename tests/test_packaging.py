@@ -88,7 +88,7 @@ def test_what_is_declared_is_used() -> None:
     used = {canonicalize_name(n) for f in ("app", "index") for m in imported(f) for n in owners.get(m, [])}
     unused = set(RUNTIME) - used - set(USED_BY_OTHERS) - {"faiss-cpu"}
     assert not unused
-    assert declared(PROJECT["dependency-groups"]["milvus"]) == OPTIONAL
+    assert {name: declared(PROJECT["dependency-groups"][name]) for name in EXTRAS} == EXTRAS
 
 
 def test_locks_hold_what_is_declared() -> None:
