@@ -18,7 +18,9 @@ from app.api.parts import Parts
 
 PIECE = 1 << 20
 ZIP = "application/zip"
-BINARY: dict[str, Any] = {"content": {ZIP: {"schema": {"type": "string", "format": "binary"}}}}
+FILE = {"schema": {"type": "string", "format": "binary"}}
+BINARY: dict[str, Any] = {"content": {ZIP: FILE}}
+GIVEN: dict[str, Any] = {"required": True, "content": {ZIP: FILE, "application/octet-stream": FILE}}
 
 
 class ImportObject(BaseModel):
@@ -79,7 +81,7 @@ def routes(parts: Parts) -> APIRouter:
             raise
         return Download(spool, f"{store.name or store.id}.cogcore.zip")
 
-    @router.post(IMPORT, response_model=ImportObject, openapi_extra={"requestBody": {"required": True, **BINARY}})
+    @router.post(IMPORT, response_model=ImportObject, openapi_extra={"requestBody": GIVEN})
     async def import_(
         request: Request,
         caller: Asking,
