@@ -39,7 +39,7 @@ serve: $(INSTALLED)
 	@exec $(VENV)/bin/cogcore serve $(ARGS)
 
 test: $(INSTALLED_DEV)
-	$(PY) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(INSTALLED_DEV)
 	$(VENV)/bin/ruff format --check .

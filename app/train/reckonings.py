@@ -88,7 +88,8 @@ def page(rng: Random) -> Page:
     measure = rng.choice(measures())
     sections, asked = list[Section](), list[Reckoning]()
     for one, several in _subjects(rng, measure):
-        sentence, numbers, span = _stated(rng, measure, one)
+        unit = rng.choice(measure.amount)
+        sentence, numbers, span = _stated(rng, measure, one, unit)
         known = rng.random() < STATED
         told = [sentence] if known else [_large(rng.choice(measure.evasions).format(s=one))]
         told += [_filled(rng, text) for text in rng.sample(list(measure.fillers), rng.randint(0, 2))]
@@ -98,8 +99,9 @@ def page(rng: Random) -> Page:
         for question, expression in rng.sample(list(measure.sums), 3):
             question, expression = _asked(rng, question, expression, one, several, numbers)
             asked.append(Reckoning(question, stating, span, expression))
-        question = _large(rng.choice(measure.plain).format(s=one))
-        asked.append(Reckoning(question, stating, span))
+        for question in rng.sample(list(measure.plain), 2):
+            question = _large(question.format(s=one, u=unit.replace("{}", "").strip()))
+            asked.append(Reckoning(question, stating, span))
     return Page(f"{name(rng)}: {rng.choice(measure.titles)}", sections, asked)
 
 
@@ -110,9 +112,8 @@ def _subjects(rng: Random, measure: Measure) -> list[tuple[str, str]]:
     return [(one.format(n=n), several.format(n=n)) for n in names]
 
 
-def _stated(rng: Random, measure: Measure, subject: str) -> tuple[str, dict[str, str], tuple[int, int]]:
+def _stated(rng: Random, measure: Measure, subject: str, unit: str) -> tuple[str, dict[str, str], tuple[int, int]]:
     """A sentence, the numbers in it, and where the first stands with its unit."""
-    unit = rng.choice(measure.amount)
     numbers = {"v": _number(rng, measure), "w": _number(rng, measure)}
     v, w = (unit.format(number) for number in numbers.values())
     before, _, after = rng.choice(measure.statements).partition("{v}")
