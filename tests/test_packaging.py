@@ -184,7 +184,7 @@ def test_make_installs_one_list_and_removes_the_other_faiss(bare: Path, accelera
     assert f"requirements/{accelerator}.txt" in planned and f"requirements/{other}.txt" not in planned
     assert f"uninstall --quiet --yes faiss-{other}" in planned
     assert ("requirements/torch.txt" in planned) == (accelerator == "cpu")
-    assert planned.rstrip().endswith("-m pytest")
+    assert "-m pytest" in planned.splitlines()[-1]
 
 
 def test_make_refuses_an_unknown_accelerator(bare: Path) -> None:

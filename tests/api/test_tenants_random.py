@@ -95,11 +95,12 @@ class Unsure(list[float]):
 
 @dataclass
 class Side:
-    """One organisation, its administrator's key, and all that it has."""
+    """One organisation, its administrator's key, all that it has, and the kinds of what it ever had."""
 
     organisation: str
     headers: dict[str, str]
     ids: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    had: set[str] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
 
     @property
@@ -108,6 +109,7 @@ class Side:
         return f"canary{self.organisation}"
 
     def keep(self, kind: str, one: str) -> None:
+        self.had.add(kind)
         if one not in self.ids[kind]:
             self.ids[kind].append(one)
 
@@ -306,14 +308,14 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Clien
 
 
 def tried(town: tuple[httpx.Client, Parts], times: int) -> set[str]:
-    """Run it; the kinds of things that somebody had in the end."""
+    """Run it; the kinds of things that somebody had."""
     had = set[str]()
 
     class Machine(Tenants):
         client, parts = town
 
         def teardown(self) -> None:
-            had.update(kind for side in self.sides for kind in KINDS if side.ids[kind])
+            had.update(*(side.had for side in self.sides))
             super().teardown()
 
     asked = settings(
