@@ -108,7 +108,7 @@ def test_vectors_of_another_embedder_are_made_again_if_asked(
         one = memory.add_file("lakes.md", b"Lake Arven is 88 metres deep.").id
         memory.attach("default", one)
         memory.wait("default", one)
-        memory.exchange.export("default", out)
+        memory.exporter.export("default", out)
         memory.close()
     refused = raw.post(f"{STORES}/import", content=file.read_bytes()).json()["error"]
     assert refused["param"] == "reembed" and "made by others/32" in refused["message"]

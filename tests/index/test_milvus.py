@@ -18,13 +18,13 @@ pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed")
 
 from milvus_lite.adapter.grpc.server import start_server_in_thread
 
+from index.blocks import rounded
 from index.dense import Dense, Exact
 from index.errors import MilvusAway
 from index.lexical import Lexical, Words
 from index.memory import Memory
 from index.milvus import Milvus, RemoteVectors, RemoteWords
 from index.store import Store
-from index.vectors import rounded
 from tests.fakes import HashedWords
 from tests.index.conftest import Open
 from tests.index.test_aliases import (  # noqa: F401

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index.blocks import HEADER, Block, rounded
 from index.catalog import Catalog, documents, stores
 from index.dense import Tiers
 from index.errors import FolderFault
@@ -20,7 +21,7 @@ from index.loading import Loader
 from index.memory import Memory
 from index.store import Store
 from index.types import Vectors
-from index.vectors import HEADER, Block, VectorFiles, rounded
+from index.vectors import VectorFiles
 from tests.fakes import HashedWords
 from tests.index.conftest import Open
 
