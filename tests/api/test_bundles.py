@@ -3,7 +3,6 @@
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,7 +13,6 @@ from app.__main__ import main
 from app.api import Parts
 from app.audit import FILE, Audit
 from index.memory import Memory
-from tests.api.live import live
 from tests.api.test_access import parts_in
 from tests.fakes import HashedWords
 
@@ -24,18 +22,6 @@ STORES = "/v1/cogcore/stores"
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
     return parts_in(tmp_path_factory.mktemp("data"), max_bundle_mb=1)
-
-
-@pytest.fixture(scope="module")
-def server(parts: Parts) -> Iterator[str]:
-    with live(parts) as base_url:
-        yield base_url
-
-
-@pytest.fixture(scope="module")
-def raw(server: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server, timeout=60) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

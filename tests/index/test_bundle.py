@@ -20,7 +20,7 @@ from index.errors import BundleRefused, InvalidRequest, StoreNotFound
 from index.memory import Memory
 from index.types import Chunking
 from tests.fakes import HashedWords
-from tests.index.conftest import Open
+from tests.index.conftest import Open, put
 
 TEXTS = {
     "rivers.md": "# Rivers\n\nThe Sorne is 312 kilometres long.\n\n# Bridges\n\nThe old bridge is red.",
@@ -150,7 +150,7 @@ def test_an_export_is_one_moment_while_documents_come_and_go(
     def moved(*given: Any) -> Any:
         line = document_line(*given)
         if moves:
-            put(memory, store, "rivers.md", "The Sorne is 315 kilometres long.")
+            put(memory, "rivers.md", "The Sorne is 315 kilometres long.", store)
             moves.pop()()
         return line
 
@@ -164,21 +164,14 @@ def test_an_export_is_one_moment_while_documents_come_and_go(
     def always(*given: Any) -> Any:
         number = next(endless)
         if number < 30 and not memory._catalog.writing._is_owned():  # type: ignore[attr-defined]
-            memory.detach(store, put(memory, store, f"{number}.md", f"passing {number}"))
+            memory.detach(store, put(memory, f"{number}.md", f"passing {number}", store))
             memory.detach(store, memory.store_files(store, order="asc").data[0].id)
         return document_line(*given)
 
     for number in range(6):
-        put(memory, store, f"more{number}.md", f"word{number}")
+        put(memory, f"more{number}.md", f"word{number}", store)
     monkeypatch.setattr(memory.exporter, "_document_line", always)
     assert b"passing" not in exported(memory, store)
-
-
-def put(memory: Memory, store: str, name: str, text: str) -> str:
-    file = memory.add_file(name, text.encode()).id
-    memory.attach(store, file)
-    assert memory.wait(store, file, 60).status == "completed"
-    return file
 
 
 def test_exports_while_others_add_search_and_delete(open_memory: Open) -> None:
@@ -190,7 +183,7 @@ def test_exports_while_others_add_search_and_delete(open_memory: Open) -> None:
     def busy(number: int) -> None:
         try:
             while not stop.is_set():
-                file = put(memory, store, f"{number}.md", f"The pond {time.monotonic()} is deep.")
+                file = put(memory, f"{number}.md", f"The pond {time.monotonic()} is deep.", store)
                 memory.search(store, "pond")
                 memory.delete_file(file)
         except BaseException as error:
@@ -393,7 +386,7 @@ def test_an_import_that_is_killed_is_whole_or_nothing(open_memory: Open, tmp_pat
     source = open_memory()
     store = filled(source)
     for number in range(12):
-        put(source, store, f"{number}.md", f"The lake {number} is deep.")
+        put(source, f"{number}.md", f"The lake {number} is deep.", store)
     file, folder, dice = tmp_path / "valley.zip", tmp_path / "killed", random.Random(3)
     file.write_bytes(exported(source, store))
     wanted = everything(source, store)
