@@ -43,6 +43,8 @@ class _Vanished(Exception):
 
 
 class Exporter:
+    """The exports of one memory."""
+
     def __init__(
         self, catalog: Catalog, originals: Originals, shelf: Shelf, loader: Loader, embedder: Embedder
     ) -> None:

@@ -44,7 +44,7 @@ class Imported:
 
 
 class Importer:
-    """`new_id` makes an id after a prefix, `spool` a file to write to."""
+    """The imports of one memory. `new_id` makes an id after a prefix, `spool` a file to write to."""
 
     def __init__(
         self,

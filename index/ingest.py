@@ -234,7 +234,7 @@ class Ingest:
                 twin = jobs.twin(tx, job, self._filtered)
                 if twin is None:
                     return False
-                left_out = jobs.left_out(tx, twin.document)
+                left_out = documents.left_out(tx, twin.document)
                 with self._shelf.files.reading(stores.vector_file(tx, twin.store)) as read:
                     kept = read(twin.document, twin.block)
                 if kept is None:

@@ -237,8 +237,10 @@ class VectorFiles:
             os.close(file)
 
     def _read(self, file: int, document: int, block: Block | None) -> Kept | None:
-        data = os.pread(file, block.length, block.at) if block else b""
-        return None if block is None or len(data) < block.length else unpack(data, document, self._dimension)
+        if block is None:
+            return None
+        data = os.pread(file, block.length, block.at)
+        return unpack(data, document, self._dimension) if len(data) == block.length else None
 
 
 def next_name(name: str) -> str:

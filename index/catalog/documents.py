@@ -225,6 +225,14 @@ def add_whole(tx: Transaction, store: int, wanted: Whole, usage_bytes: int, now:
     return made
 
 
+def left_out(tx: Transaction, document: int) -> Mapping[Reason, int] | None:
+    """What of a document is not searchable; None where nobody looked."""
+    found: Mapping[Reason, int] | None = tx.execute(
+        select(documents.c.left_out).where(documents.c.n == document)
+    ).scalar_one()
+    return found
+
+
 def count_searchable(tx: Transaction, store: int) -> int:
     ours = select(func.count()).where(documents.c.store == store, documents.c.status == "completed")
     return tx.execute(ours).scalar_one()

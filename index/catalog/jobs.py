@@ -83,14 +83,6 @@ def twin(tx: Transaction, job: Job, filtered: bool) -> Place | None:
     return to_place(found) if found else None
 
 
-def left_out(tx: Transaction, document: int) -> Mapping[Reason, int] | None:
-    """What of a document is not searchable; None where nobody looked."""
-    found: Mapping[Reason, int] | None = tx.execute(
-        select(documents.c.left_out).where(documents.c.n == document)
-    ).scalar_one()
-    return found
-
-
 def complete(tx: Transaction, document: int, usage_bytes: int, left_out: Mapping[Reason, int] | None) -> bool:
     """Mark a job done; False when it was removed or cancelled meanwhile."""
     done = tx.execute(
