@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from index.blocks import spread
 from index.catalog.documents import Searchable
 from index.dense import VERSION, Approximate, Tiers
 from index.rows import Ids, Rows
 from index.snapshot import Part
 from index.store import Store
 from index.types import Embedder, Extent
-from index.vectors import spread
 
 INDEX, NUMBERS = "index.faiss", "numbers.npz"
 

@@ -15,9 +15,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from index.catalog import Catalog, Transaction, chunks, documents, files, stores
+from index.blocks import rounded
+from index.catalog import Catalog, Transaction, chunks, documents, files, jobs, stores
 from index.catalog.chunks import Draft, Indexed
-from index.catalog.documents import Job, Place
+from index.catalog.documents import Place
+from index.catalog.jobs import Job
 from index.chunk import split
 from index.errors import CatalogAway, InvalidFile, ParseError
 from index.garbage import sift, told, with_margins
@@ -27,7 +29,6 @@ from index.parse.suffixes import ARCHIVES
 from index.shelf import Shelf
 from index.store import Store, indexed_text
 from index.types import Chunking, Embedder, Failure, Progress, Reason, Stage, StoreFile, Vectors
-from index.vectors import rounded
 
 MOST_ATTEMPTS = 5
 GROUP = 64  # chunks embedded between two looks at whether to go on
@@ -129,12 +130,12 @@ class Ingest:
             if self._closing:
                 return None
             with self._catalog.read() as tx:
-                waiting = documents.waits(tx, self._taken)
+                waiting = jobs.waits(tx, self._taken)
             if not waiting:
                 self._work.wait(REST)
                 return None
             with self._catalog.write() as tx:
-                job = documents.claim(tx, self._taken)
+                job = jobs.claim(tx, self._taken)
             if job is not None:
                 self._taken.add(job.document)
             return job
@@ -148,10 +149,10 @@ class Ingest:
                 return
             if self._closing:  # whatever happened may have happened because the server ends
                 with self._catalog.write() as tx:
-                    documents.release(tx, job.document)
+                    jobs.release(tx, job.document)
             elif failure is not None:
                 with self._catalog.write() as tx:
-                    documents.fail(tx, job.document, failure)
+                    jobs.fail(tx, job.document, failure)
         finally:
             self._progress.pop((job.store, job.file.id), None)
             with self._work:
@@ -181,7 +182,7 @@ class Ingest:
         while not self._closing:
             try:
                 with self._catalog.write() as tx:
-                    documents.release(tx, job.document)
+                    jobs.release(tx, job.document)
             except CatalogAway:
                 with self._work:
                     self._work.wait(RETRY)
@@ -216,12 +217,12 @@ class Ingest:
         size = sum(len(draft.text.encode()) for draft in read.drafts) + work.vectors.size * 2
         with self._shelf.change(job.store) as store:
             with self._catalog.write() as tx:
-                if not documents.complete(tx, job.document, size, read.left_out):
+                if not jobs.complete(tx, job.document, size, read.left_out):
                     return  # removed or cancelled meanwhile
                 files.keep_text(tx, job.file_n, read.text)
                 chunks.add(tx, job.document, read.drafts)
                 parts = self._written(tx, job, work.vectors)
-                replaced = documents.replaced(tx, job)
+                replaced = documents.replaced(tx, job.store, job.file.id)
             if store is not None:
                 _exchange(store, parts, replaced)
         self._forget(replaced)
@@ -230,7 +231,7 @@ class Ingest:
         """The same bytes under the same name, already searchable somewhere, need no reading."""
         with self._shelf.change(job.store) as store:
             with self._catalog.write() as tx:
-                twin = documents.twin(tx, job, self._filtered)
+                twin = jobs.twin(tx, job, self._filtered)
                 if twin is None:
                     return False
                 left_out = documents.left_out(tx, twin.document)
@@ -238,14 +239,14 @@ class Ingest:
                     kept = read(twin.document, twin.block)
                 if kept is None:
                     return False
-                if not documents.complete(tx, job.document, twin.usage_bytes, left_out):
+                if not jobs.complete(tx, job.document, twin.usage_bytes, left_out):
                     return True  # removed or cancelled meanwhile
                 text = files.text_of(tx, twin.file_n)
                 if text is not None:
                     files.keep_text(tx, job.file_n, text)
                 chunks.copy(tx, twin.document, job.document)
                 parts = self._written(tx, job, kept.vectors)
-                replaced = documents.replaced(tx, job)
+                replaced = documents.replaced(tx, job.store, job.file.id)
             if store is not None:
                 _exchange(store, parts, replaced)
         self._forget(replaced)

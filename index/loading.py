@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from index import codes
+from index.blocks import Kept, rounded
 from index.catalog import Catalog, chunks, documents, stores
 from index.catalog.chunks import Indexed, Passages
 from index.catalog.documents import Searchable
@@ -26,7 +27,7 @@ from index.rows import Rows, packed
 from index.snapshot import Snapshots
 from index.store import Store, indexed_text
 from index.types import Embedder, Extent, Vectors
-from index.vectors import Kept, VectorFiles, rounded
+from index.vectors import VectorFiles
 
 GROUP = 64  # chunks embedded at once
 BATCH = 1024  # documents whose vectors are added at once

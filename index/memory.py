@@ -16,22 +16,25 @@ Each file, store and alias has an owner, an opaque text that only the applicatio
 hold is not found, as if it were not there. Without one ids are anybody's, and names the default owner's.
 """
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import IO
 
 from index.aliases import Aliases
 from index.catalog import Catalog, chunks, documents, stores
 from index.checks import DEFAULT_STORE
 from index.dense import Tiers
 from index.errors import CatalogAway, MilvusAway
-from index.exchange import Exchange
+from index.exporting import Exporter
 from index.facets import new_id, now
 from index.facets.documents import Documents
 from index.facets.files import Files
 from index.facets.stores import Stores
 from index.folderlock import FolderLock
+from index.importing import Importer
 from index.ingest import Ingest
 from index.keeper import Keeper
 from index.lexical import KIND
@@ -82,7 +85,7 @@ class Memory(Files, Stores, Documents):
         data_dir.mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened:
             opened.callback(FolderLock(data_dir / "lock").release)
-            self._settled = set()
+            self._folder, self._settled = data_dir, set()
             self._catalog = Catalog(data_dir / "catalog.sqlite", catalog_url)
             opened.callback(self._catalog.close)
             settle(self._catalog, embedder, data_dir)
@@ -100,7 +103,8 @@ class Memory(Files, Stores, Documents):
             self._shelf.get(self._recover())
             self._searcher = Searcher(self._catalog, self._shelf, embedder, reader, only_distinct, search_timeout)
             self.aliases = Aliases(self._catalog, self._shelf)
-            self.exchange = Exchange(data_dir, self._catalog, self._originals, self._shelf, loader, embedder, new_id)
+            self.exporter = Exporter(self._catalog, self._originals, self._shelf, loader, embedder)
+            self.importer = Importer(self._catalog, self._originals, self._shelf, loader, embedder, new_id, self.spool)
             self._trainer = Trainer(self._shelf, loader, tiers)
             self._keeper = Keeper(self._catalog, self._shelf, loader, snapshots, self._trainer)
             self._used: dict[int, int] = {}
@@ -171,6 +175,10 @@ class Memory(Files, Stores, Documents):
     def stats(self) -> Stats:
         with self._catalog.read() as tx:
             return documents.count(tx)
+
+    def spool(self) -> IO[bytes]:
+        """An empty file beside the documents, without a name: whatever ends the process removes it."""
+        return tempfile.TemporaryFile(dir=self._folder)
 
     def recall(self) -> Recall:
         return self._trainer.recall

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from index.blocks import Block
 from index.catalog import Catalog, chunks, documents, renewal, stores
 from index.catalog.chunks import Passages
 from index.checks import check_embedder
@@ -23,7 +24,7 @@ from index.errors import FolderFault
 from index.folderlock import FolderLock
 from index.store import indexed_text
 from index.types import Embedder, Vectors
-from index.vectors import Block, VectorFiles, next_name
+from index.vectors import VectorFiles, next_name
 
 GROUP = 64  # chunks embedded at once
 READ = 64  # documents read at once

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from index.blocks import Kept
 from index.catalog import Catalog, chunks, documents, stores
 from index.dense import Tiers
 from index.errors import MilvusAway
@@ -20,7 +21,7 @@ from index.rows import Rows
 from index.snapshot import Snapshots
 from index.store import Store, words
 from index.types import Embedder
-from index.vectors import Kept, VectorFiles
+from index.vectors import VectorFiles
 
 log = logging.getLogger(__name__)
 

@@ -3,10 +3,11 @@
 Whatever is removed under one lock is gone together, and its words leave the write-ahead log before anybody is told.
 """
 
+from index.blocks import Block
 from index.catalog import Catalog, Transaction, aliases, chunks, documents, files, stores
 from index.originals import Originals
 from index.shelf import Shelf
-from index.vectors import Block, next_name
+from index.vectors import next_name
 
 LEAST_ROOM = 1 << 22  # bytes that are worth the copying
 

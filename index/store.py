@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from index.blocks import Block, Kept
 from index.catalog.chunks import Indexed, Passages
 from index.catalog.documents import Searchable
 from index.dense import Dense, Exact
@@ -21,7 +22,6 @@ from index.lexical import Entry, Lexical, Words
 from index.rank import DENSE_WEIGHT, DEPTH, fuse
 from index.rows import NOWHERE, Ids, Rows, numbers, packed
 from index.types import Scalar, Vectors
-from index.vectors import Block, Kept
 
 READABLE = str.maketrans("_-", "  ")
 

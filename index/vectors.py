@@ -1,8 +1,4 @@
-"""The vectors of each store, in a file that only grows: half of the truth beside the catalog.
-
-A file is a header and blocks, all little-endian. The header is a line of JSON (dimension, dtype, the embedder's
-fingerprint) with its CRC-32, filled up to 4 KB. A block is one document: CRC-32 of what follows, number of chunks,
-document, the chunks' numbers (int64), their vectors (float16), zeros up to a multiple of 8.
+"""The vectors of each store, in a file that only grows (blocks.py): half of the truth beside the catalog.
 
 The catalog says where a document's block is: a block is written and fsynced before the commit that names it, so what
 no row names is nothing: the rest of an append that was cut off, or of a removal. Removing overwrites with zeros. A
@@ -14,70 +10,37 @@ yet; what is erased there keeps its length, so that the others are found.
 Written by one thread at a time (the catalog's writing lock), read by any.
 """
 
-import json
 import logging
 import os
-import struct
-import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from index.blocks import (
+    DTYPE,
+    HEAD,
+    HEADER,
+    NOBODY,
+    Block,
+    Kept,
+    blocks_of,
+    dimension_of,
+    header,
+    is_header,
+    line_of,
+    pack,
+    unpack,
+)
 from index.disk import sync
 from index.errors import FolderFault
 from index.rows import Ids
 from index.types import Vectors
 
-HEADER = 4096
-HEAD = struct.Struct("<IIq")
-FORMAT, DTYPE = 1, "<f2"
 NEXT = "next"
-NOBODY = 0  # no document has this number
 PIECE = 1 << 20  # bytes looked at or copied at once
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Where a document's vectors are in their file, in bytes."""
-
-    at: int
-    length: int
-
-    @property
-    def end(self) -> int:
-        return self.at + self.length
-
-    def count(self, dimension: int) -> int:
-        """Of its vectors."""
-        return (self.length - HEAD.size) // (8 + np.dtype(DTYPE).itemsize * dimension)
-
-    def rows(self, dimension: int) -> Ids:
-        """Where in the file each of its vectors begins."""
-        count = self.count(dimension)
-        return self.at + HEAD.size + 8 * count + np.arange(count) * np.dtype(DTYPE).itemsize * dimension
-
-
-def spread(at: Ids, counts: Ids, dimension: int) -> Ids:
-    """Where each vector begins of blocks that begin at these places and hold so many, as `Block.rows` tells of one."""
-    within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(at + HEAD.size + 8 * counts, counts) + within * np.dtype(DTYPE).itemsize * dimension
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What a block holds: the chunks of one document, in order, and their vectors."""
-
-    chunks: Ids
-    vectors: Vectors
-
-
-def rounded(vectors: Vectors) -> Vectors:
-    """As they come back from the file."""
-    return vectors.astype(DTYPE).astype(np.float32)
 
 
 class VectorFiles:
@@ -85,7 +48,7 @@ class VectorFiles:
 
     def __init__(self, folder: Path, dimension: int, embedder: str) -> None:
         self._folder, self._dimension = folder, dimension
-        self._header = _header(dimension, embedder)
+        self._header = header(dimension, embedder)
         folder.mkdir(parents=True, exist_ok=True)
 
     def append(self, name: str, document: int, chunks: Sequence[int], vectors: Vectors) -> Block:
@@ -103,7 +66,7 @@ class VectorFiles:
                 nonlocal at
                 if vectors.shape != (len(chunks), self._dimension):
                     raise ValueError(f"{len(chunks)} chunks, vectors {vectors.shape}, dimension {self._dimension}")
-                data = _pack(document, chunks, vectors)
+                data = pack(document, chunks, vectors)
                 _write(file, data, at)
                 at += len(data)
                 return Block(at - len(data), len(data))
@@ -151,15 +114,15 @@ class VectorFiles:
         path = self._folder / next_name(name)
         if not path.exists():
             return
-        if not _is_header(_beginning(path)):
+        if not is_header(_beginning(path)):
             path.unlink()
             return
         with path.open("r+b") as opened:
             file = opened.fileno()
-            for document, block in _blocks(file):
+            for document, block in blocks_of(file):
                 if document in documents:
                     _blank(file, block.at + HEAD.size, block.end)
-                    _write(file, HEAD.pack(0, block.count(_dimension(file)), NOBODY), block.at)
+                    _write(file, HEAD.pack(0, block.count(dimension_of(file)), NOBODY), block.at)
             os.fsync(file)
 
     def written(self, name: str) -> dict[int, Block]:
@@ -173,7 +136,7 @@ class VectorFiles:
             return found
         with self._open(name) as file:
             end = HEADER
-            for document, block in _blocks(file):
+            for document, block in blocks_of(file):
                 if document != NOBODY:
                     if self._read(file, document, block) is None:
                         break
@@ -207,10 +170,10 @@ class VectorFiles:
         """Erase what a crash left: blocks that no row names, and files. What was lost becomes zeros."""
         following = {next_name(name): name for name in known}
         for path in self._folder.iterdir():
-            if path.name in following and not self.is_ours(path.name) and _is_header(_beginning(path)):
+            if path.name in following and not self.is_ours(path.name) and is_header(_beginning(path)):
                 name = following[path.name]
                 with path.open("rb") as beside:
-                    held = {document for document, _ in _blocks(beside.fileno())}
+                    held = {document for document, _ in blocks_of(beside.fileno())}
                 self.erase_next(name, held - known[name].keys() - {NOBODY})
                 continue
             if path.name not in known:
@@ -258,9 +221,9 @@ class VectorFiles:
         try:
             found = os.pread(file, HEADER, 0)
             if found != self._header:
-                if _is_header(found):
+                if is_header(found):
                     raise FolderFault(
-                        f"the vectors in {path} were made by another embedder ({_line(found)}): put the right "
+                        f"the vectors in {path} were made by another embedder ({line_of(found)}): put the right "
                         "file there, or remove it, and they are made again from the texts"
                     )
                 if found:
@@ -274,27 +237,10 @@ class VectorFiles:
             os.close(file)
 
     def _read(self, file: int, document: int, block: Block | None) -> Kept | None:
-        data = os.pread(file, block.length, block.at) if block else b""
-        if block is None or len(data) < max(HEAD.size, block.length):
+        if block is None:
             return None
-        checksum, count, found = HEAD.unpack_from(data)
-        if zlib.crc32(data[4:]) != checksum or found != document:
-            return None
-        chunks = np.frombuffer(data, "<i8", count, HEAD.size)
-        vectors = np.frombuffer(data, DTYPE, count * self._dimension, HEAD.size + chunks.nbytes)
-        return Kept(chunks, vectors.reshape(count, self._dimension).astype(np.float32))
-
-
-def _header(dimension: int, embedder: str) -> bytes:
-    line = json.dumps({"cogcore vectors": FORMAT, "dimension": dimension, "dtype": DTYPE, "embedder": embedder})
-    filled = line.encode().ljust(HEADER - 9)
-    if len(filled) != HEADER - 9:
-        raise ValueError(f"the embedder's fingerprint has {len(embedder)} characters, too many for a header")
-    return b"%s%08x\n" % (filled, zlib.crc32(filled))
-
-
-def _is_header(found: bytes) -> bool:
-    return len(found) == HEADER and found[HEADER - 9 :] == b"%08x\n" % zlib.crc32(found[: HEADER - 9])
+        data = os.pread(file, block.length, block.at)
+        return unpack(data, document, self._dimension) if len(data) == block.length else None
 
 
 def next_name(name: str) -> str:
@@ -305,38 +251,6 @@ def next_name(name: str) -> str:
 def _beginning(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(HEADER)
-
-
-def _dimension(file: int) -> int:
-    """As its header tells, which is whole."""
-    return int(json.loads(_line(os.pread(file, HEADER, 0)))["dimension"])
-
-
-def _blocks(file: int) -> Iterator[tuple[int, Block]]:
-    """Where blocks begin, by what they say of themselves, up to the first that is not all there. Unchecked."""
-    at, size, dimension = HEADER, os.fstat(file).st_size, _dimension(file)
-    while at + HEAD.size <= size:
-        _, count, document = HEAD.unpack(os.pread(file, HEAD.size, at))
-        block = Block(at, _length(count, dimension))
-        if not count or block.end > size:
-            return
-        yield document, block
-        at = block.end
-
-
-def _length(count: int, dimension: int) -> int:
-    return -(-(HEAD.size + count * (8 + np.dtype(DTYPE).itemsize * dimension)) // 8) * 8
-
-
-def _line(header: bytes) -> str:
-    return header[: HEADER - 9].decode().strip()
-
-
-def _pack(document: int, chunks: Sequence[int], vectors: Vectors) -> bytes:
-    numbers = np.asarray(chunks, "<i8").tobytes()
-    data = HEAD.pack(0, len(chunks), document) + numbers + vectors.astype(DTYPE).tobytes()
-    data = data.ljust(_length(len(chunks), vectors.shape[1]), b"\0")
-    return struct.pack("<I", zlib.crc32(data[4:])) + data[4:]
 
 
 def _blank(file: int, start: int, end: int) -> None:

@@ -45,7 +45,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("vectors", ["--size", "500", "--questions", "5"], r"recall@10 +1\.000"),
         ("search", ["--size", "20", "--questions", "5"], r"whole over the three +\d+\.\d\d +\d+\.\d\d"),
-        ("crowd", ["--size", "20", "--questions", "32"], r"fused( +\d+\.\d+){3}\nreread( +\d+\.\d+){3}"),
+        ("crowd", ["--size", "20", "--questions", "5"], r"fused( +\d+\.\d+){3}\nreread( +\d+\.\d+){3}"),
         ("squad", ["--questions", "10"], r"reread +(\d+\.\d +){4}[01]\.\d{3}\n"),
         ("ingest", ["--size", "20"], r"docs_kb, \d+ chunks(.|\n)+wiki, \d\d chunks"),
     ],

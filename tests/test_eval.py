@@ -49,7 +49,6 @@ RIGHT = _told(
 WRONG = _told("27.", "27", 0.9, 0.6, False, 1, (OTHER,), ("Apprentices get 27 days",), (40, 50), 20, 3.0, (ASIDE,))
 ABSTAINED = _told("I do not know.", None, 0.7, 0.1, True, 1, (OTHER,), (), (40, 30), 10, 2.0)
 COUNTED = _told("6.", "6", 0.1, 1.0, False, 0, (), (), (40, 10), 10, 0.5)
-GREETED = _told("Hello!", None, 0.2, 1.0, False, 0, (), (), (40,), 5, 0.4)
 
 
 def test_a_right_answer() -> None:

@@ -8,41 +8,20 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
-from app.cores.load import TINY_FOLDER
 from app.eval.__main__ import main
 from app.sample import DOCUMENTS
+from tests.untrained import untrained
 
 
-@pytest.fixture
-def untrained(tmp_path: Path) -> Path:
-    """A core with the embedded core's tokenizer and protocol, and random weights."""
-    folder = tmp_path / "core"
-    folder.mkdir()
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(TINY_FOLDER / name, folder)
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(AutoTokenizer.from_pretrained(folder)),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    told = json.loads((folder / "config.json").read_text("utf-8"))
-    (folder / "config.json").write_text(json.dumps({**told, "cogcore_profile": "tiny"}), "utf-8")
-    return folder
-
-
-def test_the_whole_server_is_asked(untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {"core": untrained, "data_dir": tmp_path / "data", "reader": "none", "sample": "false", "threads": 1}
+def test_the_whole_server_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "core": untrained(tmp_path / "core"),
+        "data_dir": tmp_path / "data",
+        "reader": "none",
+        "sample": "false",
+        "threads": 1,
+    }
     # Always search, always answer: an untrained core would otherwise do either by chance.
     for name, value in {**given, "need_threshold": 0, "abstain_below": 0, "device": "cpu"}.items():
         monkeypatch.setenv(f"COGCORE_{name.upper()}", str(value))

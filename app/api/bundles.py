@@ -73,9 +73,9 @@ def routes(parts: Parts) -> APIRouter:
     def export(store_id: SeenStore) -> Download:
         """What can be found in the store as one file: see `POST /v1/cogcore/stores/import`."""
         store = memory.store(store_id)
-        spool = memory.exchange.spool()
+        spool = memory.spool()
         try:
-            memory.exchange.export(store.id, spool)
+            memory.exporter.export(store.id, spool)
         except BaseException:
             spool.close()
             raise
@@ -92,7 +92,7 @@ def routes(parts: Parts) -> APIRouter:
         """A new store of what was exported, which is the body. It is there as a whole, or not at all."""
         if alias is not None:
             await asyncio.to_thread(memory.aliases.check, alias, caller.organisation)
-        with memory.exchange.spool() as spool:
+        with memory.spool() as spool:
             held = bytearray()
             async for piece in request.stream():
                 held += piece
@@ -102,7 +102,7 @@ def routes(parts: Parts) -> APIRouter:
             spool.write(held)
             taken = () if alias is None else (alias,)
             made = await asyncio.to_thread(
-                memory.exchange.import_, spool, name, reembed=reembed, taken=taken, owner=caller.organisation
+                memory.importer.import_, spool, name, reembed=reembed, taken=taken, owner=caller.organisation
             )
         store, pointed = made.store, None
         if alias is not None:

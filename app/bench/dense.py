@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from app.bench.corpora import paragraphs, questions
+from index.blocks import rounded
 from index.catalog.documents import Searchable
 from index.dense import EXACT_UP_TO, Approximate, Tiers, sample_size
 from index.embed import load_embedder
@@ -30,7 +31,7 @@ from index.rows import Rows
 from index.store import Store
 from index.tiers import recall
 from index.types import Vectors
-from index.vectors import VectorFiles, rounded
+from index.vectors import VectorFiles
 
 DIMENSION, DOCUMENT, BATCH, CLUSTER = 384, 20, 32, 100
 EMBEDDED = 256  # at once

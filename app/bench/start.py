@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from index.catalog import Catalog, chunks, documents, files, stores
+from index.catalog import Catalog, chunks, documents, files, jobs, stores
 from index.catalog.chunks import Draft
 from index.dense import Tiers
 from index.keeper import Keeper
@@ -75,7 +75,7 @@ def fill(folder: Path, start: int, end: int, size: int) -> None:
                     files.add(tx, File(f"file-{n}", f"{n}.md", 0, 0, "assistants", f"{n:064x}"))
                     documents.attach(tx, store, Attachment(f"file-{n}"), None, 0)
                     document = documents.number(tx, store, f"file-{n}")
-                    documents.complete(tx, document, 0, None)
+                    jobs.complete(tx, document, 0, None)
                     chunks.add(tx, document, drafts)
                     (made,) = chunks.of_documents(tx, [document])
                     block = vectors.append(file, document, made.chunks, drawn)

@@ -84,7 +84,7 @@ def _export_here(settings: Settings, store: str, out: BinaryIO) -> None:
 
     try:
         with closing(open_memory(settings)) as memory:
-            memory.exchange.export(store, out)
+            memory.exporter.export(store, out)
     except MemoryFault as error:
         raise ServerError(str(error)) from error
 
@@ -109,7 +109,7 @@ def _import_here(settings: Settings, file: Path, wanted: Wanted) -> str:
             if wanted.alias is not None:
                 memory.aliases.check(wanted.alias)
             taken = () if wanted.alias is None else (wanted.alias,)
-            made = memory.exchange.import_(data, wanted.store, reembed=wanted.reembed, taken=taken)
+            made = memory.importer.import_(data, wanted.store, reembed=wanted.reembed, taken=taken)
             if wanted.alias is not None:
                 memory.aliases.set(wanted.alias, made.store.id)
     except MemoryFault as error:

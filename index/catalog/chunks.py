@@ -16,12 +16,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, insert, or_, select
 
+from index.blocks import Block
 from index.catalog import Transaction
 from index.catalog.schema import chunks, documents, files, stores, texts
 from index.catalog.stores import seen, version
 from index.errors import ChunkNotFound, FolderFault
 from index.types import Chunk, Extent, Scalar, Sight, Vectors
-from index.vectors import Block
 
 ROWS = 4096  # per fetch
 FIELDS = ("text", "start", "end", "page", "headings")

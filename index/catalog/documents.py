@@ -1,4 +1,4 @@
-"""Files in stores. A row in progress is a job: the queue is this table, so it survives whatever the process does."""
+"""Files in stores. A row in progress is a job: jobs.py."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, Table, cast, delete, func, insert, select, update
 
+from index.blocks import Block
 from index.catalog import Transaction
 from index.catalog.files import COLUMNS as FILE_COLUMNS
 from index.catalog.files import number as file_number
@@ -17,19 +18,6 @@ from index.catalog.stores import keep_note, note, owner
 from index.catalog.wide import Integer
 from index.errors import FileNotFound, InvalidRequest
 from index.types import Attachment, Chunking, Failure, File, FileStatus, Page, Reason, Scalar, Sight, Stats, StoreFile
-from index.vectors import Block
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A document to be made searchable. `attempts` counts the times it was begun, this one included."""
-
-    document: int
-    store: int
-    file_n: int
-    file: File
-    chunking: Chunking
-    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +103,12 @@ def attach(tx: Transaction, store: int, wanted: Attachment, batch: int | None, n
     return Change(place(tx, document), wanted.attributes)
 
 
-def replaced(tx: Transaction, job: Job) -> list[Place]:
-    """What a job that is done takes the place of, removed."""
-    key = f"{REPLACES}{job.file.id}"
-    listed = json.loads(note(tx, job.store, key) or "[]")
-    keep_note(tx, job.store, key, None)
-    numbers = [find(tx, job.store, file_id) for file_id in listed if file_id != job.file.id]
+def replaced(tx: Transaction, store: int, new_id: str) -> list[Place]:
+    """What a file that has become searchable takes the place of, removed."""
+    key = f"{REPLACES}{new_id}"
+    listed = json.loads(note(tx, store, key) or "[]")
+    keep_note(tx, store, key, None)
+    numbers = [find(tx, store, file_id) for file_id in listed if file_id != new_id]
     places = [place(tx, document) for document in numbers if document is not None]
     for one in places:
         remove(tx, one.document)
@@ -157,12 +145,12 @@ def page(tx: Transaction, store: int, limits: Cut, status: FileStatus | None, ba
 
 def retag(tx: Transaction, document: int, attributes: Mapping[str, Scalar]) -> None:
     tx.execute(update(documents).where(documents.c.n == document).values(attributes=dict(attributes)))
-    _count_change(tx, document)
+    count_change(tx, document)
 
 
 def remove(tx: Transaction, document: int) -> None:
     """The row and its chunks; the file stays."""
-    _count_change(tx, document)
+    count_change(tx, document)
     tx.execute(delete(documents).where(documents.c.n == document))
 
 
@@ -237,6 +225,14 @@ def add_whole(tx: Transaction, store: int, wanted: Whole, usage_bytes: int, now:
     return made
 
 
+def left_out(tx: Transaction, document: int) -> Mapping[Reason, int] | None:
+    """What of a document is not searchable; None where nobody looked."""
+    found: Mapping[Reason, int] | None = tx.execute(
+        select(documents.c.left_out).where(documents.c.n == document)
+    ).scalar_one()
+    return found
+
+
 def count_searchable(tx: Transaction, store: int) -> int:
     ours = select(func.count()).where(documents.c.store == store, documents.c.status == "completed")
     return tx.execute(ours).scalar_one()
@@ -256,93 +252,6 @@ def blocks(tx: Transaction) -> dict[int, list[tuple[int, Block]]]:
 
 def keep_block(tx: Transaction, document: int, block: Block) -> None:
     tx.execute(update(documents).where(documents.c.n == document).values(block_at=block.at, block_bytes=block.length))
-
-
-def waits(tx: Transaction, taken: Collection[int]) -> bool:
-    """Whether there is a job that nobody here works on."""
-    wanted = select(documents.c.n).where(documents.c.status == "in_progress", documents.c.n.not_in(taken))
-    return tx.execute(wanted.limit(1)).first() is not None
-
-
-def claim(tx: Transaction, taken: Collection[int]) -> Job | None:
-    """The next job that nobody here works on, with one more attempt on its count.
-
-    The oldest of those least often begun: a document that takes the process down lets all others go first.
-    """
-    row = tx.execute(
-        select(
-            documents.c.n.label("document"),
-            documents.c.store,
-            documents.c.max_tokens,
-            documents.c.overlap,
-            documents.c.attempts,
-            *FILE_COLUMNS,
-        )
-        .join(files)
-        .where(documents.c.status == "in_progress", documents.c.n.not_in(taken))
-        .order_by(documents.c.attempts, documents.c.n)
-        .limit(1)
-    ).first()
-    if row is None:
-        return None
-    tx.execute(update(documents).where(documents.c.n == row.document).values(attempts=row.attempts + 1))
-    chunking = Chunking(row.max_tokens, row.overlap)
-    return Job(row.document, row.store, row.n, to_file(row), chunking, row.attempts + 1)
-
-
-def release(tx: Transaction, document: int) -> None:
-    """Put a job back that was begun and, for no fault of its own, not ended."""
-    tx.execute(update(documents).where(documents.c.n == document).values(attempts=documents.c.attempts - 1))
-
-
-def twin(tx: Transaction, job: Job, filtered: bool) -> Place | None:
-    """A searchable document of the same bytes, name and chunking, `filtered` or not as this job is to be: its chunks
-    are what this job would make. Of the same owner: who is quicker than reading takes would know of others' documents.
-    """
-    found = tx.execute(
-        select(*PLACE)
-        .join(files)
-        .where(
-            files.c.owner == job.file.owner,
-            documents.c.status == "completed",
-            documents.c.max_tokens == job.chunking.max_tokens,
-            documents.c.overlap == job.chunking.overlap,
-            files.c.sha256 == job.file.sha256,
-            files.c.filename == job.file.filename,  # its words are in the indexed text
-            documents.c.left_out.is_not(None) if filtered else documents.c.left_out.is_(None),
-        )
-        .limit(1)
-    ).first()
-    return _to_place(found) if found else None
-
-
-def left_out(tx: Transaction, document: int) -> Mapping[Reason, int] | None:
-    """What of a document is not searchable; None where nobody looked."""
-    found: Mapping[Reason, int] | None = tx.execute(
-        select(documents.c.left_out).where(documents.c.n == document)
-    ).scalar_one()
-    return found
-
-
-def complete(tx: Transaction, document: int, usage_bytes: int, left_out: Mapping[Reason, int] | None) -> bool:
-    """Mark a job done; False when it was removed or cancelled meanwhile."""
-    done = tx.execute(
-        update(documents)
-        .where(documents.c.n == document, documents.c.status == "in_progress")
-        .values(status="completed", usage_bytes=usage_bytes, left_out=left_out)
-    )
-    if done.rowcount != 1:
-        return False
-    _count_change(tx, document)
-    return True
-
-
-def fail(tx: Transaction, document: int, failure: Failure) -> None:
-    tx.execute(
-        update(documents)
-        .where(documents.c.n == document, documents.c.status == "in_progress")
-        .values(status="failed", error_code=failure.code, error_message=failure.message)
-    )
 
 
 def count(tx: Transaction) -> Stats:
@@ -374,17 +283,17 @@ def _values(store: int, file_n: int, wanted: Attachment, batch: int | None, now:
     }
 
 
-def _count_change(tx: Transaction, document: int) -> None:
+def count_change(tx: Transaction, document: int) -> None:
     """Raise the version of the document's store, if the document can be found there."""
     searchable = select(documents.c.store).where(documents.c.n == document, documents.c.status == "completed")
     tx.execute(update(stores).where(stores.c.n.in_(searchable)).values(version=stores.c.version + 1))
 
 
 def _places(tx: Transaction, condition: ColumnElement[bool]) -> list[Place]:
-    return [_to_place(row) for row in tx.execute(select(*PLACE).where(condition))]
+    return [to_place(row) for row in tx.execute(select(*PLACE).where(condition))]
 
 
-def _to_place(row: Row[*tuple[Any, ...]]) -> Place:
+def to_place(row: Row[*tuple[Any, ...]]) -> Place:
     return Place(row.n, row.store, row.file, row.usage_bytes, _block(row))
 
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from sqlalchemy import delete, insert, select, update
 
+from index.blocks import Block
 from index.catalog import Transaction, documents, stores
 from index.catalog.schema import documents as rows
 from index.catalog.schema import facts, read_fact
 from index.catalog.schema import stores as store_rows
-from index.vectors import Block
 
 EMBEDDER, READY = "embedder", "reembedded"
 

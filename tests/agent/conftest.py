@@ -1,6 +1,6 @@
 """A small memory and the embedded core's tokenizer, for turns whose core is scripted."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,13 @@ DOCUMENTS = {
 }
 
 
+def fill(memory: Memory, store: str, documents: Mapping[str, str]) -> None:
+    for name, text in documents.items():
+        file = memory.add_file(name, text.encode())
+        memory.attach(store, file.id)
+        assert memory.wait(store, file.id, timeout=60).status == "completed"
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerBase:
     return load_tokenizer(TINY_FOLDER)
@@ -31,10 +38,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 @pytest.fixture(scope="session")
 def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memory]:
     made = Memory(Path(tmp_path_factory.mktemp("memory")), HashedWords())
-    for name, text in DOCUMENTS.items():
-        file = made.add_file(name, text.encode())
-        made.attach("default", file.id)
-        assert made.wait("default", file.id, timeout=60).status == "completed"
+    fill(made, "default", DOCUMENTS)
     made.create_store("empty")
     yield made
     made.close()

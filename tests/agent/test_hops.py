@@ -22,7 +22,7 @@ from tests.agent.asking import (
     only,
     reply,
 )
-from tests.agent.conftest import Stage
+from tests.agent.conftest import Stage, fill
 from tests.fakes import ScriptedEngine
 
 QUESTION = "When was the company that runs the mill founded?"
@@ -37,8 +37,7 @@ UNKNOWN = "I do not know: nothing in the memory answers this."
 @pytest.fixture(scope="module")
 def store(memory: Memory) -> str:
     made = memory.create_store("linked").id
-    for name, text in DOCUMENTS.items():
-        assert memory.wait(made, memory.attach(made, memory.add_file(name, text.encode()).id).id).status == "completed"
+    fill(memory, made, DOCUMENTS)
     return made
 
 

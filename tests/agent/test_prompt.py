@@ -7,17 +7,11 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from app.agent.prompt import Renderer, show
-from app.cores.load import TINY_FOLDER, load_tokenizer
 from app.cores.profile import TINY
 from app.cores.profiles import HERMES
 from index.types import Chunk, Hit, Mark
 
 TEXT = "The pump  needs oil.\nIts tank (of steel) holds 40 litres of it, and the lid is red."
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    return load_tokenizer(TINY_FOLDER)
 
 
 def hit(text: str = TEXT, marked: str = "40 litres", score: float = 0.87) -> Hit:

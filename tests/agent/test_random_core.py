@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -10,41 +9,22 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from app.agent.events import Calculated, Cited, Decided, Done, Searched, Text
 from app.agent.expression import numbers
 from app.agent.loop import answer
 from app.agent.turn import Policy, Turn, TurnRefused
-from app.cores.load import TINY_FOLDER, Core, load_core
+from app.cores.load import Core, load_core
 from app.engine.types import Sampling
 from index.memory import Memory
+from tests.untrained import untrained
 
 IDLE = "I do not know: nothing in the memory answers this."
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = Path(tmp_path_factory.mktemp("core"))
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=8192,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        head_dim=16,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        initializer_range=0.5,
-    )
-    config.cogcore_profile = "tiny"
-    Qwen3ForCausalLM(config).save_pretrained(made)
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(TINY_FOLDER / name, made)
-    return made
+    return untrained(tmp_path_factory.mktemp("core"))
 
 
 @pytest_asyncio.fixture

@@ -27,7 +27,7 @@ from app.engine.types import Sampling
 from app.eval.questions import EvalError
 from app.settings import read
 from index.memory import Memory
-from tests.agent.asking import SURE, UNSURE, asked, done, only, reply
+from tests.agent.asking import SURE, UNSURE, asked, done, frees_the_engine_at_every_event, only, reply
 from tests.agent.conftest import Stage
 from tests.agent.dialects import CONTEXT, READER, VOCAB
 from tests.agent.test_prompt import hit
@@ -278,13 +278,7 @@ async def test_stop_strings_hold_for_the_quote_too(stage: Stage) -> None:
 
 
 async def test_closing_frees_the_engine_at_every_event(stage: Stage) -> None:
-    count = len(await stage.play(asked(QUESTION), reads(stage, "1969")))
-    for stop_after in range(1, count):
-        events = stage.open(asked(QUESTION), engine := reads(stage, "1969"))
-        for _ in range(stop_after):
-            await anext(events)
-        await events.aclose()
-        assert engine.running == 0
+    await frees_the_engine_at_every_event(stage, asked(QUESTION), lambda: reads(stage, "1969"))
 
 
 @pytest.fixture(scope="module")

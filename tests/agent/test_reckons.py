@@ -24,7 +24,7 @@ from tests.agent.asking import (
     only,
     reply,
 )
-from tests.agent.conftest import Stage
+from tests.agent.conftest import Stage, fill
 from tests.fakes import ScriptedEngine
 
 DOCUMENTS = {
@@ -39,8 +39,7 @@ QUESTION = "What do 4 Kelvo lamps cost?"
 @pytest.fixture(scope="module")
 def store(memory: Memory) -> str:
     made = memory.create_store("lamps").id
-    for name, text in DOCUMENTS.items():
-        assert memory.wait(made, memory.attach(made, memory.add_file(name, text.encode()).id).id).status == "completed"
+    fill(memory, made, DOCUMENTS)
     return made
 
 

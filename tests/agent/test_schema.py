@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from app.agent.schema import Calls, SchemaMask, SchemaRefused, Thought, compiled
-from app.cores.load import TINY_FOLDER, load_tokenizer
 
 SCALARS = st.one_of(
     st.builds(lambda low: {"type": "integer", "minimum": low, "maximum": low + 99}, st.integers(-50, 50)),
@@ -38,11 +37,6 @@ def _nested(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[
 
 
 SCHEMAS = st.recursive(SCALARS, _nested, max_leaves=5)
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    return load_tokenizer(TINY_FOLDER)
 
 
 def written(tokenizer: PreTrainedTokenizerBase, mask: SchemaMask, seed: int, most: int = 400) -> str:

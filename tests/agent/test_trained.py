@@ -9,7 +9,7 @@ from app.agent.events import Calculated, Cited, Decided, Searched, Thinking
 from app.agent.turn import TurnRefused
 from app.cores import grammar
 from app.engine.types import Sampling
-from tests.agent.asking import SURE, UNSURE, asked, done, only, reply
+from tests.agent.asking import SURE, UNSURE, asked, done, frees_the_engine_at_every_event, only, reply
 from tests.agent.conftest import Stage
 from tests.fakes import ScriptedEngine
 
@@ -239,12 +239,5 @@ async def test_several_stores_are_merged(trained: Stage) -> None:
 
 
 async def test_closing_frees_the_engine_at_every_event(trained: Stage) -> None:
-    question = "When was the bridge built?"
-    count = len(await trained.play(asked(question), lookup(trained, "bridge", 1, "1969")))
-    for stop_after in range(1, count):
-        engine = lookup(trained, "bridge", 1, "1969")
-        events = trained.open(asked(question), engine)
-        for _ in range(stop_after):
-            await anext(events)
-        await events.aclose()
-        assert engine.running == 0
+    turn = asked("When was the bridge built?")
+    await frees_the_engine_at_every_event(trained, turn, lambda: lookup(trained, "bridge", 1, "1969"))

@@ -3,7 +3,6 @@
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,7 +13,6 @@ from app.__main__ import main
 from app.api import Parts
 from app.audit import FILE, Audit
 from index.memory import Memory
-from tests.api.live import live
 from tests.api.test_access import parts_in
 from tests.fakes import HashedWords
 
@@ -24,18 +22,6 @@ STORES = "/v1/cogcore/stores"
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
     return parts_in(tmp_path_factory.mktemp("data"), max_bundle_mb=1)
-
-
-@pytest.fixture(scope="module")
-def server(parts: Parts) -> Iterator[str]:
-    with live(parts) as base_url:
-        yield base_url
-
-
-@pytest.fixture(scope="module")
-def raw(server: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server, timeout=60) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +94,7 @@ def test_vectors_of_another_embedder_are_made_again_if_asked(
         one = memory.add_file("lakes.md", b"Lake Arven is 88 metres deep.").id
         memory.attach("default", one)
         memory.wait("default", one)
-        memory.exchange.export("default", out)
+        memory.exporter.export("default", out)
         memory.close()
     refused = raw.post(f"{STORES}/import", content=file.read_bytes()).json()["error"]
     assert refused["param"] == "reembed" and "made by others/32" in refused["message"]

@@ -105,13 +105,13 @@ def test_a_long_list_lets_others_by(client: OpenAI) -> None:
 
     def long() -> None:
         begun.set()
-        client.embeddings.create(model=MODEL, input=[f"{n} words of some length " * 12 for n in range(600)])
+        client.embeddings.create(model=MODEL, input=[f"{n} words of some length " * 12 for n in range(400)])
         ended.append("long")
 
     with ThreadPoolExecutor() as pool:
         running = pool.submit(long)
         begun.wait()
-        for _ in range(3):
+        for _ in range(2):
             client.embeddings.create(model=MODEL, input="Hello")
             client.models.list()
         ended.append("short")

@@ -194,7 +194,7 @@ def bare(tokens: Sequence[Token]) -> list[Token]:
     return [replace(token, cached=0) for token in tokens]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(jobs(), min_size=1, max_size=6))
 def test_every_token_and_number_is_that_of_one_token_a_step(
     pair: tuple[LocalEngine, LocalEngine], together: list[Job]

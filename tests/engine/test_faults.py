@@ -150,7 +150,7 @@ async def test_culprits_are_found_by_halving(
 ) -> None:
     """k culprits among n cost at most 2 · k · log2 n + k forwards, and nobody else his answer."""
     k = min(culprits, count)
-    decoder, advance = wide._scheduler.decoder, wide._scheduler._advance
+    decoder, advance = wide._scheduler.decoder, wide._scheduler._running.advance
     forward, gate, batches = decoder.forward, Gate(), list[list[int]]()
 
     def fails_on_95(tokens: Sequence[int], segments: Sequence[Segment], *rest: object) -> torch.Tensor:
@@ -164,7 +164,7 @@ async def test_culprits_are_found_by_halving(
         advance(parts)
 
     monkeypatch.setattr(decoder, "forward", fails_on_95)
-    monkeypatch.setattr(wide._scheduler, "_advance", step)
+    monkeypatch.setattr(wide._scheduler._running, "advance", step)
     prompts = [[95] if place * k // count != (place + 1) * k // count else [place] for place in range(count)]
     first = asyncio.create_task(collect(wide, [20], Sampling(max_tokens=1, mask=gate)))
     await asyncio.to_thread(gate.reached.wait, 5)

@@ -9,6 +9,7 @@ import pytest
 from index.catalog import Catalog
 from index.embed import SentenceEmbedder, load_embedder
 from index.memory import Memory
+from index.types import Chunking, Scalar
 from tests import postgres
 from tests.fakes import HashedWords
 
@@ -67,6 +68,22 @@ def open_catalog(tmp_path: Path, catalog_url: CatalogUrl) -> Iterator[OpenCatalo
     yield open_one
     for catalog in opened:
         catalog.close()
+
+
+def put(
+    memory: Memory, name: str, text: str, store: str = "default", chunking: Chunking | None = None, **attributes: Scalar
+) -> str:
+    """A document that is searchable; its file's id."""
+    file = memory.add_file(name, text.encode())
+    memory.attach(store, file.id, attributes, chunking)
+    document = memory.wait(store, file.id, 60)
+    assert document.status == "completed", document.last_error
+    return file.id
+
+
+def holding(folder: Path, data: bytes) -> list[str]:
+    """The files in which these bytes stand as they are."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and data in path.read_bytes())
 
 
 @pytest.fixture(scope="session")

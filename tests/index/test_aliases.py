@@ -10,8 +10,7 @@ import pytest
 from index.catalog import aliases as record
 from index.errors import AliasNotFound, InvalidRequest, StoreNotFound
 from index.types import Attachment, Chunking, Hits
-from tests.index.conftest import Open
-from tests.index.test_memory import put
+from tests.index.conftest import Open, put
 
 
 def test_an_alias_moves_rolls_back_and_outlives_a_start(open_memory: Open) -> None:

@@ -20,7 +20,7 @@ from index.errors import BundleRefused, InvalidRequest, StoreNotFound
 from index.memory import Memory
 from index.types import Chunking
 from tests.fakes import HashedWords
-from tests.index.conftest import Open
+from tests.index.conftest import Open, put
 
 TEXTS = {
     "rivers.md": "# Rivers\n\nThe Sorne is 312 kilometres long.\n\n# Bridges\n\nThe old bridge is red.",
@@ -40,8 +40,8 @@ def filled(memory: Memory, name: str = "valley") -> str:
 
 
 def exported(memory: Memory, store: str) -> bytes:
-    with memory.exchange.spool() as spool:
-        memory.exchange.export(store, spool)
+    with memory.spool() as spool:
+        memory.exporter.export(store, spool)
         return spool.read()
 
 
@@ -85,7 +85,7 @@ def nothing_new(memory: Memory, before: Any) -> bool:
 
 
 def contents(memory: Memory) -> Any:
-    folder = memory.exchange._folder
+    folder = memory._folder
     found = [path for kind in ("originals", "catalog.vectors") for path in (folder / kind).rglob("*")]
     return memory.stats(), [one.id for one in memory.stores(limit=100).data], {p for p in found if p.is_file()}
 
@@ -94,13 +94,13 @@ def test_a_store_comes_back_as_it_was(open_memory: Open) -> None:
     memory, other = open_memory(), open_memory("other")
     store = filled(memory)
     data = exported(memory, store)
-    imported = other.exchange.import_(io.BytesIO(data))
+    imported = other.importer.import_(io.BytesIO(data))
     assert (imported.store.name, imported.documents, imported.chunks) == ("valley", 3, 4)
     assert imported.vectors_kept and imported.expired == 0
     assert everything(other, imported.store.id) == everything(memory, store)
     # Ids are new, and all of it is in the other's own files.
     assert imported.store.id != store and memory.store(store).id == store
-    again = other.exchange.import_(io.BytesIO(exported(other, imported.store.id)))
+    again = other.importer.import_(io.BytesIO(exported(other, imported.store.id)))
     assert again.store.name == "valley-2", "a name is given once"
     other.close()
     reopened = open_memory("other")
@@ -144,41 +144,34 @@ def test_an_export_is_one_moment_while_documents_come_and_go(
     memory = open_memory()
     store = filled(memory)
     old = memory.store_files(store, order="asc").data[0].id
-    document_line = memory.exchange._document_line
+    document_line = memory.exporter._document_line
     moves: list[Callable[[], object]] = [lambda: memory.detach(store, old)]
 
     def moved(*given: Any) -> Any:
         line = document_line(*given)
         if moves:
-            put(memory, store, "rivers.md", "The Sorne is 315 kilometres long.")
+            put(memory, "rivers.md", "The Sorne is 315 kilometres long.", store)
             moves.pop()()
         return line
 
-    monkeypatch.setattr(memory.exchange, "_document_line", moved)
+    monkeypatch.setattr(memory.exporter, "_document_line", moved)
     data = exported(memory, store)
     assert not moves and b"312" not in data and b"315" in data
-    assert open_memory("other").exchange.import_(io.BytesIO(data)).documents == 3
+    assert open_memory("other").importer.import_(io.BytesIO(data)).documents == 3
     # However often something goes, an export ends: the last attempt lets nothing go.
     endless = iter(range(100))
 
     def always(*given: Any) -> Any:
         number = next(endless)
         if number < 30 and not memory._catalog.writing._is_owned():  # type: ignore[attr-defined]
-            memory.detach(store, put(memory, store, f"{number}.md", f"passing {number}"))
+            memory.detach(store, put(memory, f"{number}.md", f"passing {number}", store))
             memory.detach(store, memory.store_files(store, order="asc").data[0].id)
         return document_line(*given)
 
     for number in range(6):
-        put(memory, store, f"more{number}.md", f"word{number}")
-    monkeypatch.setattr(memory.exchange, "_document_line", always)
+        put(memory, f"more{number}.md", f"word{number}", store)
+    monkeypatch.setattr(memory.exporter, "_document_line", always)
     assert b"passing" not in exported(memory, store)
-
-
-def put(memory: Memory, store: str, name: str, text: str) -> str:
-    file = memory.add_file(name, text.encode()).id
-    memory.attach(store, file)
-    assert memory.wait(store, file, 60).status == "completed"
-    return file
 
 
 def test_exports_while_others_add_search_and_delete(open_memory: Open) -> None:
@@ -190,7 +183,7 @@ def test_exports_while_others_add_search_and_delete(open_memory: Open) -> None:
     def busy(number: int) -> None:
         try:
             while not stop.is_set():
-                file = put(memory, store, f"{number}.md", f"The pond {time.monotonic()} is deep.")
+                file = put(memory, f"{number}.md", f"The pond {time.monotonic()} is deep.", store)
                 memory.search(store, "pond")
                 memory.delete_file(file)
         except BaseException as error:
@@ -207,7 +200,7 @@ def test_exports_while_others_add_search_and_delete(open_memory: Open) -> None:
             thread.join()
     assert not faults
     for data in bundles:
-        imported = other.exchange.import_(io.BytesIO(data), name="")
+        imported = other.importer.import_(io.BytesIO(data), name="")
         assert 3 <= imported.documents <= 5
         assert imported.store.counts["completed"] == imported.documents
         assert len(other.search(imported.store.id, "pond", k=50)) == imported.chunks
@@ -218,9 +211,9 @@ def test_vectors_of_another_embedder(open_memory: Open) -> None:
     data = exported(memory, filled(memory))
     before = contents(other)
     with pytest.raises(InvalidRequest, match=r"made by hashed-words/128, this memory's are by other-words/64.*reembed"):
-        other.exchange.import_(io.BytesIO(data))
+        other.importer.import_(io.BytesIO(data))
     assert nothing_new(other, before)
-    imported = other.exchange.import_(io.BytesIO(data), reembed=True)
+    imported = other.importer.import_(io.BytesIO(data), reembed=True)
     assert not imported.vectors_kept and imported.documents == 3
     assert "312" in other.search(imported.store.id, "How long is the Sorne?")[0].chunk.text
     other.close()
@@ -234,13 +227,13 @@ def test_a_name_that_is_taken(open_memory: Open) -> None:
     data = exported(memory, filled(memory))
     for name in ("valley", "default"):
         with pytest.raises(InvalidRequest, match="is a store or an alias already"):
-            memory.exchange.import_(io.BytesIO(data), name)
+            memory.importer.import_(io.BytesIO(data), name)
     with pytest.raises(InvalidRequest, match="is a store or an alias already"):
-        memory.exchange.import_(io.BytesIO(data), "live", taken=["live"])
-    assert memory.exchange.import_(io.BytesIO(data), taken=["valley-2"]).store.name == "valley-3"
-    assert memory.exchange.import_(io.BytesIO(data), "hills").store.name == "hills"
-    with pytest.raises(StoreNotFound), memory.exchange.spool() as spool:
-        memory.exchange.export("nowhere", spool)
+        memory.importer.import_(io.BytesIO(data), "live", taken=["live"])
+    assert memory.importer.import_(io.BytesIO(data), taken=["valley-2"]).store.name == "valley-3"
+    assert memory.importer.import_(io.BytesIO(data), "hills").store.name == "hills"
+    with pytest.raises(StoreNotFound), memory.spool() as spool:
+        memory.exporter.export("nowhere", spool)
 
 
 def test_what_has_expired_does_not_come_back(open_memory: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,8 +244,8 @@ def test_what_has_expired_does_not_come_back(open_memory: Open, monkeypatch: pyt
     memory.wait(store, file.id, 60)
     data = exported(memory, store)
     later = time.time() + 7200
-    monkeypatch.setattr("index.exchange.time.time", lambda: later)
-    imported = other.exchange.import_(io.BytesIO(data))
+    monkeypatch.setattr("index.importing.time.time", lambda: later)
+    imported = other.importer.import_(io.BytesIO(data))
     assert (imported.documents, imported.expired, imported.chunks) == (3, 1, 4)
     assert len(other.search(imported.store.id, "weir", k=50)) == 4
 
@@ -268,7 +261,7 @@ def test_no_flipped_byte_changes_what_comes_in(open_memory: Open) -> None:
         broken = bytearray(data)
         broken[at] ^= 1 << dice.randrange(8)
         try:
-            imported = other.exchange.import_(io.BytesIO(bytes(broken)))
+            imported = other.importer.import_(io.BytesIO(bytes(broken)))
         except BundleRefused:
             refused += 1
             assert nothing_new(other, before)
@@ -280,7 +273,7 @@ def test_no_flipped_byte_changes_what_comes_in(open_memory: Open) -> None:
     assert refused > 66
     for end in (0, 10, 21, len(data) // 2, len(data) - 1):
         with pytest.raises(BundleRefused):
-            other.exchange.import_(io.BytesIO(data[:end]))
+            other.importer.import_(io.BytesIO(data[:end]))
 
 
 def damaged(name: str, change: Callable[[bytes], bytes]) -> Callable[[dict[str, bytes]], None]:
@@ -346,7 +339,7 @@ def test_refusals_say_what_is_wrong_and_leave_nothing(
     data = exported(memory, filled(memory))
     before = contents(memory)
     with pytest.raises(BundleRefused, match=said):
-        memory.exchange.import_(io.BytesIO(repacked(data, change, sealed)))
+        memory.importer.import_(io.BytesIO(repacked(data, change, sealed)))
     assert nothing_new(memory, before)
 
 
@@ -373,7 +366,7 @@ def test_bombs_are_refused(open_memory: Open, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("index.bundle.MOST_MEMBERS", 500)
     monkeypatch.setattr("index.bundle.LONGEST_LINE", 20)
     with pytest.raises(BundleRefused, match="is cut off or too long"):
-        memory.exchange.import_(io.BytesIO(data))
+        memory.importer.import_(io.BytesIO(data))
 
 
 IMPORTING = """
@@ -385,7 +378,7 @@ memory = Memory(Path(sys.argv[1]), HashedWords())
 print("ready", flush=True)
 for n in range(1000):
     with open(sys.argv[2], "rb") as file:
-        print(memory.exchange.import_(file, f"import{n}").store.id, flush=True)
+        print(memory.importer.import_(file, f"import{n}").store.id, flush=True)
 """
 
 
@@ -393,7 +386,7 @@ def test_an_import_that_is_killed_is_whole_or_nothing(open_memory: Open, tmp_pat
     source = open_memory()
     store = filled(source)
     for number in range(12):
-        put(source, store, f"{number}.md", f"The lake {number} is deep.")
+        put(source, f"{number}.md", f"The lake {number} is deep.", store)
     file, folder, dice = tmp_path / "valley.zip", tmp_path / "killed", random.Random(3)
     file.write_bytes(exported(source, store))
     wanted = everything(source, store)

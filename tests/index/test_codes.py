@@ -11,9 +11,9 @@ import pytest
 from index.dense import Approximate, Tiers
 from index.types import Vectors
 from tests.fakes import HashedWords
-from tests.index.conftest import Open
+from tests.index.conftest import Open, holding
 from tests.index.test_tiers import TIERS, finds, opened, passage, put
-from tests.index.test_vectors import alive, vector_file
+from tests.index.test_vectors import alive, stored, vector_file
 
 SEEN = "come from a snapshot"
 
@@ -39,11 +39,6 @@ def data(open_memory: Open, tmp_path: Path) -> Path:
 
 def folder(data: Path) -> Path:
     return data / "catalog.words" / "1.codes"
-
-
-def holds(data: Path, vector: Vectors) -> list[str]:
-    told = vector.astype("<f2").tobytes()
-    return [path.name for path in data.rglob("*") if path.is_file() and told in path.read_bytes()]
 
 
 def test_a_start_reads_no_vectors(open_memory: Open, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,12 +157,12 @@ def test_purged_words_and_vectors_are_nowhere(open_memory: Open, data: Path) -> 
     memory._keeper.keep()
     memory.close()
     memory = open_memory(tiers=TIERS)
-    assert holds(data, vector) == [vector_file(data).name]
+    assert holding(data, stored(vector)) == [vector_file(data).name]
     assert {b"quuxzanzibar" in path.read_bytes() for path in data.rglob("*") if path.is_file()} == {True, False}
     numbers = folder(data) / "numbers.npz"
     before = numbers.read_bytes()
     memory.delete_file(secret.id)
-    assert holds(data, vector) == [] and not numbers.exists()
+    assert holding(data, stored(vector)) == [] and not numbers.exists()
     for word in (b"quuxzanzibar", b"Vlissingen"):
         assert [path for path in data.rglob("*") if path.is_file() and word in path.read_bytes()] == []
     memory._keeper.keep()

@@ -5,11 +5,12 @@ import faiss
 import numpy as np
 import pytest
 
+from index.blocks import rounded
 from index.dense import REMAINDER, Approximate, Exact, Tiers
 from index.errors import FaissRefused
 from index.rows import Rows
 from index.types import Vectors
-from index.vectors import VectorFiles, rounded
+from index.vectors import VectorFiles
 
 
 @pytest.fixture

@@ -264,20 +264,21 @@ def test_closing_leaves_the_rest_to_the_next_start(open_memory: Open) -> None:
 
 def test_a_document_that_takes_the_process_down_is_given_up(tmp_path: Path, catalog_url: CatalogUrl) -> None:
     script = (
-        "import os, sys\nfrom pathlib import Path\n"
+        "import os, sys\nfrom pathlib import Path\nfrom index import ingest\n"
         "from index.memory import Memory\nfrom tests.fakes import HashedWords\n"
         "class Deadly(HashedWords):\n"
         "    def encode(self, texts):\n        os._exit(9)\n"
+        "ingest.MOST_ATTEMPTS = 2\n"
         "memory = Memory(Path(sys.argv[1]), Deadly(), catalog_url=sys.argv[2])\n"
         "if not memory.files().data:\n    memory.attach('default', memory.add_file('a.md', b'words').id)\n"
         "print(memory.wait('default', memory.files().data[0].id, 30).last_error.message)\nmemory.close()\n"
     )
-    for _ in range(8):
+    for _ in range(4):
         command = [sys.executable, "-c", script, str(tmp_path), catalog_url("data")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         if done.returncode == 0:
             break
-    assert "stopped 5 times" in done.stdout
+    assert "stopped 2 times" in done.stdout
 
 
 VICTIM = """

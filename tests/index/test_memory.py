@@ -18,11 +18,10 @@ from index.errors import (
     MemoryFault,
     StoreNotFound,
 )
-from index.memory import Memory
 from index.reader import load_reader
 from index.types import Attachment, Chunking, Mark, Scalar
 from tests.fakes import HashedWords
-from tests.index.conftest import Open
+from tests.index.conftest import Open, holding, put
 
 HANDBOOK = """# Staff handbook
 
@@ -42,14 +41,6 @@ RIVERS = """# Rivers
 
 The Nile flows north for 6,650 kilometres. The Amazon carries more water than the next seven rivers together.
 """
-
-
-def put(memory: Memory, name: str, text: str, store: str = "default", **attributes: Scalar) -> str:
-    file = memory.add_file(name, text.encode())
-    memory.attach(store, file.id, attributes)
-    document = memory.wait(store, file.id, 60)
-    assert document.status == "completed", document.last_error
-    return file.id
 
 
 def test_a_question_finds_its_passage_and_its_place(open_memory: Open, embedder: SentenceEmbedder) -> None:
@@ -152,9 +143,9 @@ def test_deleting_forgets_everywhere(open_memory: Open, tmp_path: Path) -> None:
     memory.attach(other.id, secret, {"note": "quuxzanzibar"})
     memory.wait(other.id, secret, 30)
     chunk = memory.search(other.id, "quuxzanzibar")[0].chunk
-    assert holding(tmp_path, "quuxzanzibar")
+    assert holding(tmp_path, b"quuxzanzibar")
     memory.delete_file(secret)
-    assert holding(tmp_path, "quuxzanzibar") == holding(tmp_path, "Zyxwvut") == []
+    assert holding(tmp_path, b"quuxzanzibar") == holding(tmp_path, b"Zyxwvut") == []
     for store in ("default", other.id):
         assert all("quuxzanzibar" not in hit.chunk.text for hit in memory.search(store, "quuxzanzibar treaty", 50))
     for ask in (memory.file, memory.content, memory.text, memory.delete_file):
@@ -164,10 +155,6 @@ def test_deleting_forgets_everywhere(open_memory: Open, tmp_path: Path) -> None:
         memory.chunk(chunk.id)
     assert memory.content(keep) == b"the ordinary duck"
     assert memory.stats().chunks == 1
-
-
-def holding(folder: Path, word: str) -> list[str]:
-    return [path.name for path in folder.rglob("*") if path.is_file() and word.encode() in path.read_bytes()]
 
 
 def test_detaching_and_deleting_a_store_forget_the_passages_and_keep_the_file(
@@ -193,11 +180,11 @@ def test_one_original_for_equal_bytes_until_the_last_is_gone(open_memory: Open, 
     memory = open_memory()
     one, two = memory.add_file("a.md", b"same bytes"), memory.add_file("b.md", b"same bytes")
     assert one.id != two.id and one.sha256 == two.sha256
-    assert holding(tmp_path / "data" / "originals", "same bytes") == [one.sha256]
+    assert holding(tmp_path / "data" / "originals", b"same bytes") == [one.sha256]
     memory.delete_file(one.id)
     assert memory.content(two.id) == b"same bytes"
     memory.delete_file(two.id)
-    assert holding(tmp_path, "same bytes") == []
+    assert holding(tmp_path, b"same bytes") == []
 
 
 def test_a_damaged_original_is_noticed(open_memory: Open, tmp_path: Path) -> None:
@@ -292,7 +279,7 @@ def test_what_has_expired_is_forgotten(open_memory: Open, monkeypatch: pytest.Mo
     assert memory.store(store.id).counts["completed"] == 0 and memory.stats().chunks == 0
     with pytest.raises(FileNotFound):
         memory.file(brief.id)
-    assert holding(tmp_path, "brief words") == []
+    assert holding(tmp_path, b"brief words") == []
 
 
 def test_use_keeps_a_store_alive(open_memory: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,20 +18,19 @@ pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed")
 
 from milvus_lite.adapter.grpc.server import start_server_in_thread
 
+from index.blocks import rounded
 from index.dense import Dense, Exact
 from index.errors import MilvusAway
 from index.lexical import Lexical, Words
 from index.memory import Memory
 from index.milvus import Milvus, RemoteVectors, RemoteWords
 from index.store import Store
-from index.vectors import rounded
 from tests.fakes import HashedWords
-from tests.index.conftest import Open
+from tests.index.conftest import Open, put
 from tests.index.test_aliases import (  # noqa: F401
     test_an_alias_moves_rolls_back_and_outlives_a_start,
 )
 from tests.index.test_memory import (  # noqa: F401
-    put,
     test_a_second_start_answers_the_same,
     test_deleting_forgets_everywhere,
     test_detaching_and_deleting_a_store_forget_the_passages_and_keep_the_file,

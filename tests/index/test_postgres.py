@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event, text
 
 from app.settings import SettingsError, read
-from index.catalog import Catalog, chunks, documents, files, glimpse, postgres, stores
+from index.catalog import Catalog, chunks, documents, files, glimpse, jobs, postgres, stores
 from index.catalog.chunks import Draft
 from index.catalog.schema import schema
 from index.errors import CatalogAway, FileNotFound, FolderFault, StoreNotFound
@@ -100,7 +100,7 @@ def test_numbers_and_texts_of_any_size_and_kind(tmp_path: Path, url: str) -> Non
                 files.add(tx, a_file(n, 3 << 30))
             stores.add(tx, StoreInfo("vs_1", "s", 1, 1, {"a": "\0"}, {}, 0))
             documents.attach(tx, 1, Attachment("file-1"), None, 1)
-            documents.complete(tx, 1, 5 << 30, None)
+            jobs.complete(tx, 1, 5 << 30, None)
             files.keep_text(tx, 2, "a\0b 😀")
             files.keep_text(tx, 2, "not this")
             chunks.add(tx, 1, [Draft("a\0b", 0, 3, None, ("x\0",))])

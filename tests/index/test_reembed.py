@@ -14,8 +14,8 @@ from index.memory import Memory
 from index.reembed import reembed
 from index.types import Vectors
 from tests.fakes import HashedWords
-from tests.index.conftest import Open
-from tests.index.test_vectors import put, scores
+from tests.index.conftest import Open, holding, put
+from tests.index.test_vectors import scores, stored
 
 NEW = HashedWords(64, "newer")
 
@@ -48,12 +48,6 @@ def files(data: Path) -> set[str]:
     return {path.name for path in (data / "catalog.vectors").iterdir()}
 
 
-def holds(data: Path, vector: Vectors) -> list[str]:
-    """The files in which a vector lies as it is written."""
-    told = vector.astype("<f2").tobytes()
-    return sorted(path.name for path in data.rglob("*") if path.is_file() and told in path.read_bytes())
-
-
 def test_a_closed_memory_gets_its_new_vectors_and_loses_the_old(open_memory: Open, tmp_path: Path) -> None:
     data = tmp_path / "data"
     memory = open_memory()
@@ -64,13 +58,13 @@ def test_a_closed_memory_gets_its_new_vectors_and_loses_the_old(open_memory: Ope
     version = memory.store("default").version
     old = HashedWords().encode(["0\nriver pond number0 duck"])[0]
     memory.close()
-    assert holds(data, old) == ["1-1"]
+    assert holding(data, stored(old)) == ["1-1"]
     with pytest.raises(EmbedderMismatch, match="cogcore reembed"):
         open_memory(embedder=NEW)
     told = list[tuple[int, int]]()
     assert reembed(data, NEW, lambda done, total: told.append((done, total)))
     assert told[0] == (0, 8) and told[-1] == (8, 8) and told == sorted(told)
-    assert files(data) == {"1-2", "2-2"} and holds(data, old) == []
+    assert files(data) == {"1-2", "2-2"} and holding(data, stored(old)) == []
     with pytest.raises(EmbedderMismatch):
         open_memory()
     memory = open_memory(embedder=NEW)
@@ -112,9 +106,9 @@ def test_a_server_goes_on_and_swaps_when_it_is_started_anew(open_memory: Open, t
     assert not reembed(data, NEW)
     assert scores(memory) == before and files(data) == {"1-1", "1-next"}
     gone = NEW.encode(["3\nriver pond number3 duck"])[0]
-    assert holds(data, gone) == ["1-next"]
+    assert holding(data, stored(gone)) == ["1-next"]
     memory.delete_file(ids[3])
-    assert holds(data, gone) == []
+    assert holding(data, stored(gone)) == []
     later = put(memory, "later.md", "a later heron")
     memory.close()
     memory = open_memory(embedder=NEW)
@@ -132,9 +126,9 @@ def test_what_a_crash_between_a_removal_and_the_disk_left_is_erased(open_memory:
     memory.close()
     gone = NEW.encode(["3\nriver pond number3 duck"])[0]
     (data / "catalog.vectors" / "1-next").write_bytes(kept)
-    assert holds(data, gone) == ["1-next"]
+    assert holding(data, stored(gone)) == ["1-next"]
     open_memory().close()
-    assert holds(data, gone) == [] and (data / "catalog.vectors" / "1-next").exists()
+    assert holding(data, stored(gone)) == [] and (data / "catalog.vectors" / "1-next").exists()
     memory = open_memory(embedder=NEW)
     assert len(memory._shelf.get(1)) == 5
 

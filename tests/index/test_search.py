@@ -9,17 +9,13 @@ from index.errors import InvalidRequest
 from index.memory import Memory
 from index.types import Chunking, Hit, Mark, Scalar, Vectors
 from tests.fakes import HashedWords
-from tests.index.conftest import Open
+from tests.index.conftest import Open, put
 
 WORDS = "river boat duck licence spring flood harbour gate lamp signature ledger meadow".split()
 
 
-def put(memory: Memory, name: str, text: str, size: int = 32, **attributes: Scalar) -> str:
-    file = memory.add_file(name, text.encode())
-    memory.attach("default", file.id, attributes, Chunking(size))
-    document = memory.wait("default", file.id, 60)
-    assert document.status == "completed", document.last_error
-    return file.id
+def short(memory: Memory, name: str, text: str, **attributes: Scalar) -> str:
+    return put(memory, name, text, "default", Chunking(32), **attributes)
 
 
 class Slow:
@@ -70,7 +66,7 @@ def test_searches_that_meet_are_one_and_find_what_each_finds_alone(open_memory: 
     embedder = Gated()
     memory = open_memory(embedder=embedder)
     for n in range(40):
-        put(memory, f"{n}.md", " ".join(WORDS[(n * i) % 12] for i in range(1, 8)) + f" number{n}.", even=n % 2 == 0)
+        short(memory, f"{n}.md", " ".join(WORDS[(n * i) % 12] for i in range(1, 8)) + f" number{n}.", even=n % 2 == 0)
     even = {"type": "eq", "key": "even", "value": True}
     searches: list[Callable[[], Sequence[Hit]]] = []
     for n in range(16):
@@ -97,9 +93,9 @@ def test_copies_make_room_for_others(open_memory: Open) -> None:
         "The river floods the meadow each spring, and every boat needs a licence before it may pass the harbour gate."
     )
     for n in range(12):
-        put(memory, f"copy{n}.md", copied, copy=True)
+        short(memory, f"copy{n}.md", copied, copy=True)
     for n in range(12):
-        put(memory, f"other{n}.md", f"A river like no other has the number {n}.", copy=False)
+        short(memory, f"other{n}.md", f"A river like no other has the number {n}.", copy=False)
     hits = memory.search("default", "river flood meadow spring boat licence", k=10)
     assert len(hits) == 10
     assert [hit.alike for hit in hits] == [11] + [0] * 9
@@ -117,8 +113,8 @@ def test_a_reader_gets_ten_different_passages_and_so_does_the_caller(open_memory
         "The river floods the meadow each spring, and every boat needs a licence before it may pass the harbour gate."
     )
     for n in range(12):
-        put(memory, f"copy{n}.md", copied)
-        put(memory, f"other{n}.md", f"A river like no other has the number {n}.")
+        short(memory, f"copy{n}.md", copied)
+        short(memory, f"other{n}.md", f"A river like no other has the number {n}.")
     hits = memory.search("default", "river flood meadow spring", k=12)
     assert len(hits) == 12 and sum(hit.mark is not None for hit in hits) == 10
     assert len({hit.chunk.text for hit in hits}) == 12
@@ -140,7 +136,7 @@ def test_neighbours_stand_around_a_hit_in_its_section(open_memory: Open) -> None
         "\n\n".join(f"Sentence {n} of {part} tells about {WORDS[n]} and nothing else than that." for n in range(9))
         for part in ("harbour", "meadow")
     )
-    file_id = put(memory, "a.md", SECTIONS.format(first, second))
+    file_id = short(memory, "a.md", SECTIONS.format(first, second))
     text = memory.text(file_id)
     (alone,) = memory.search("default", "sentence about ledger meadow ledger", k=1)
     (hit,) = memory.search("default", "sentence about ledger meadow ledger", k=1, neighbours=4096)
@@ -163,7 +159,7 @@ def test_when_the_time_is_over_what_was_found_and_read_is_there(open_memory: Ope
     reader = Slow()
     memory = open_memory(reader=reader)
     for n in range(30):
-        put(memory, f"{n}.md", f"{WORDS[n % 12]} river {n}.")
+        short(memory, f"{n}.md", f"{WORDS[n % 12]} river {n}.")
     whole = memory.search("default", "river", k=20, timeout=60)
     assert whole.complete and plain(whole) == plain(memory.search("default", "river", k=20))
     reader.seconds = 0.05
@@ -188,7 +184,7 @@ def test_scores_fall_from_the_first_to_the_last_within_0_and_1(
 ) -> None:
     memory = open_memory(reader=reader)
     for n in range(30):
-        put(memory, f"{n}.md", f"{WORDS[n % 12]} and {WORDS[n * 5 % 12]} number {n}.")
+        short(memory, f"{n}.md", f"{WORDS[n % 12]} and {WORDS[n * 5 % 12]} number {n}.")
     for asked in ("boat", ["boat", "lamp ledger"], "nothing of all that"):
         scores = [hit.score for hit in memory.search("default", asked, k=30, timeout=timeout)]
         assert scores == sorted(scores, reverse=True) and all(0 <= score <= 1 for score in scores)

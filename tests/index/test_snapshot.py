@@ -18,8 +18,8 @@ from index.memory import Memory
 from index.snapshot import Snapshots
 from index.tiers import Trainer
 from index.types import Extent
-from tests.index.conftest import Open
-from tests.index.test_vectors import put, scores
+from tests.index.conftest import Open, holding, put
+from tests.index.test_vectors import scores
 
 SECRET = "the quuxzanzibar treaty"
 
@@ -40,10 +40,6 @@ def snapshot(data: Path) -> Path:
 
 def on_disk(memory: Memory) -> bool:
     return memory._shelf.get(1).folder is not None
-
-
-def holding(folder: Path, word: str) -> list[str]:
-    return [path.name for path in folder.rglob("*") if path.is_file() and word.encode() in path.read_bytes()]
 
 
 def terms(data: Path) -> set[str]:
@@ -181,7 +177,7 @@ def test_removal_takes_the_words_from_the_disk(open_memory: Open, tmp_path: Path
     memory.delete_file(secret)
     assert not snapshot(data).exists()
     memory.delete_file(other)
-    assert holding(data, "quuxzanzibar") == [] and terms(data) == set()
+    assert holding(data, b"quuxzanzibar") == [] and terms(data) == set()
     memory._keeper.keep()
     assert snapshot(data).exists() and terms(data) == set()
     # And where the words are on the disk, since the store came from a snapshot: with the keeper's next look.
@@ -192,7 +188,7 @@ def test_removal_takes_the_words_from_the_disk(open_memory: Open, tmp_path: Path
     memory.delete_file(last)
     memory._keeper.keep()
     assert (
-        holding(data, "quuxzanzibar") == []
+        holding(data, b"quuxzanzibar") == []
         and terms(data) == set()
         and consistent(memory)
         and len(memory.store_files("default").data) == 12
@@ -214,7 +210,7 @@ def test_a_kill_between_the_removal_and_the_snapshot_is_made_good(open_memory: O
     shutil.rmtree(data / "catalog.words")
     shutil.copytree(tmp_path / "words", data / "catalog.words")
     memory = open_memory()
-    assert list((data / "catalog.words").iterdir()) == [] and holding(data, "quuxzanzibar") == []
+    assert list((data / "catalog.words").iterdir()) == [] and holding(data, b"quuxzanzibar") == []
     assert not on_disk(memory) and consistent(memory)
 
 

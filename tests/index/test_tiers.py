@@ -17,6 +17,7 @@ from index.store import Store
 from index.tiers import Trainer, recall
 from index.types import Chunking
 from tests.fakes import HashedWords
+from tests.index import conftest
 from tests.index.conftest import Open
 from tests.index.test_vectors import alive, vector_file
 
@@ -31,10 +32,8 @@ def passage(seed: int, n: int) -> str:
 
 def put(memory: Memory, seed: int, count: int = 60) -> str:
     """A document of so many passages."""
-    file = memory.add_file(f"{seed}.txt", "\n\n".join(passage(seed, n) for n in range(count)).encode())
-    memory.attach("default", file.id, chunking=Chunking(32))
-    assert memory.wait("default", file.id, 60).status == "completed"
-    return file.id
+    text = "\n\n".join(passage(seed, n) for n in range(count))
+    return conftest.put(memory, f"{seed}.txt", text, chunking=Chunking(32))
 
 
 def opened(memory: Memory) -> Store:

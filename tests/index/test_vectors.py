@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index.blocks import HEADER, Block, rounded
 from index.catalog import Catalog, documents, stores
 from index.dense import Tiers
 from index.errors import FolderFault
@@ -20,9 +21,9 @@ from index.loading import Loader
 from index.memory import Memory
 from index.store import Store
 from index.types import Vectors
-from index.vectors import HEADER, Block, VectorFiles, rounded
+from index.vectors import VectorFiles
 from tests.fakes import HashedWords
-from tests.index.conftest import Open
+from tests.index.conftest import Open, put
 
 ROOT = Path(__file__).parents[2]
 RIVER, DUCK, POND = "the long river floods", "a loud duck quacks", "the quiet pond sleeps"
@@ -130,11 +131,9 @@ def test_what_is_erased_and_what_nobody_names_is_overwritten(made: VectorFiles, 
 # The memory with them
 
 
-def put(memory: Memory, name: str, text: str) -> str:
-    file = memory.add_file(name, text.encode())
-    memory.attach("default", file.id)
-    assert memory.wait("default", file.id, 60).status == "completed"
-    return file.id
+def stored(vector: Vectors) -> bytes:
+    """As it lies in its file."""
+    return vector.astype("<f2").tobytes()
 
 
 def scores(memory: Memory) -> dict[str, float]:

@@ -7,8 +7,8 @@ Where one is out of date its value is the question's `former` one; else a reply 
 from pathlib import Path
 from random import Random
 
-from app.eval.questions import Question, save
-from app.eval.sets.built import QUESTIONS, Built, fresh, page
+from app.eval.questions import Question
+from app.eval.sets.built import Built, Part, in_stores, pages
 from app.train.conflicts import Conflict, conflict
 
 STORES, EACH = 10, 12
@@ -16,16 +16,13 @@ STORES, EACH = 10, 12
 
 def conflicts(_: Path | None, out: Path) -> Built:
     """120 of them, and four documents for each."""
-    folder, asked, count, stores = fresh(out), list[Question](), 0, [f"conflicts-{n}" for n in range(STORES)]
-    for n, store in enumerate(stores * EACH):
-        made = _drawn(n)
-        (folder / store).mkdir(exist_ok=True)
-        for k, passage in enumerate((*(version.passage for version in made.versions), *made.others)):
-            (folder / store / f"{n:03}-{k}.md").write_text(page(passage), "utf-8")
-            count += 1
-        asked.append(_question(made, n, store))
-    save(asked, out / QUESTIONS)
-    return Built(folder, count, out / QUESTIONS, tuple(stores))
+    return in_stores(out, map(_part, range(STORES * EACH)))
+
+
+def _part(number: int) -> Part:
+    made, store = _drawn(number), f"conflicts-{number % STORES}"
+    passages = *(version.passage for version in made.versions), *made.others
+    return Part(store, pages(number, passages), [_question(made, number, store)])
 
 
 def _drawn(number: int) -> Conflict:

@@ -7,8 +7,8 @@ from pathlib import Path
 from random import Random
 
 from app.agent.tools import calculate
-from app.eval.questions import Question, save
-from app.eval.sets.built import QUESTIONS, Built, fresh
+from app.eval.questions import Question
+from app.eval.sets.built import Built, Part, in_stores
 from app.train.reckonings import Page, Reckoning, page
 
 STORES, PAGES = 10, 8
@@ -17,16 +17,14 @@ SUMS, PLAIN, OPEN = 12, 3, 5  # questions to each store: sums, what stands there
 
 def reckonings(_: Path | None, out: Path) -> Built:
     """Of each of ten stores eight pages and 20 questions."""
-    folder, asked, stores = fresh(out), list[Question](), [f"reckonings-{n}" for n in range(STORES)]
-    for n, store in enumerate(stores):
-        rng = Random(f"evaluation of reckonings {n}")
-        pages = {f"{k}.md": page(rng) for k in range(PAGES)}
-        (folder / store).mkdir()
-        for name, made in pages.items():
-            (folder / store / name).write_text(made.text, "utf-8")
-        asked += [_question(pages, one, store, k) for k, one in enumerate(_drawn(rng, pages))]
-    save(asked, out / QUESTIONS)
-    return Built(folder, STORES * PAGES, out / QUESTIONS, tuple(stores))
+    return in_stores(out, map(_part, range(STORES)))
+
+
+def _part(number: int) -> Part:
+    rng, store = Random(f"evaluation of reckonings {number}"), f"reckonings-{number}"
+    pages = {f"{k}.md": page(rng) for k in range(PAGES)}
+    asked = [_question(pages, one, store, k) for k, one in enumerate(_drawn(rng, pages))]
+    return Part(store, {name: made.text for name, made in pages.items()}, asked)
 
 
 def _drawn(rng: Random, pages: dict[str, Page]) -> list[Reckoning]:

@@ -8,8 +8,8 @@ is the first search's, so that it says how many of the questions one search woul
 from pathlib import Path
 from random import Random
 
-from app.eval.questions import Question, save
-from app.eval.sets.built import QUESTIONS, Built, fresh
+from app.eval.questions import Question
+from app.eval.sets.built import Built, Part, in_stores
 from app.train.chains import Asked, World, world
 
 WORLDS = 5
@@ -18,18 +18,13 @@ ANSWERED, OPEN = 30, 10  # questions about each: that two passages answer, and t
 
 def two_hop(_: Path | None, out: Path) -> Built:
     """Of each world twelve documents and 40 questions, a quarter of which have no answer."""
-    folder, asked, count, stores = fresh(out), list[Question](), 0, list[str]()
-    for n in range(WORLDS):
-        rng = Random(f"evaluation of chains {n}")
-        made, store = world(rng), f"two-hop-{n}"
-        (folder / store).mkdir()
-        for name, text in made.documents.items():
-            (folder / store / name).write_text(text, "utf-8")
-        asked += [_question(made, one, store, k) for k, one in enumerate(_drawn(rng, made))]
-        stores.append(store)
-        count += len(made.documents)
-    save(asked, out / QUESTIONS)
-    return Built(folder, count, out / QUESTIONS, tuple(stores))
+    return in_stores(out, map(_part, range(WORLDS)))
+
+
+def _part(number: int) -> Part:
+    rng = Random(f"evaluation of chains {number}")
+    made, store = world(rng), f"two-hop-{number}"
+    return Part(store, made.documents, [_question(made, one, store, k) for k, one in enumerate(_drawn(rng, made))])
 
 
 def _drawn(rng: Random, made: World) -> list[Asked]:

@@ -8,8 +8,8 @@ schemas the set changes.
 from pathlib import Path
 from random import Random
 
-from app.eval.questions import Kind, Question, save
-from app.eval.sets.built import QUESTIONS, Built, fresh
+from app.eval.questions import Kind, Question
+from app.eval.sets.built import Built, Part, in_stores
 from app.train.organisations import Asked, Organisation, organisation
 
 ORGANISATIONS = 6
@@ -18,19 +18,15 @@ EACH = 50
 
 def unseen_worlds(_: Path | None, out: Path) -> Built:
     """Of each organisation six documents and 50 questions; a little less than half of these have no answer."""
-    folder, asked, count, stores = fresh(out), list[Question](), 0, list[str]()
-    for n in range(ORGANISATIONS):
-        rng = Random(f"evaluation {n}")
-        made, store = organisation(rng), f"unseen-world-{n}"
-        (folder / store).mkdir()
-        for name, text in made.documents.items():
-            (folder / store / name).write_text(text, "utf-8")
-        unlike = list({one.question: one for one in made.asked}.values())
-        asked += [_question(made, one, store, k) for k, one in enumerate(rng.sample(unlike, EACH))]
-        stores.append(store)
-        count += len(made.documents)
-    save(asked, out / QUESTIONS)
-    return Built(folder, count, out / QUESTIONS, tuple(stores))
+    return in_stores(out, map(_part, range(ORGANISATIONS)))
+
+
+def _part(number: int) -> Part:
+    rng = Random(f"evaluation {number}")
+    made, store = organisation(rng), f"unseen-world-{number}"
+    unlike = list({one.question: one for one in made.asked}.values())
+    asked = [_question(made, one, store, k) for k, one in enumerate(rng.sample(unlike, EACH))]
+    return Part(store, made.documents, asked)
 
 
 def _question(made: Organisation, asked: Asked, store: str, number: int) -> Question:
