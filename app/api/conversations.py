@@ -68,7 +68,7 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.post("")
     def create(caller: Asking, wanted: NewConversation | None = None) -> Wire:
-        """Begin a conversation."""
+        """Begin a conversation. It is erased COGCORE_KEEP_DAYS (30) after something was last put there."""
         wanted = wanted or NewConversation()
         return conversation_object(
             kept.create(caller.owner, wanted.metadata or {}, *spoken(wanted.items or [], caller.owner))
