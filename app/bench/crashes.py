@@ -5,8 +5,9 @@
 Clients upload, attach, attach in batches, delete, move and roll back an alias, export a store and import what was
 exported, all at once, until the process is killed (SIGKILL) at a moment that is drawn. It is started again on the same
 folder, and asked: what it had acknowledged must be there, whole and searchable; what it had deleted must not; what it
-had not acknowledged is there as a whole or not at all, which goes for imports too; the alias points to where it was
-last moved, or was being moved; and no file lies around that nothing names. Anything else is a breach: exit status 1.
+had not acknowledged is there as a whole or not at all, which goes for imports too; an upload that was cut off and is
+sent again with its key is there once; the alias points to where it was last moved, or was being moved; and no file
+lies around that nothing names. Anything else is a breach: exit status 1.
 """
 
 import argparse

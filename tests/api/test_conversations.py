@@ -2,9 +2,12 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, nullcontext
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -264,7 +267,7 @@ def test_to_others_it_is_not_there(record: Conversations) -> None:
 
 def test_old_ones_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def at(seconds: int) -> None:
-        monkeypatch.setattr("app.conversations.time.time", lambda: 1_000_000 + seconds)
+        monkeypatch.setattr("app.conversations.time", SimpleNamespace(time=lambda: 1_000_000 + seconds))
 
     def there(conversation_id: str) -> bool:
         try:
@@ -298,6 +301,20 @@ def test_old_ones_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         at(10**9)
         record.expire()
         assert left() == {"used", "last"}
+
+
+def test_a_setting_says_how_long_they_stay(client: OpenAI, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = client.conversations.create()
+    response = client.responses.create(model="cogcore", input="Hello there", max_output_tokens=4)
+    began = time.time()
+    for days, there in ((29, True), (31, False)):
+        later = SimpleNamespace(time=partial(float, began + days * 86_400))
+        for module in ("app.conversations", "app.responses"):
+            monkeypatch.setattr(f"{module}.time", later)
+        forget_gone(parts)
+        for look in (lambda: client.conversations.retrieve(made.id), lambda: client.responses.retrieve(response.id)):
+            with nullcontext() if there else pytest.raises(openai.NotFoundError):
+                look()
 
 
 def test_items_are_forgotten_from_the_first_that_was_shown(record: Conversations) -> None:

@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -129,7 +130,7 @@ def test_uploads_are_remembered_for_a_day_and_so_many(tmp_path: Path, monkeypatc
         found = [record.find("key_1", key) for key in "abc"] + [record.find("key_2", "a")]
         assert found == [None, None, "file-c", "file-key_2-a"]
         now = time.time() + 86_400 + 2
-        monkeypatch.setattr("app.uploads.time.time", lambda: now)
+        monkeypatch.setattr("app.uploads.time", SimpleNamespace(time=lambda: now))
         assert record.find("key_1", "c") is None
         record.expire()
     assert b"file-c" not in (tmp_path / "uploads.sqlite").read_bytes()
