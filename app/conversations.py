@@ -1,5 +1,7 @@
 """Conversations: items that clients and responses put there, in order, until somebody deletes them.
 
+Of each owner at most KEPT stay, the ones that were added to longest ago go first, and none longer than so many seconds
+after that.
 From the first item on that may hold words of a document, all goes once that document is deleted for good (`forget`):
 what comes later may repeat it. The conversation itself stays, with what stood before.
 """
@@ -29,9 +31,10 @@ from sqlalchemy import (
     update,
 )
 
-from app.sqlfile import SqlFile
+from app.drawn import KEPT_SECONDS, Drawn, shown_to
 from index.errors import NotFound
 
+KEPT = 10_000
 Wire = dict[str, Any]
 
 schema = MetaData()
@@ -40,9 +43,10 @@ conversations = Table(
     schema,
     Column("n", Integer, primary_key=True),
     Column("id", String, nullable=False, unique=True),
-    Column("owner", String, nullable=False),
+    Column("owner", String, nullable=False, index=True),
     Column("created_at", Integer, nullable=False),
     Column("metadata", JSON, nullable=False),
+    Column("added_at", Integer, nullable=False, server_default="0"),  # 0: by a program that did not note it
     sqlite_autoincrement=True,
 )
 items = Table(
@@ -55,13 +59,9 @@ items = Table(
     UniqueConstraint("conversation", "id"),
     sqlite_autoincrement=True,
 )
-shown = Table(
-    "shown",  # the first item that a document's words may stand in
-    schema,
-    Column("conversation", ForeignKey("conversations.n", ondelete="CASCADE"), primary_key=True),
-    Column("file_id", String, primary_key=True, index=True),
-    Column("item", ForeignKey("items.n", ondelete="CASCADE"), nullable=False),
-)
+# And the first item that the document's words may stand in.
+shown = shown_to(conversations, Column("item", ForeignKey("items.n", ondelete="CASCADE"), nullable=False))
+ADDED = func.max(conversations.c.added_at, conversations.c.created_at)
 
 
 class ConversationNotFound(NotFound):
@@ -81,16 +81,14 @@ class Conversation:
     metadata: Mapping[str, str]
 
 
-class Conversations:
-    """The record. Every method but `close` raises FolderFault when its file cannot be read or written, and those that
-    take a conversation's id ConversationNotFound.
+class Conversations(Drawn):
+    """The record, of what was added to within so many `seconds`; 0: of all. Methods that take a conversation's id raise
+    ConversationNotFound.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = SqlFile(path, schema, "record of conversations")
-
-    def close(self) -> None:
-        self._file.close()
+    def __init__(self, path: Path, seconds: int = KEPT_SECONDS) -> None:
+        super().__init__(path, schema, "conversations")
+        self._seconds = seconds
 
     def create(
         self, owner: str, metadata: Mapping[str, str], given: Sequence[Wire] = (), files: Collection[str] = ()
@@ -101,6 +99,9 @@ class Conversations:
             row = {"id": made.id, "owner": owner, "created_at": made.created_at, "metadata": made.metadata}
             n = tx.execute(insert(conversations).values(row).returning(conversations.c.n)).scalar_one()
             _append(tx, n, given, files)
+            ours = select(conversations.c.n).where(conversations.c.owner == owner)
+            beyond = ours.order_by(ADDED.desc(), conversations.c.n.desc()).offset(KEPT)
+            tx.execute(delete(conversations).where(conversations.c.n.in_(tx.execute(beyond).scalars().all())))
         return made
 
     def get(self, conversation_id: str, owner: str) -> Conversation:
@@ -159,23 +160,21 @@ class Conversations:
             tx.execute(delete(items).where(items.c.n == at))
             return Conversation(row.id, row.created_at, row.metadata)
 
-    def files(self) -> Sequence[str]:
-        """The documents whose words may stand in any."""
-        if not self._file.path.exists():
-            return []
-        with self._file.open() as tx:
-            return tx.execute(select(shown.c.file_id).distinct()).scalars().all()
-
-    def forget(self, file_id: str) -> None:
-        """Erase all items that may hold this document's words."""
-        if not self._file.path.exists():
+    def expire(self) -> None:
+        """Erase those that nobody has added to for too long."""
+        if not self._seconds or not self._file.exists():
             return
         with self._file.open() as tx:
-            for at in tx.execute(select(shown).where(shown.c.file_id == file_id)).all():
-                tx.execute(delete(items).where(items.c.conversation == at.conversation, items.c.n >= at.item))
+            tx.execute(delete(conversations).where(time.time() - self._seconds > ADDED))
+
+    def _erase(self, tx: Connection, drew: Sequence[Row[Any]]) -> None:
+        for at in drew:
+            tx.execute(delete(items).where(items.c.conversation == at.conversation, items.c.n >= at.item))
 
 
 def _append(tx: Connection, conversation: int, given: Sequence[Wire], files: Collection[str]) -> Sequence[Wire]:
+    now = {"added_at": int(time.time())}
+    tx.execute(update(conversations).where(conversations.c.n == conversation).values(now))
     taken = set(tx.execute(select(items.c.id).where(items.c.conversation == conversation)).scalars())
     made: list[Wire] = []
     for item in given:
@@ -197,7 +196,7 @@ def _row(tx: Connection, conversation_id: str, owner: str) -> Row[*tuple[Any, ..
     wanted = select(conversations).where(conversations.c.id == conversation_id, conversations.c.owner == owner)
     row = tx.execute(wanted).one_or_none()
     if row is None:
-        raise ConversationNotFound(f"there is no conversation {conversation_id!r}, or it is deleted")
+        raise ConversationNotFound(f"there is no conversation {conversation_id!r}; it is deleted or too old")
     return row
 
 

@@ -1,7 +1,7 @@
 """Responses that were asked to be kept: what came in, what went out, and which documents that drew on.
 
 Once any of these documents is deleted for good, the response goes too (`forget`): its words are theirs. Of each owner
-at most KEPT stay, the oldest go first, and none longer than KEPT_SECONDS after it was made.
+at most KEPT stay, the oldest go first, and none longer than so many seconds after it was made.
 """
 
 import time
@@ -28,11 +28,10 @@ from sqlalchemy import (
     update,
 )
 
-from app.sqlfile import SqlFile
+from app.drawn import KEPT_SECONDS, Drawn, shown_to
 from index.errors import NotFound
 
 KEPT = 10_000
-KEPT_SECONDS = 30 * 86_400
 UNENDED = ("queued", "in_progress")
 Wire = dict[str, Any]
 
@@ -50,12 +49,7 @@ responses = Table(
     Column("events", JSON(none_as_null=True)),
     sqlite_autoincrement=True,
 )
-shown = Table(
-    "shown",  # which documents the turn, or one before it, was shown
-    schema,
-    Column("response", ForeignKey("responses.n", ondelete="CASCADE"), primary_key=True),
-    Column("file_id", String, primary_key=True, index=True),
-)
+shown = shown_to(responses)  # which documents the turn, or one before it, was shown
 outputs = Table(
     "outputs",  # where an output item is that a client refers to
     schema,
@@ -90,14 +84,12 @@ class Kept:
         return before
 
 
-class Responses:
-    """The record. Every method but `close` raises FolderFault when its file cannot be read or written."""
+class Responses(Drawn):
+    """The record, of what is younger than `seconds`; 0: of any age."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = SqlFile(path, schema, "record of responses")
-
-    def close(self) -> None:
-        self._file.close()
+    def __init__(self, path: Path, seconds: int = KEPT_SECONDS) -> None:
+        super().__init__(path, schema, "responses")
+        self._seconds = seconds
 
     def keep(self, kept: Kept) -> None:
         """On disk when this returns. A later state of the same response takes the place of the earlier one."""
@@ -144,32 +136,21 @@ class Responses:
 
     def unended(self) -> list[Kept]:
         """Those that a server left when it was killed."""
-        if not self._file.path.exists():
+        if not self._file.exists():
             return []
         with self._file.open() as tx:
             rows = tx.execute(select(responses).where(responses.c.status.in_(UNENDED))).all()
             return [_kept(tx, row) for row in rows]
 
-    def files(self) -> Sequence[str]:
-        """The documents whose words may stand in a response."""
-        if not self._file.path.exists():
-            return []
-        with self._file.open() as tx:
-            return tx.execute(select(shown.c.file_id).distinct()).scalars().all()
-
-    def forget(self, file_id: str) -> None:
-        """Erase every response that may hold this document's words."""
-        if not self._file.path.exists():
-            return
-        with self._file.open() as tx:
-            _drop(tx, tx.execute(select(shown.c.response).where(shown.c.file_id == file_id)).scalars().all())
-
     def expire(self) -> None:
         """Erase those that are too old."""
-        if not self._file.path.exists():
+        if not self._seconds or not self._file.exists():
             return
         with self._file.open() as tx:
-            tx.execute(delete(responses).where(responses.c.created_at < time.time() - KEPT_SECONDS))
+            tx.execute(delete(responses).where(responses.c.created_at < time.time() - self._seconds))
+
+    def _erase(self, tx: Connection, drew: Sequence[Row[Any]]) -> None:
+        _drop(tx, [row.response for row in drew])
 
 
 def _is(response_id: str, owner: str) -> ColumnElement[bool]:

@@ -19,7 +19,6 @@ from sqlalchemy import (
     Column,
     Connection,
     Float,
-    ForeignKey,
     Integer,
     MetaData,
     Row,
@@ -33,7 +32,7 @@ from sqlalchemy import (
     update,
 )
 
-from app.sqlfile import SqlFile
+from app.drawn import Drawn, shown_to
 from index.catalog.paging import Cut, cut
 from index.errors import NotFound
 from index.types import OWNER, Page
@@ -62,12 +61,7 @@ reviews = Table(
     Column("owner", String, nullable=False, server_default=OWNER),
     sqlite_autoincrement=True,
 )
-shown = Table(
-    "shown",  # which documents a turn was shown, for as long as they and its words are there
-    schema,
-    Column("review", ForeignKey("reviews.n", ondelete="CASCADE"), primary_key=True),
-    Column("file_id", String, primary_key=True, index=True),
-)
+shown = shown_to(reviews)  # which documents a turn was shown, for as long as they and its words are there
 
 
 class ReviewNotFound(NotFound):
@@ -105,15 +99,11 @@ class Review:
     created_at: int = field(default_factory=lambda: int(time.time()))
 
 
-class Reviews:
-    """The record. Every method but `close` raises FolderFault when its file cannot be read or written."""
+class Reviews(Drawn):
+    """The record."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = SqlFile(path, schema, "record of reviews")
-
-    def close(self) -> None:
-        self._file.close()
+        super().__init__(path, schema, "reviews")
 
     def add(self, review: Review) -> None:
         """On disk when this returns."""
@@ -148,21 +138,10 @@ class Reviews:
         with self._file.open() as tx:
             tx.execute(delete(reviews).where(reviews.c.n == _number(tx, review_id, owner)))
 
-    def files(self) -> Sequence[str]:
-        """The documents whose words may stand in a reply."""
-        if not self.path.exists():
-            return []
-        with self._file.open() as tx:
-            return tx.execute(select(shown.c.file_id).distinct()).scalars().all()
-
-    def forget(self, file_id: str) -> None:
-        """Erase every reply that may hold this document's words."""
-        if not self.path.exists():
-            return
-        with self._file.open() as tx:
-            drew = select(shown.c.review).where(shown.c.file_id == file_id)
-            tx.execute(update(reviews).where(reviews.c.n.in_(drew)).values(reply=None, answer=None))
-            tx.execute(delete(shown).where(shown.c.file_id == file_id))
+    def _erase(self, tx: Connection, drew: Sequence[Row[Any]]) -> None:
+        numbers = [row.review for row in drew]
+        tx.execute(update(reviews).where(reviews.c.n.in_(numbers)).values(reply=None, answer=None))
+        tx.execute(delete(shown).where(shown.c.review.in_(numbers)))
 
 
 def _drop_oldest(tx: Connection, owner: str) -> None:

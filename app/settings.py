@@ -108,8 +108,13 @@ class Settings(BaseSettings):
         description="Requests in a minute of an API key that was made without a limit of its own. 0: any number.",
     )
     tokens_per_minute: int = Field(0, ge=0, description="The same for tokens, of prompts and answers. 0: any number.")
+    keep_days: int = Field(
+        30, ge=0, description="Days until responses, and conversations that nobody adds to, are erased. 0: never."
+    )
     audit: bool = Field(True, description="Write each change to `audit.jsonl` in the data folder: who, when, to what.")
-    traces: bool = Field(False, description="Send OpenTelemetry traces of turns to where `OTEL_EXPORTER_OTLP_*` say.")
+    traces: bool = Field(
+        False, description="Send OpenTelemetry traces of turns and searches to where `OTEL_EXPORTER_OTLP_*` say."
+    )
     traces_words: bool = Field(False, description="Put words of messages and documents into these traces.")
     keep_alive: float = Field(
         10.0, gt=0, description="Seconds of silence after which a stream says that it lives, for proxies."

@@ -31,6 +31,10 @@ class SqlFile:
     def close(self) -> None:
         self._engine.dispose()
 
+    def exists(self) -> bool:
+        """Whether anything was ever kept."""
+        return self.path.exists()
+
     @contextmanager
     def open(self) -> Iterator[Connection]:
         """A transaction, on disk when it ends. Raises FolderFault when the file cannot be read or written."""

@@ -54,11 +54,11 @@ def check_alias(name: str) -> str:
     return name
 
 
-def check_chunking(chunking: Chunking) -> Chunking:
-    if not SMALLEST_CHUNK <= chunking.max_tokens <= LARGEST_CHUNK:
+def check_chunking(chunking: Chunking, smallest: int = SMALLEST_CHUNK) -> Chunking:
+    if not smallest <= chunking.max_tokens <= LARGEST_CHUNK:
         raise InvalidRequest(
             "chunking_strategy.static.max_chunk_size_tokens",
-            f"max_chunk_size_tokens must be {SMALLEST_CHUNK} to {LARGEST_CHUNK}, not {chunking.max_tokens}",
+            f"max_chunk_size_tokens must be {smallest} to {LARGEST_CHUNK}, not {chunking.max_tokens}",
         )
     if not 0 <= chunking.overlap <= chunking.max_tokens // 2:
         raise InvalidRequest(

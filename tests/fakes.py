@@ -59,6 +59,8 @@ class ScriptedEngine:
     `score` returns, in order. `logprob` is that of every token, or a function of (ids before it, id).
     """
 
+    masks = True
+
     def __init__(
         self,
         scripts: Sequence[Sequence[int]] = (),

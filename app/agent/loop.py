@@ -16,12 +16,12 @@ from anyio import to_thread
 from app.agent import confidence
 from app.agent.citations import bare, named, shown, verify
 from app.agent.events import Calculated, Decided, Event, ToolCall
+from app.agent.forms import Forms
 from app.agent.lookup import Lookups
 from app.agent.parser import Call, Malformed
 from app.agent.prompt import Excerpt, show
 from app.agent.reading import ReadingTurn
 from app.agent.rounds import Rounds
-from app.agent.schema import ANY_OBJECT, Calls, SchemaMask, SchemaRefused, Thought, compiled
 from app.agent.tools import ARGUMENT, CALCULATE, CALCULATOR, SEARCH, SEARCH_MEMORY, CalculationError, calculate
 from app.agent.trained import TrainedTurn
 from app.agent.turn import Message, Policy, Turn, TurnRefused
@@ -31,7 +31,6 @@ from index.memory import Memory
 __all__ = ["Policy", "Turn", "TurnRefused", "answer"]
 
 SHORT = 12  # words up to which a reply is its own short answer
-HERMES_CALL = '<tool_call>\n{"name": "'
 ANSWER_ROOM = 256  # tokens kept free for the answer when passages are shown
 REPEATED = "You have searched for this already. Answer from the passages above, or say that you do not know."
 SPENT = "No searches are left. Answer from the passages above, or say that you do not know."
@@ -62,9 +61,11 @@ class ToolTurn:
         # One id opens a call: forbidding it forbids calls. Where it takes several, calls are not run instead.
         opening = self.rounds.encode(core.profile.search_opening)[0]
         self._call_id = [opening] if opening in core.tokenizer.added_tokens_decoder else []
+        self.forms = Forms(turn, core, self.tools)
 
     async def events(self) -> AsyncGenerator[Event]:
         rounds = self.rounds
+        await self.forms.check()
         rounds.begin(rounds.renderer.start(self.messages, list(self.tools.values())))
         async with aclosing(self._decide()) as decided:
             async for event in decided:
@@ -73,7 +74,8 @@ class ToolTurn:
             self.concluding |= number == self.turn.policy.max_rounds - 1 or not self.tools
             if not (rounds.over or rounds.ended):
                 banned = self._call_id if self.concluding else ()
-                async with aclosing(rounds.write(await self._mask(), banned=banned)) as pieces:
+                mask = await self.forms.mask(rounds.generated, calls=not self.concluding)
+                async with aclosing(rounds.write(mask, banned=banned)) as pieces:
                     async for piece in pieces:
                         yield piece
             for piece in rounds.finish():
@@ -99,33 +101,13 @@ class ToolTurn:
             async for event in events:
                 yield event
 
-    async def _mask(self) -> SchemaMask | None:
-        """What holds a reply to its schema. Calls may come in its place until the turn must conclude."""
-        schema, tokenizer, profile = self.turn.reply_schema, self.core.tokenizer, self.core.profile
-        if schema is None:
-            return None
-        calls, thought, tags = None, None, tokenizer.get_added_vocab()
-        if not self.concluding:
-            if not self._call_id or not profile.search_opening.startswith(HERMES_CALL):
-                raise TurnRefused(
-                    "response_format", f"the core {self.core.name!r} writes no calls that JSON can replace"
-                )
-            tools = {name: _arguments(tool["function"]) for name, tool in self.tools.items()}
-            calls = Calls(tools, self._call_id[0], tags["</tool_call>"])
-        if profile.decide_after:
-            thought = Thought(tags["<think>"], tags["</think>"], profile.decide_after.removeprefix("</think>"))
-        try:
-            grammar = await to_thread.run_sync(compiled, tokenizer, schema, calls, thought)
-        except SchemaRefused as error:
-            raise TurnRefused("response_format", f"this schema cannot be kept: {error}") from error
-        return SchemaMask(grammar, len(tokenizer), self.rounds.generated)
-
     async def _decide(self) -> AsyncGenerator[Event]:
         """The first decision point: thoughts, if they come first, then the need, and the call opened if so decided."""
         rounds, profile, policy = self.rounds, self.core.profile, self.turn.policy
         opening = self._opening()
         if profile.decide_after and self.tools:
-            async with aclosing(rounds.write(until=self._thought)) as pieces:
+            mask = await self.forms.mask(rounds.generated)
+            async with aclosing(rounds.write(mask, until=self._thought)) as pieces:
                 async for piece in pieces:
                     yield piece
             if rounds.over or (rounds.ended and not opening):
@@ -233,13 +215,6 @@ class ToolTurn:
             answer=short if 0 < len(short.split()) <= SHORT else None,
             confidence=confidence.unsupported(sure) if self.lookups.count and not supported else sure,
         )
-
-
-def _arguments(function: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema that a call's arguments are held to: for a client's function if it is strict."""
-    if function["name"] in ARGUMENT:
-        return {**function["parameters"], "additionalProperties": False}
-    return function["parameters"] if function.get("strict") else ANY_OBJECT
 
 
 def _readable(message: Message) -> Message:

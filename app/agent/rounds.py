@@ -13,7 +13,7 @@ from app.agent.parser import Call, Malformed, Piece, ReplyParser, Stops
 from app.agent.prompt import Renderer
 from app.agent.turn import Turn
 from app.cores.load import Core
-from app.engine.types import Mask, Token
+from app.engine.types import Mask, PromptTooLong, Token
 
 FORBIDDEN = -100.0
 BETWEEN_ROUNDS = 5.0  # seconds that a round's KV is kept for the next one: a tool call is quicker, mostly
@@ -119,8 +119,10 @@ class Rounds:
                     return
 
     async def tokens_of(self, mask: Mask | None = None, *, banned: Sequence[int] = ()) -> AsyncGenerator[Token]:
-        """The tokens of one pass, counted but not yet read."""
+        """The tokens of one pass, counted but not yet read. Raises PromptTooLong when the first has no room."""
         if not self.left:
+            if not self.passes and len(self.ids) >= self.core.engine.context_length:
+                raise PromptTooLong(len(self.ids), self.core.engine.context_length)
             self.cut_short = True
             return
         sampling = replace(

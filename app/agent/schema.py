@@ -4,6 +4,7 @@ A schema that asks for more than can be kept token by token is refused, not foll
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,11 +28,16 @@ class SchemaRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The tools that may be called, with the schema of each one's arguments, and the ids that open and close a call."""
+    """The tools that may be called, with the schema of each one's arguments, and how a call is written: what stands
+    before the tool's name, and between that and the arguments; the tags around it, single tokens, if it has some.
+
+    Where it has none, a call is all of its round.
+    """
 
     tools: Mapping[str, Schema]
-    opening: int
-    closing: int
+    before: str
+    between: str
+    tags: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,36 +67,44 @@ class SchemaMask:
 
 
 def compiled(
-    tokenizer: PreTrainedTokenizerBase, reply: Schema, calls: Calls | None = None, thought: Thought | None = None
+    tokenizer: PreTrainedTokenizerBase, reply: Schema | None, calls: Calls | None = None, thought: Thought | None = None
 ) -> LLMatcher:
-    """The grammar of a round: a reply, or calls of tools. Blocks; what was compiled lately is kept.
+    """The grammar of a round: a reply after its schema, or calls of tools; without a schema, text, and calls after it.
+    One of the two is given.
 
-    Raises SchemaRefused.
+    Blocks; what was compiled lately is kept. Raises SchemaRefused.
     """
-    return _compiled(tokenizer, _grammar(reply, calls, thought))
+    return _compiled(tokenizer, _grammar(tokenizer, reply, calls, thought))
 
 
-def _grammar(reply: Schema, calls: Calls | None, thought: Thought | None) -> str:
-    rules = [f"start: {'thought ' if thought else ''}said", f"reply: %json {_json(reply)}"]
+def _grammar(
+    tokenizer: PreTrainedTokenizerBase, reply: Schema | None, calls: Calls | None, thought: Thought | None
+) -> str:
+    rules = [f"start: {'thought ' if thought else ''}said"]
     if thought:
         after = json.dumps(thought.after)
         rules += [rf"thought: <[{thought.opening}]>? /(?s:.*)/ <[{thought.closing}]> {after}"]
+    if reply is not None:
+        rules += [f"reply: %json {_json(reply)}"]
     if calls is None:
         return "\n".join([*rules, "said: reply"])
-    rules += ["said: reply | calls", r'calls: call ("\n" call)*']
-    rules += [rf'call: <[{calls.opening}]> "\n" body "\n" <[{calls.closing}]>']
+    if calls.tags is None:
+        # What begins as JSON is read as a call.
+        text, call = r"TEXT: /(?s:\s*([^\s{].*)?)/", "body"
+        alone, both = "call", "TEXT | call"
+    else:
+        # Nor may other tokens spell the tag: it would be read as one.
+        text = rf"TEXT: /(?s:.*)/ & ~/(?s:.*){re.escape(calls.tags[0])}(?s:.*)/"
+        opening, closing = (f"<[{tokenizer.get_added_vocab()[tag]}]>" for tag in calls.tags)
+        call, alone = rf'{opening} "\n" body "\n" {closing}', r'call ("\n" call)*'
+        both = f"TEXT ({alone})?"
+    rules += [f"said: reply | {alone}" if reply is not None else f"said: {both}", f"call: {call}"]
+    rules += [text] if reply is None else []
     rules += [f"body: {' | '.join(f'tool_{n}' for n in range(len(calls.tools)))}"]
-    rules += [f"tool_{n}: %json {_json(_call(*tool))}" for n, tool in enumerate(calls.tools.items())]
+    for n, (name, arguments) in enumerate(calls.tools.items()):
+        begun = json.dumps(f"{calls.before}{name}{calls.between} ")
+        rules += [f'tool_{n}: {begun} arguments_{n} "}}"', f"arguments_{n}: %json {_json(arguments)}"]
     return "\n".join(rules)
-
-
-def _call(name: str, arguments: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": {"name": {"const": name}, "arguments": arguments},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }
 
 
 def _json(schema: Schema) -> str:

@@ -3,7 +3,7 @@
 import hmac
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request
 
@@ -108,3 +108,22 @@ def _file(file_id: str, caller: Asking) -> str:
 # A route's path parameter, which only ever names what the caller may see.
 SeenStore = Annotated[str, Depends(_store)]
 SeenFile = Annotated[str, Depends(_file)]
+
+
+class Named(NamedTuple):
+    """What a path names of what this owner has had kept, if it is there."""
+
+    id: str
+    owner: str
+
+
+async def _response(response_id: str, caller: Asking) -> Named:
+    return Named(response_id, caller.owner)
+
+
+async def _conversation(conversation_id: str, caller: Asking) -> Named:
+    return Named(conversation_id, caller.owner)
+
+
+NamedResponse = Annotated[Named, Depends(_response)]
+NamedConversation = Annotated[Named, Depends(_conversation)]

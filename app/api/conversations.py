@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from app.api.caller import Asking
+from app.api.caller import Asking, NamedConversation
 from app.api.ledger import Wire
 from app.api.limits import Metadata, Strict
-from app.api.listing import Cursor, Limit, Order, listing, part
+from app.api.listing import Paged, listing, part
 from app.api.parts import Parts
 from app.api.responses.input import Item, wire
 from app.api.responses.past import resolved
@@ -68,55 +68,48 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.post("")
     def create(caller: Asking, wanted: NewConversation | None = None) -> Wire:
-        """Begin a conversation."""
+        """Begin a conversation. It is erased COGCORE_KEEP_DAYS (30) after something was last put there."""
         wanted = wanted or NewConversation()
         return conversation_object(
             kept.create(caller.owner, wanted.metadata or {}, *spoken(wanted.items or [], caller.owner))
         )
 
     @router.get("/{conversation_id}")
-    def conversation(conversation_id: str, caller: Asking) -> Wire:
+    def conversation(named: NamedConversation) -> Wire:
         """One of them."""
-        return conversation_object(kept.get(conversation_id, caller.owner))
+        return conversation_object(kept.get(*named))
 
     @router.post("/{conversation_id}")
-    def update(conversation_id: str, change: ConversationChange, caller: Asking) -> Wire:
+    def update(named: NamedConversation, change: ConversationChange) -> Wire:
         """Give it other metadata."""
-        return conversation_object(kept.describe(conversation_id, caller.owner, change.metadata or {}))
+        return conversation_object(kept.describe(*named, change.metadata or {}))
 
     @router.delete("/{conversation_id}")
-    def delete(conversation_id: str, caller: Asking) -> Wire:
+    def delete(named: NamedConversation) -> Wire:
         """Erase it with its items. Responses that were made in it stay."""
-        kept.delete(conversation_id, caller.owner)
-        return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
+        kept.delete(*named)
+        return {"id": named.id, "object": "conversation.deleted", "deleted": True}
 
     @router.post("/{conversation_id}/items")
-    def add(conversation_id: str, wanted: NewItems, caller: Asking, include: Include = None) -> Wire:
+    def add(named: NamedConversation, wanted: NewItems, include: Include = None) -> Wire:
         """Put items at its end."""
-        added = kept.append(conversation_id, caller.owner, *spoken(wanted.items, caller.owner))
+        added = kept.append(*named, *spoken(wanted.items, named.owner))
         return listing(Page(added, False), lambda item: item_object(item, include))
 
     @router.get("/{conversation_id}/items")
-    def items(
-        conversation_id: str,
-        caller: Asking,
-        limit: Limit = 20,
-        order: Order = "desc",
-        after: Cursor = None,
-        include: Include = None,
-    ) -> Wire:
+    def items(named: NamedConversation, cut: Paged, include: Include = None) -> Wire:
         """What was said."""
-        told, _ = kept.told(conversation_id, caller.owner)
-        return listing(part(told, limit, order, after), lambda item: item_object(item, include))
+        told, _ = kept.told(*named)
+        return listing(part(told, cut), lambda item: item_object(item, include))
 
     @router.get("/{conversation_id}/items/{item_id}")
-    def item(conversation_id: str, item_id: str, caller: Asking, include: Include = None) -> Wire:
+    def item(named: NamedConversation, item_id: str, include: Include = None) -> Wire:
         """One item."""
-        return item_object(kept.item(conversation_id, caller.owner, item_id), include)
+        return item_object(kept.item(*named, item_id), include)
 
     @router.delete("/{conversation_id}/items/{item_id}")
-    def delete_item(conversation_id: str, item_id: str, caller: Asking) -> Wire:
+    def delete_item(named: NamedConversation, item_id: str) -> Wire:
         """Erase one item."""
-        return conversation_object(kept.delete_item(conversation_id, caller.owner, item_id))
+        return conversation_object(kept.delete_item(*named, item_id))
 
     return router

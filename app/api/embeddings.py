@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from anyio import CapacityLimiter
 from fastapi import APIRouter, Request, Response
+from opentelemetry.trace import Span
 from pydantic import BeforeValidator
 
 from app.api.caller import Asking
@@ -72,17 +73,28 @@ def routes(parts: Parts) -> APIRouter:
         if wanted.dimensions not in (None, embedder.dimension):
             said = f"'dimensions' must be {embedder.dimension}: vectors of '{embedder.name}' cannot be shortened."
             raise ApiError(said, param="dimensions", code="invalid_value")
+        told = {
+            "gen_ai.operation.name": "embeddings",
+            "gen_ai.provider.name": "cogcore",
+            "gen_ai.request.model": embedder.name,
+            "gen_ai.request.encoding_formats": [wanted.encoding_format],
+            "gen_ai.embeddings.dimension.count": embedder.dimension,
+        }
         try:
-            return await unless_gone(request, _answer(wanted, embedder, limiter, caller.quota))
+            with parts.traces.span(f"embeddings {embedder.name}", told, request.headers) as span:
+                return await unless_gone(request, _answer(wanted, embedder, limiter, caller.quota, span))
         except ClientGone:
             return Response(status_code=499)
 
     return router
 
 
-async def _answer(wanted: EmbeddingRequest, embedder: Embedder, limiter: CapacityLimiter, quota: Quota) -> Response:
+async def _answer(
+    wanted: EmbeddingRequest, embedder: Embedder, limiter: CapacityLimiter, quota: Quota, span: Span
+) -> Response:
     texts, total = await _texts(wanted.input, embedder, limiter)
     quota.spend(total)
+    span.set_attribute("gen_ai.usage.input_tokens", total)
     vectors = await in_pieces(
         lambda some: _written(embedder.encode(some), wanted.encoding_format), texts, EMBEDDED, limiter
     )

@@ -37,6 +37,7 @@ from index.errors import (
 )
 
 INVALID = "invalid_request_error"
+LONGEST_WAIT = 120  # seconds that clients which retry by themselves wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,8 @@ def _retry(error: Exception, row: Row) -> dict[str, str]:
         return {}
     seconds = getattr(error, "retry_after", RETRY_SECONDS)
     told = {"Retry-After": str(math.ceil(seconds)), "retry-after-ms": str(math.ceil(seconds * 1000))}
-    return {**told, "x-should-retry": "true"}
+    # A longer wait they do not keep to: they would ask again at once, in vain.
+    return {**told, "x-should-retry": "true" if seconds <= LONGEST_WAIT else "false"}
 
 
 def _invalid(errors: Sequence[Any]) -> tuple[str, Row, dict[str, str]]:

@@ -4,31 +4,25 @@ import asyncio
 import hashlib
 import re
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
 from starlette.datastructures import FormData
 
-from app.api.caller import Asking, SeenFile
+from app.api.caller import Asking, Caller, SeenFile
 from app.api.errors import ApiError
 from app.api.listing import Cursor, Order, Wire, listing
 from app.api.parts import Parts
 from index import types
 from index.errors import FileNotFound
+from index.facets import new_id
 
 PURPOSES = ("assistants", "user_data", "batch", "fine-tune", "vision", "evals")
-REMEMBERED = 1000
 ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
-
-
-@dataclass(slots=True)
-class Upload:
-    """What came with an Idempotency-Key; no id until it is kept."""
-
-    file_id: str = ""
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def file_object(file: types.File) -> Wire:
@@ -48,8 +42,8 @@ def file_object(file: types.File) -> Wire:
 
 def routes(parts: Parts) -> APIRouter:
     router, memory = APIRouter(prefix="/v1/files", tags=["files"]), parts.memory
-    # By API key and Idempotency-Key, oldest first: who retries does not upload twice. Lost on a restart.
-    uploads: dict[tuple[str, str], Upload] = {}
+    # A client that gave up waiting asks again while the first upload still goes on.
+    under_way: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     @router.post("")
     async def upload(
@@ -57,7 +51,10 @@ def routes(parts: Parts) -> APIRouter:
         caller: Asking,
         file: Annotated[UploadFile, File()],
         purpose: Annotated[str, Form()],
-        idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+        idempotency_key: Annotated[
+            str | None,
+            Header(max_length=255, description="For a day, another request with the same one uploads nothing again."),
+        ] = None,
     ) -> Wire:
         expires_at = _expiry(await request.form())
         if purpose not in PURPOSES:
@@ -67,23 +64,36 @@ def routes(parts: Parts) -> APIRouter:
         data = await file.read()
         if not data:
             raise ApiError(f"{file.filename} is empty. Upload a file with content.", param="file", code="empty_file")
-        upload = Upload()
+        lock = asyncio.Lock()
         if idempotency_key:
-            upload = uploads.setdefault((caller.key.id, idempotency_key), upload)
-            if len(uploads) > REMEMBERED:
-                del uploads[next(iter(uploads))]
-        async with upload.lock:  # a client that gave up waiting asks again while the first upload still goes on
-            before = await asyncio.to_thread(_before, upload.file_id, file.filename, data)
-            if before is None:
-                before = await asyncio.to_thread(
-                    memory.add_file, file.filename, data, purpose, expires_at, caller.organisation
-                )
-                await asyncio.to_thread(caller.uploaded, before.id)
-                upload.file_id = before.id
-        return file_object(before)
+            lock = under_way.setdefault((caller.key.id, idempotency_key), lock)
+        once = partial(_once, caller, idempotency_key, file.filename, data, purpose, expires_at)
+        # To its end, also when this request has none: the retry waits for it.
+        return file_object(await asyncio.shield(_alone(lock, once)))
 
-    def _before(file_id: str, filename: str, data: bytes) -> types.File | None:
+    async def _alone(lock: asyncio.Lock, once: Callable[[], types.File]) -> types.File:
+        async with lock:
+            return await asyncio.to_thread(once)
+
+    def _once(
+        caller: Caller, key: str | None, filename: str, data: bytes, purpose: str, expires_at: int | None
+    ) -> types.File:
+        """The file, made unless an earlier request with the same key did. All that leads to it is on the disk before it
+        is: after a crash at any point the retry finds it, or makes it.
+        """
+        if key and (before := _before(caller, key, filename, data)):
+            return before
+        file_id = new_id("file-")
+        if key:
+            parts.uploads.note(caller.key.id, key, file_id)
+        caller.uploaded(file_id)
+        return memory.add_file(filename, data, purpose, expires_at, caller.organisation, file_id)
+
+    def _before(caller: Caller, key: str, filename: str, data: bytes) -> types.File | None:
         """What an earlier request with the same key made, unless it was deleted since."""
+        file_id = parts.uploads.find(caller.key.id, key)
+        if file_id is None:
+            return None
         try:
             before = memory.file(file_id)
         except FileNotFound:

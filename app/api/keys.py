@@ -12,10 +12,9 @@ from pydantic import BaseModel, Field
 from app.api.caller import Asking
 from app.api.errors import ApiError
 from app.api.limits import Strict
-from app.api.listing import Cursor, Limit, Order, Wire, listing
+from app.api.listing import Paged, Wire, listing
 from app.api.parts import Parts
 from app.keys import Key, Scope
-from index.catalog.paging import Cut
 from index.types import Sight
 
 
@@ -84,11 +83,9 @@ def routes(parts: Parts) -> APIRouter:
         return {**key_object(key), "key": secret}
 
     @router.get("", response_model=KeyList)
-    def page(
-        caller: Asking, limit: Limit = 20, order: Order = "desc", after: Cursor = None, before: Cursor = None
-    ) -> Wire:
+    def page(caller: Asking, cut: Paged) -> Wire:
         """The keys that were ever made."""
-        return listing(keys.page(Cut(limit, after, before, order), caller.administered), key_object)
+        return listing(keys.page(cut, caller.administered), key_object)
 
     @router.get("/{key_id}", response_model=KeyObject)
     def key(key_id: str, caller: Asking) -> Wire:

@@ -15,7 +15,10 @@ from pydantic import (
     model_validator,
 )
 
+from index.checks import LARGEST_CHUNK, check_chunking
 from index.types import Chunking
+
+SMALLEST_CHUNK = 100  # OpenAI's: scripts may ask the memory for less
 
 
 class Strict(BaseModel):
@@ -55,8 +58,13 @@ class Only:
         return value
 
 
+def checked(least: float, most: float, default: Any = ..., **told: Any) -> Any:
+    """A number that the memory checks, in better words; the description tells its bounds."""
+    return Field(default, json_schema_extra={"minimum": least, "maximum": most}, **told)
+
+
 def chunking(given: Any) -> Any:
-    """OpenAI's chunking_strategy; None is the memory's own way. The memory checks the sizes."""
+    """OpenAI's chunking_strategy; None is the memory's own way. Raises InvalidRequest, too."""
     if given is None or given == {"type": "auto"}:
         return None
     static = given.get("static") if isinstance(given, dict) and set(given) == {"type", "static"} else None
@@ -68,7 +76,7 @@ def chunking(given: Any) -> Any:
             '\'chunking_strategy\' must be {"type": "auto"} or {"type": "static", "static": '
             '{"max_chunk_size_tokens": 100 to 4096, "chunk_overlap_tokens": at most half of it}}.'
         )
-    return Chunking(sizes["max_chunk_size_tokens"], sizes["chunk_overlap_tokens"])
+    return check_chunking(Chunking(sizes["max_chunk_size_tokens"], sizes["chunk_overlap_tokens"]), SMALLEST_CHUNK)
 
 
 # What a client may attach to an object, for itself.
@@ -82,8 +90,8 @@ class AutoChunking(Strict):
 
 
 class ChunkSizes(Strict):
-    max_chunk_size_tokens: int
-    chunk_overlap_tokens: int
+    max_chunk_size_tokens: int = checked(SMALLEST_CHUNK, LARGEST_CHUNK)
+    chunk_overlap_tokens: int = Field(ge=0, description="At most half of `max_chunk_size_tokens`")
 
 
 class StaticStrategy(Strict):

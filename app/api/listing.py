@@ -3,18 +3,31 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import Query
+from fastapi import Depends, Query
 
-from app.api.errors import ApiError
+from index.catalog.paging import Cut
+from index.errors import InvalidRequest
 from index.memory import Memory
 from index.types import Page, Sight, StoreInfo
 
 T = TypeVar("T")
 Wire = dict[str, Any]
 
-Limit = Annotated[int, Query(ge=1, le=100)]
 Order = Annotated[Literal["asc", "desc"], Query()]
 Cursor = Annotated[str | None, Query()]
+
+
+async def _cut(
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Order = "desc",
+    after: Cursor = None,
+    before: Cursor = None,
+) -> Cut:
+    return Cut(limit, after, before, order)
+
+
+Paged = Annotated[Cut, Depends(_cut)]
+"""The query of every list but that of files."""
 
 
 def listing(page: Page[T], wire: Callable[[T], Mapping[str, Any]]) -> Wire:
@@ -29,14 +42,17 @@ def listing(page: Page[T], wire: Callable[[T], Mapping[str, Any]]) -> Wire:
     }
 
 
-def part(items: Sequence[Wire], limit: int, order: str, after: str | None) -> Page[Wire]:
-    """One page of items that are all at hand, oldest first. Raises ApiError."""
-    asked = list(items if order == "asc" else reversed(items))
+def part(items: Sequence[Wire], cut: Cut) -> Page[Wire]:
+    """One page of items that are all at hand, oldest first. Raises InvalidRequest."""
+    asked = list(items if cut.order == "asc" else reversed(items))
     ids = [item["id"] for item in asked]
-    if after is not None and after not in ids:
-        raise ApiError(f"after names nothing in this list: '{after}'.", param="after")
-    start = 0 if after is None else ids.index(after) + 1
-    return Page(asked[start : start + limit], len(asked) > start + limit)
+    for field, cursor in (("after", cut.after), ("before", cut.before)):
+        if cursor is not None and cursor not in ids:
+            raise InvalidRequest(field, f"{field} names nothing in this list: {cursor!r}")
+    start = 0 if cut.after is None else ids.index(cut.after) + 1
+    found = asked[start : len(asked) if cut.before is None else ids.index(cut.before)]
+    backwards = cut.before is not None and cut.after is None
+    return Page(found[-cut.limit :] if backwards else found[: cut.limit], len(found) > cut.limit)
 
 
 def everything(memory: Memory, sight: Sight | None = None) -> list[StoreInfo]:

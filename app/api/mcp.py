@@ -6,6 +6,7 @@ object, as text and structured. Whoever may call the API may call them: the door
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from anyio import to_thread
@@ -24,6 +25,7 @@ from app.api.limits import Strict
 from app.api.listing import everything
 from app.api.parts import Parts
 from app.api.passages import link
+from app.api.traces import Traces
 from index.errors import MemoryFault, NotFound
 from index.memory import Memory
 from index.types import Chunk, Hit, Sight
@@ -92,14 +94,12 @@ class Tools:
     async def call(self, context: Context, asked: wire.CallToolRequestParams) -> wire.CallToolResult:
         """What a tool says; what it cannot do is said to the model that called it."""
         request: Any = context.request  # there is one: the transport is HTTP
-        base_url = self._public_url or str(request.base_url).rstrip("/")
-        caller: Caller = request.scope["caller"]
         try:
             match asked.name:
                 case "search":
-                    return await _told(self._search, Search, asked.arguments, base_url, caller)
+                    return await self._told(self._search, Search, asked, request)
                 case "fetch":
-                    return await _told(self._fetch, Fetch, asked.arguments, base_url, caller)
+                    return await self._told(self._fetch, Fetch, asked, request)
                 case other:
                     raise MCPError(wire.INVALID_PARAMS, f"There is no tool '{other}', only search and fetch.")
         except ValidationError as error:
@@ -108,8 +108,23 @@ class Tools:
         except MemoryFault as error:
             return _refused(f"{error}.")
 
+    async def _told(
+        self,
+        tool: Callable[[Asked, str, Caller], BaseModel],
+        kind: type[Asked],
+        asked: wire.CallToolRequestParams,
+        request: Any,
+    ) -> wire.CallToolResult:
+        base_url = self._public_url or str(request.base_url).rstrip("/")
+        wanted, traces = kind.model_validate(asked.arguments or {}), self._parts.traces
+        told = traces.of_tool(asked.name, "datastore", wanted.model_dump_json())
+        with traces.span(f"execute_tool {asked.name}", told, request.headers):
+            made = (await to_thread.run_sync(tool, wanted, base_url, request.scope["caller"])).model_dump()
+        text = wire.TextContent(type="text", text=json.dumps(made, ensure_ascii=False))
+        return wire.CallToolResult(content=[text], structured_content=made)
+
     def _search(self, asked: Search, base_url: str, caller: Caller) -> Results:
-        found = best(self._memory, asked.query, caller.sight)
+        found = best(self._memory, asked.query, caller.sight, self._parts.traces)
         return Results(results=[self._result(hit.chunk, base_url) for hit in found])
 
     def _fetch(self, asked: Fetch, base_url: str, caller: Caller) -> Document:
@@ -127,32 +142,19 @@ class Tools:
         return Result(id=chunk.id, title=" › ".join((chunk.filename, *chunk.headings)), url=url, text=chunk.text)
 
 
-def best(memory: Memory, query: str, sight: Sight | None) -> list[Hit]:
+def best(memory: Memory, query: str, sight: Sight | None, traces: Traces) -> list[Hit]:
     """The best passages of all stores that are seen; one that stands in several counts once."""
     found: dict[tuple[str, int], Hit] = {}
     for store in everything(memory, sight):
         if store.counts["completed"]:
             try:
-                hits = memory.search(store.id, query, RESULTS)
+                hits = traces.searched(query, partial(memory.search, store.id, query, RESULTS))
             except NotFound:  # deleted just now
                 continue
             for hit in hits:
                 place = hit.chunk.file_id, hit.chunk.start
                 found[place] = max(found.get(place, hit), hit, key=lambda one: one.score)
     return sorted(found.values(), key=lambda hit: -hit.score)[:RESULTS]
-
-
-async def _told(
-    tool: Callable[[Asked, str, Caller], BaseModel],
-    kind: type[Asked],
-    arguments: dict[str, Any] | None,
-    base_url: str,
-    caller: Caller,
-) -> wire.CallToolResult:
-    asked = kind.model_validate(arguments or {})
-    made = (await to_thread.run_sync(tool, asked, base_url, caller)).model_dump()
-    text = wire.TextContent(type="text", text=json.dumps(made, ensure_ascii=False))
-    return wire.CallToolResult(content=[text], structured_content=made)
 
 
 def _refused(said: str) -> wire.CallToolResult:

@@ -10,6 +10,10 @@ from app.api.limits import Only, Strict
 
 # Offered to the core by the server itself; a client's function of that name could not be told apart.
 HOSTED = ("search_memory", "calculate")
+STRICT = (
+    "Calls have arguments after `parameters`, whatever the core would write. Refused where that cannot be kept: by "
+    "cores whose calls are no JSON, and by those that other servers run."
+)
 FUNCTION_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 
 
@@ -84,7 +88,7 @@ class Function(Strict):
     name: str = Field(pattern=FUNCTION_NAME)
     description: str | None = None
     parameters: dict[str, Any] | None = None
-    strict: bool | None = None
+    strict: bool | None = Field(default=None, description=STRICT)
 
 
 class Tool(Strict):

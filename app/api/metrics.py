@@ -4,7 +4,7 @@ No label comes from a client, a document or a store, so their number is bounded 
 """
 
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from itertools import accumulate
 
@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from app.agent.events import Done, Event, Searched
 from app.api.listing import everything
+from app.drawn import Drawn
 from app.engine import meter
 from app.engine.local import LocalEngine
 from app.engine.types import Engine
@@ -35,10 +36,10 @@ SHARES = tuple(n / 10 for n in range(1, 11))
 class Metrics:
     """What has happened in one server, in a registry of its own."""
 
-    def __init__(self, engine: Engine, memory: Memory) -> None:
+    def __init__(self, engine: Engine, memory: Memory, records: Mapping[str, Drawn]) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.registry.register(State(engine, memory))
+        self.registry.register(State(engine, memory, records))
         told = ("method", "route", "status")
         self._requests = self._counter("http_requests", "HTTP requests.", told)
         self._latency = self._seconds("http_request_duration_seconds", "From request to end of answer.", told[:2])
@@ -91,14 +92,16 @@ class Metrics:
 
 
 class State(Collector):
-    """What engine and memory say of themselves when they are asked."""
+    """What engine, memory and records say of themselves when they are asked."""
 
-    def __init__(self, engine: Engine, memory: Memory) -> None:
-        self._engine, self._memory = engine, memory
+    def __init__(self, engine: Engine, memory: Memory, records: Mapping[str, Drawn]) -> None:
+        self._engine, self._memory, self._records = engine, memory, records
 
     def collect(self) -> Iterator[Metric]:
         yield from of_engine(self._engine)
         yield from of_memory(self._memory)
+        for name, record in self._records.items():
+            yield _gauge(f"{name}_kept", f"{name.capitalize()} that are kept.", record.count())
 
 
 def of_engine(engine: Engine) -> Iterator[Metric]:

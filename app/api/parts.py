@@ -17,11 +17,13 @@ from app.audit import Audit
 from app.calibration import Calibrations
 from app.conversations import Conversations
 from app.cores.load import Core, core_folder
+from app.drawn import Drawn
 from app.keys import FILE as KEYS
 from app.keys import Keys
 from app.responses import Responses
 from app.reviews import Reviews
 from app.settings import Settings
+from app.uploads import Uploads
 from index.embed import digest
 from index.memory import Memory
 from index.reader import reader_folder
@@ -55,17 +57,25 @@ class Parts:
 
     @cached_property
     def responses(self) -> Responses:
-        return Responses(self.settings.data_dir / "responses.sqlite")
+        return Responses(self.settings.data_dir / "responses.sqlite", self.settings.keep_days * 86_400)
 
     @cached_property
     def conversations(self) -> Conversations:
-        return Conversations(self.settings.data_dir / "conversations.sqlite")
+        return Conversations(self.settings.data_dir / "conversations.sqlite", self.settings.keep_days * 86_400)
+
+    @property
+    def records(self) -> Mapping[str, Drawn]:
+        """Those that may hold words of documents."""
+        return {"reviews": self.reviews, "responses": self.responses, "conversations": self.conversations}
 
     def forget(self, file_id: str) -> None:
         """Erase what was written down with words of this document."""
-        self.reviews.forget(file_id)
-        self.responses.forget(file_id)
-        self.conversations.forget(file_id)
+        for record in self.records.values():
+            record.forget(file_id)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        return Uploads(self.settings.data_dir / "uploads.sqlite")
 
     @cached_property
     def keys(self) -> Keys:
@@ -84,7 +94,7 @@ class Parts:
 
     @cached_property
     def metrics(self) -> Metrics:
-        return Metrics(self.core.engine, self.memory)
+        return Metrics(self.core.engine, self.memory, self.records)
 
     def observed(
         self, events: AsyncGenerator[Event], turn: Turn, model: str, headers: Mapping[str, str]
@@ -96,8 +106,8 @@ class Parts:
         """Stop the engine first, so that no turn searches a closed memory."""
         await self.core.engine.close()
         await asyncio.to_thread(self.memory.close)
-        self.reviews.close()
-        self.responses.close()
-        self.conversations.close()
+        for record in self.records.values():
+            record.close()
+        self.uploads.close()
         self.keys.close()
         await asyncio.to_thread(self.traces.close)

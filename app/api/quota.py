@@ -110,7 +110,7 @@ class Metered:
 
     def __init__(self, engine: Engine, quota: Quota) -> None:
         self._engine, self._quota = engine, quota
-        self.vocab_size, self.context_length = engine.vocab_size, engine.context_length
+        self.vocab_size, self.context_length, self.masks = engine.vocab_size, engine.context_length, engine.masks
 
     async def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
         self._quota.spend(len(prompt))

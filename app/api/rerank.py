@@ -68,12 +68,17 @@ def routes(parts: Parts) -> APIRouter:
         A long document is read in windows and has the score of its best one. Of a query the first 40 tokens are read.
         """
         if memory.reader is None:
-            raise ApiError("This server reranks nothing: it runs without a reader.", param="model", status=404)
+            said = "This server reranks nothing: it runs without a reader."
+            raise ApiError(said, param="model", code="model_not_found", status=404)
         if wanted.model != READER:
             said = f"The model '{wanted.model}' reranks nothing: '{READER}' does."
             raise ApiError(said, param="model", code="model_not_found", status=404)
+        told = {"gen_ai.operation.name": "rerank", "gen_ai.provider.name": "cogcore", "gen_ai.request.model": READER}
         try:
-            made = await unless_gone(request, _answer(wanted, memory.reader, memory.embedder, limiter, caller.quota))
+            with parts.traces.span(f"rerank {READER}", told, request.headers) as span:
+                reading = _answer(wanted, memory.reader, memory.embedder, limiter, caller.quota)
+                made = await unless_gone(request, reading)
+                span.set_attribute("gen_ai.usage.input_tokens", made["usage"]["total_tokens"])
         except ClientGone:
             return Response(status_code=499)
         return whole_json(made)

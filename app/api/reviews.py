@@ -11,10 +11,9 @@ from pydantic import BaseModel, Field
 
 from app.api.caller import Asking
 from app.api.limits import Strict
-from app.api.listing import Cursor, Limit, Order, Wire, listing
+from app.api.listing import Paged, Wire, listing
 from app.api.parts import Parts
 from app.reviews import Place, Review, Verdict
-from index.catalog.paging import Cut
 from index.errors import ChunkNotFound, FileNotFound
 from index.memory import Memory
 
@@ -117,14 +116,11 @@ def routes(parts: Parts) -> APIRouter:
     @router.get("", response_model=ReviewList)
     def page(
         caller: Asking,
-        limit: Limit = 20,
-        order: Order = "desc",
-        after: Cursor = None,
-        before: Cursor = None,
+        cut: Paged,
         decided: Annotated[bool | None, Query(description="Only those with a verdict, or only those without")] = None,
     ) -> Wire:
         """The answers that were marked `needs_review`."""
-        found = reviews.page(Cut(limit, after, before, order), caller.organisation, decided)
+        found = reviews.page(cut, caller.organisation, decided)
         return listing(found, lambda review: review_object(review, memory))
 
     @router.get("/{review_id}", response_model=ReviewObject)
@@ -148,13 +144,14 @@ def routes(parts: Parts) -> APIRouter:
 
 
 def forget_gone(parts: Parts) -> None:
-    """Erase the replies that drew on a document which is gone, and the responses that are too old."""
-    for file_id in {*parts.reviews.files(), *parts.responses.files(), *parts.conversations.files()}:
+    """Erase the replies that drew on a document which is gone, and what is too old."""
+    for file_id in {file_id for record in parts.records.values() for file_id in record.files()}:
         try:
             parts.memory.file(file_id)
         except FileNotFound:
             parts.forget(file_id)
-    parts.responses.expire()
+    for record in (parts.responses, parts.conversations, parts.uploads):
+        record.expire()
 
 
 @asynccontextmanager

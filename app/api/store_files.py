@@ -8,13 +8,11 @@ from pydantic import Field
 from app.api.caller import Asking, Caller, SeenStore
 from app.api.errors import ApiError
 from app.api.limits import Pairs, Strategy, Strict
-from app.api.listing import Cursor, Limit, Order, Wire, listing
+from app.api.listing import Paged, Wire, listing
 from app.api.parts import Parts
+from app.api.wire import POLL_MS
+from index.facets.documents import LARGEST_BATCH
 from index.types import Attachment, Batch, FileStatus, StoreFile
-
-# SDKs ask again after this long instead of their default second.
-POLL_MS = "250"
-
 
 Filter = Annotated[FileStatus | None, Query(alias="filter")]
 
@@ -39,8 +37,8 @@ class AttributesChange(Strict):
 
 
 class NewBatch(Strict):
-    file_ids: list[str] | None = None
-    files: list[NewFile] | None = None
+    file_ids: list[str] | None = Field(default=None, min_length=1, max_length=LARGEST_BATCH)
+    files: list[NewFile] | None = Field(default=None, min_length=1, max_length=LARGEST_BATCH)
     attributes: Pairs | None = None
     chunking_strategy: Strategy = None
 
@@ -102,13 +100,11 @@ def routes(parts: Parts) -> APIRouter:
     @router.get("/files")
     def files(
         store_id: SeenStore,
-        limit: Limit = 20,
-        order: Order = "desc",
-        after: Cursor = None,
-        before: Cursor = None,
+        cut: Paged,
         status: Filter = None,
     ) -> Wire:
-        return listing(memory.store_files(store_id, limit, after, before, order, status), store_file_object)
+        page = memory.store_files(store_id, cut.limit, cut.after, cut.before, cut.order, status)
+        return listing(page, store_file_object)
 
     @router.get("/files/{file_id}")
     def file(store_id: SeenStore, file_id: str, response: Response) -> Wire:
@@ -152,13 +148,10 @@ def routes(parts: Parts) -> APIRouter:
     def batch_files(
         store_id: SeenStore,
         batch_id: str,
-        limit: Limit = 20,
-        order: Order = "desc",
-        after: Cursor = None,
-        before: Cursor = None,
+        cut: Paged,
         status: Filter = None,
     ) -> Wire:
-        page = memory.store_files(store_id, limit, after, before, order, status, batch_id)
+        page = memory.store_files(store_id, cut.limit, cut.after, cut.before, cut.order, status, batch_id)
         return listing(page, store_file_object)
 
     return router

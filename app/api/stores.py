@@ -3,26 +3,26 @@
 import time
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BeforeValidator, Field
 
 from app.api.caller import Asking, SeenStore
 from app.api.errors import ApiError
-from app.api.limits import Filters, Only, Pairs, Strategy, Strict
-from app.api.listing import Cursor, Limit, Order, Wire, listing
+from app.api.limits import Filters, Only, Pairs, Strategy, Strict, checked
+from app.api.listing import Paged, Wire, listing
 from app.api.models import READER
 from app.api.parts import Parts
-from index.checks import check_attachment
+from index.checks import MOST_HITS, MOST_NEIGHBOURS, check_attachment
 from index.memory import Memory
 from index.rank import DENSE_WEIGHT
-from index.types import Attachment, Hit, StoreInfo
+from index.types import Attachment, Hit, Hits, StoreInfo
 
 RESULTS = 10  # of a search that does not say how many
 
 
 class ExpiresAfter(Strict):
     anchor: Literal["last_active_at"]
-    days: int
+    days: int = checked(1, 365)
 
 
 class NewStore(Strict):
@@ -58,7 +58,7 @@ class Ranking(Strict):
     """`ranker`: `none` leaves the fused order; the others are the memory's reader, where it has one."""
 
     ranker: Literal["none", "auto", "default-2024-11-15", "default_2024_08_21", "cogcore-reader"] = "auto"
-    score_threshold: float = 0.0
+    score_threshold: float = checked(0, 1, default=0.0)
     hybrid_search: HybridSearch | None = None
 
     def reranks(self, memory: Memory, here: str = "ranking_options") -> bool:
@@ -72,7 +72,9 @@ class SearchExtension(Strict):
     """What OpenAI's words have no place for."""
 
     distinct: bool | None = Field(default=None, description="False: also hits that say the same as a better one.")
-    neighbours: int = Field(default=0, description="Tokens of what stands around each hit in its section.")
+    neighbours: int = checked(
+        0, MOST_NEIGHBOURS, default=0, description="Tokens of what stands around each hit in its section."
+    )
     timeout: float | None = Field(default=None, description="Seconds after which the reader reads no more.")
 
 
@@ -82,7 +84,7 @@ def _queries(given: Any) -> Any:
 
 class Search(Strict):
     query: Annotated[list[str], BeforeValidator(_queries, json_schema_input_type=str | list[str])]
-    max_num_results: int | None = None
+    max_num_results: int | None = checked(1, MOST_HITS, default=None)
     filters: Filters | None = None
     ranking_options: Ranking | None = None
     cogcore: SearchExtension | None = None
@@ -160,10 +162,8 @@ def routes(parts: Parts) -> APIRouter:
         return store_object(memory.store(store.id))
 
     @router.get("")
-    def stores(
-        caller: Asking, limit: Limit = 20, order: Order = "desc", after: Cursor = None, before: Cursor = None
-    ) -> Wire:
-        return listing(memory.stores(limit, after, before, order, caller.sight), store_object)
+    def stores(caller: Asking, cut: Paged) -> Wire:
+        return listing(memory.stores(cut.limit, cut.after, cut.before, cut.order, caller.sight), store_object)
 
     @router.get("/{store_id}")
     def store(store_id: SeenStore) -> Wire:
@@ -189,20 +189,24 @@ def routes(parts: Parts) -> APIRouter:
         return {"id": found.id, "object": "vector_store.deleted", "deleted": True}
 
     @router.post("/{store_id}/search")
-    def search(store_id: SeenStore, wanted: Search) -> Wire:
+    def search(request: Request, store_id: SeenStore, wanted: Search) -> Wire:
         ranking, more = wanted.ranking_options or Ranking(), wanted.cogcore or SearchExtension()
-        hits = memory.search(
-            store_id,
-            wanted.query,
-            RESULTS if wanted.max_num_results is None else wanted.max_num_results,
-            wanted.filters,
-            rerank=ranking.reranks(memory),
-            threshold=ranking.score_threshold,
-            dense_weight=ranking.hybrid_search.dense_weight() if ranking.hybrid_search else DENSE_WEIGHT,
-            only_distinct=more.distinct,
-            neighbours=more.neighbours,
-            timeout=more.timeout,
-        )
+
+        def found() -> Hits:
+            return memory.search(
+                store_id,
+                wanted.query,
+                RESULTS if wanted.max_num_results is None else wanted.max_num_results,
+                wanted.filters,
+                rerank=ranking.reranks(memory),
+                threshold=ranking.score_threshold,
+                dense_weight=ranking.hybrid_search.dense_weight() if ranking.hybrid_search else DENSE_WEIGHT,
+                only_distinct=more.distinct,
+                neighbours=more.neighbours,
+                timeout=more.timeout,
+            )
+
+        hits = parts.traces.searched(wanted.query, found, request.headers)
         return {
             "object": "vector_store.search_results.page",
             "search_query": wanted.query,

@@ -1,13 +1,14 @@
-"""Turns as OpenTelemetry spans, by the GenAI conventions: a chat, the tools that ran, the stores that were searched.
+"""OpenTelemetry spans, by the GenAI conventions: a chat, the tools that ran, the stores that were searched; and what is
+asked for without a turn: searches, texts that are embedded or reranked.
 
-The spans are a fold of the turn's events, as its reply is. Words of messages and documents are in none of them unless
+A turn's spans are a fold of its events, as its reply is. Words of messages and documents are in none of them unless
 `words` is set. Without an exporter nothing is recorded.
 """
 
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from app.agent.events import Calculated, Decided, Done, Event, Searched, Searchi
 from app.agent.tools import CALCULATE, SEARCH
 from app.agent.turn import Turn
 from app.settings import Settings, SettingsError
+from index.types import Hit, Hits
 
 PACKAGES = "opentelemetry-sdk and opentelemetry-exporter-otlp-proto-http"
 READER = TraceContextTextMapPropagator()
@@ -47,6 +49,50 @@ class Traces:
             raise
         finally:
             spans.end()
+
+    @contextmanager
+    def span(self, name: str, told: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Iterator[Span]:
+        """What goes on within, without a turn: of the request with these headers, else of the span around it."""
+        parent = None if headers is None else READER.extract(headers)
+        kind = SpanKind.INTERNAL if told["gen_ai.operation.name"] == "execute_tool" else SpanKind.CLIENT
+        with self.tracer.start_as_current_span(
+            name, parent, kind, told, record_exception=False, set_status_on_exception=False
+        ) as span:
+            try:
+                yield span
+            except Exception as error:
+                _mark(span, type(error).__name__)
+                raise
+
+    def searched(
+        self, query: str | Sequence[str], search: Callable[[], Hits], headers: Mapping[str, str] | None = None
+    ) -> Hits:
+        """The search, as `span` tells it."""
+        with self.span("retrieval", {"gen_ai.operation.name": "retrieval"}, headers) as span:
+            hits = search()
+            span.update_name(f"retrieval {hits.store}")
+            span.set_attributes(self.of_retrieval(query, hits.store, hits.version, hits))
+            return hits
+
+    def of_retrieval(
+        self, query: str | Sequence[str], store: str, version: int, hits: Sequence[Hit]
+    ) -> Mapping[str, Any]:
+        told: dict[str, Any] = {
+            "gen_ai.operation.name": "retrieval",
+            "gen_ai.provider.name": "cogcore",
+            "gen_ai.data_source.id": store,
+            "cogcore.store.version": version,
+            "cogcore.hits": len(hits),
+        }
+        if self.words:
+            found = [{"id": hit.chunk.id, "score": hit.score, "content": hit.chunk.text} for hit in hits]
+            told["gen_ai.retrieval.query.text"] = query if isinstance(query, str) else " ".join(query)
+            told["gen_ai.retrieval.documents"] = json.dumps(found, ensure_ascii=False)
+        return told
+
+    def of_tool(self, name: str, kind: str, argument: str) -> Mapping[str, Any]:
+        told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name, "gen_ai.tool.type": kind}
+        return {**told, "gen_ai.tool.call.arguments": argument} if self.words else told
 
 
 class Spans:
@@ -111,28 +157,12 @@ class Spans:
         self._chat.end()
 
     def _open(self, name: str, kind: str, argument: str) -> Span:
-        told: dict[str, Any] = {
-            "gen_ai.operation.name": "execute_tool",
-            "gen_ai.tool.name": name,
-            "gen_ai.tool.type": kind,
-        }
-        if self._traces.words:
-            told["gen_ai.tool.call.arguments"] = argument
+        told = self._traces.of_tool(name, kind, argument)
         within = set_span_in_context(self._chat)
         return self._traces.tracer.start_span(f"execute_tool {name}", within, SpanKind.INTERNAL, told)
 
     def _retrieved(self, searched: Searched) -> None:
-        told: dict[str, Any] = {
-            "gen_ai.operation.name": "retrieval",
-            "gen_ai.provider.name": "cogcore",
-            "gen_ai.data_source.id": searched.store,
-            "cogcore.store.version": searched.version,
-            "cogcore.hits": len(searched.hits),
-        }
-        if self._traces.words:
-            found = [{"id": hit.chunk.id, "score": hit.score, "content": hit.chunk.text} for hit in searched.hits]
-            told["gen_ai.retrieval.query.text"] = searched.query
-            told["gen_ai.retrieval.documents"] = json.dumps(found, ensure_ascii=False)
+        told = self._traces.of_retrieval(searched.query, searched.store, searched.version, searched.hits)
         within = set_span_in_context(self._tool or self._chat)
         name, began = f"retrieval {searched.store}", self._began or None
         self._traces.tracer.start_span(name, within, SpanKind.CLIENT, told, start_time=began).end()

@@ -11,6 +11,7 @@ from fastapi import Response
 from app.api.errors import body, describe
 
 log = logging.getLogger("cogcore.http")
+POLL_MS = "250"  # SDKs ask again after this long instead of their default second
 LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}  # some clients end an event's line there
 
 

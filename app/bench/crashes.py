@@ -5,8 +5,9 @@
 Clients upload, attach, attach in batches, delete, move and roll back an alias, export a store and import what was
 exported, all at once, until the process is killed (SIGKILL) at a moment that is drawn. It is started again on the same
 folder, and asked: what it had acknowledged must be there, whole and searchable; what it had deleted must not; what it
-had not acknowledged is there as a whole or not at all, which goes for imports too; the alias points to where it was
-last moved, or was being moved; and no file lies around that nothing names. Anything else is a breach: exit status 1.
+had not acknowledged is there as a whole or not at all, which goes for imports too; an upload that was cut off and is
+sent again with its key is there once; the alias points to where it was last moved, or was being moved; and no file
+lies around that nothing names. Anything else is a breach: exit status 1.
 """
 
 import argparse
@@ -86,10 +87,15 @@ def originals(bundle: bytes) -> frozenset[str]:
 async def upload(server: httpx.AsyncClient, books: Books) -> str:
     name, data = document(books.next())
     books.sending[name] = data
-    sent = {"files": {"file": (name, data)}, "data": {"purpose": "assistants"}}
-    file: str = (await told(server, "POST", "/v1/files", **sent))["id"]
+    file = await send(server, name, data)
     books.files[file] = books.sending.pop(name)
     books.done["uploads"] += 1
+    return file
+
+
+async def send(server: httpx.AsyncClient, name: str, data: bytes) -> str:
+    sent = {"files": {"file": (name, data)}, "data": {"purpose": "assistants"}, "headers": {"Idempotency-Key": name}}
+    file: str = (await told(server, "POST", "/v1/files", **sent))["id"]
     return file
 
 
@@ -236,7 +242,13 @@ async def _check_imports(server: httpx.AsyncClient, stores: dict[str, Wire], boo
 
 
 async def _check_files(server: httpx.AsyncClient, brought: set[str], books: Books) -> None:
+    for name, data in books.sending.items():  # as clients do that heard nothing
+        await send(server, name, data)
+    books.done["uploads sent again"] += len(books.sending)
     found = {one["id"]: one for one in await listed(server, "/v1/files")}
+    names = Counter(one["filename"] for one in found.values())
+    doubled = [name for name in books.sending if names[name] != 1]
+    books.expect(not doubled, f"uploads that were sent again with their key are not there once: {doubled}")
     for file in sorted(books.deleting - found.keys()):
         _gone(books, file)
     books.deleting.clear()

@@ -22,6 +22,8 @@ SCORED = 5.0  # seconds that a scored prompt is kept for the request that goes o
 class LocalEngine:
     """An Engine on this machine. Safe to use from several event loops; made by load_engine."""
 
+    masks = True
+
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self.vocab_size = scheduler.decoder.config.vocab_size

@@ -62,6 +62,8 @@ class Reading:
 class RemoteEngine:
     """At most `max_sequences` requests are under way at once and `queue` wait, whatever the servers would take."""
 
+    masks = False
+
     def __init__(self, replicas: Replicas, served: Served, vocab_size: int, max_sequences: int, queue: int) -> None:
         self.vocab_size, self.context_length = vocab_size, served.context_length
         self._replicas, self._served = replicas, served

@@ -115,6 +115,8 @@ class Engine(Protocol):
 
     vocab_size: int
     context_length: int
+    masks: bool
+    """Whether it keeps to a request's mask."""
 
     def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
         """Stream tokens; closing the generator cancels. `key` salts prefix reuse: only equal keys share KV."""

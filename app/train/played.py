@@ -77,7 +77,7 @@ class Recorder:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.vocab_size, self.context_length = engine.vocab_size, engine.context_length
+        self.vocab_size, self.context_length, self.masks = engine.vocab_size, engine.context_length, engine.masks
         self.ids: list[int] = []
 
     async def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:

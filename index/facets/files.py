@@ -18,10 +18,12 @@ class Files(Opened):
         purpose: str = "assistants",
         expires_at: int | None = None,
         owner: str = OWNER,
+        file_id: str = "",
     ) -> File:
+        """`file_id` is one that `new_id` made and nobody has; without it, the file gets its own."""
         check_filename(filename)
         sha256 = self._originals.put(data)  # the slow part, outside the lock
-        file = File(new_id("file-"), filename, len(data), now(), purpose, sha256, expires_at, owner)
+        file = File(file_id or new_id("file-"), filename, len(data), now(), purpose, sha256, expires_at, owner)
         with self._catalog.write() as tx:
             if not self._originals.holds(sha256):  # the last other file of these bytes was just deleted
                 self._originals.put(data)

@@ -9,7 +9,7 @@ import pytest
 from app.agent.events import Calculated, Cited, Decided, Done, Searched, Searching, Text, Thinking, ToolCall
 from app.agent.turn import TurnRefused
 from app.cores.profiles import PROFILES
-from app.engine.types import Sampling
+from app.engine.types import PromptTooLong, Sampling
 from tests.agent.asking import SURE, UNSURE, asked, done, only, reply
 from tests.agent.conftest import Stage
 from tests.fakes import ScriptedEngine
@@ -324,3 +324,8 @@ async def test_closing_frees_the_engine(generic: Stage) -> None:
     assert engine.running == 1
     await events.aclose()
     assert engine.running == 0
+
+
+async def test_a_prompt_without_room_is_refused_where_nothing_is_decided_too(generic: Stage) -> None:
+    with pytest.raises(PromptTooLong):
+        await generic.play(asked("word " * 3000, choice="none"), ScriptedEngine([generic.ids("Hi.")]))

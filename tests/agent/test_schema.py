@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
+from app.agent.forms import OPEN_OBJECT, TAGS
 from app.agent.schema import Calls, SchemaMask, SchemaRefused, Thought, compiled
 
 SCALARS = st.one_of(
@@ -62,8 +63,8 @@ def test_what_is_written_follows_the_schema(tokenizer: PreTrainedTokenizerBase, 
 def test_a_call_names_a_tool_and_has_its_arguments(tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
     sizes = {"type": "object", "properties": {"size": {"enum": ["s", "m"]}}, "required": ["size"]}
     tools: dict[str, Any] = {"order": {**sizes, "additionalProperties": False}, "count": {"enum": [{"of": 2}]}}
-    opening, closing = (tokenizer.get_added_vocab()[tag] for tag in ("<tool_call>", "</tool_call>"))
-    grammar = compiled(tokenizer, {"enum": ["no"]}, Calls(tools, opening, closing))
+    opening, closing = (tokenizer.get_added_vocab()[tag] for tag in TAGS)
+    grammar = compiled(tokenizer, {"enum": ["no"]}, Calls(tools, OPEN_OBJECT, '", "arguments":', TAGS))
     free = SchemaMask(grammar, len(tokenizer))([]).tolist()
     assert opening in free and closing not in free
     begun = '<tool_call>\n{"name": "order", "arguments": '

@@ -2,9 +2,12 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing, nullcontext
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -260,6 +263,58 @@ def test_to_others_it_is_not_there(record: Conversations) -> None:
     assert [one["id"] for one in record.told(made.id, OWNER)[0]] == ["msg_a"]
     with pytest.raises(ItemNotFound):
         record.item(made.id, OWNER, "msg_b")
+
+
+def test_old_ones_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def at(seconds: int) -> None:
+        monkeypatch.setattr("app.conversations.time", SimpleNamespace(time=lambda: 1_000_000 + seconds))
+
+    def there(conversation_id: str) -> bool:
+        try:
+            return bool(record.get(conversation_id, OWNER))
+        except ConversationNotFound:
+            return False
+
+    def left() -> set[str]:
+        return {name for name, made in begun.items() if there(made.id)}
+
+    with closing(Conversations(tmp_path / "conversations.sqlite", 100)) as record:
+        record.expire()  # before there is a file
+        assert record.count() == 0
+        at(0)
+        begun = {name: record.create(OWNER, {"name": name}, [item("msg_a")], {"file-1"}) for name in ("idle", "used")}
+        at(90)
+        record.append(begun["used"].id, OWNER, [item("msg_b")])
+        record.describe(begun["idle"].id, OWNER, {"name": "a new name is nothing that was said"})
+        at(150)
+        record.expire()
+        assert left() == {"used"} and record.count() == 1
+        # Of each owner only so many: those stay that were added to last.
+        monkeypatch.setattr("app.conversations.KEPT", 2)
+        record.create("somebody else", {})
+        begun["next"] = record.create(OWNER, {})
+        at(160)
+        record.append(begun["used"].id, OWNER, [item("msg_c")])
+        begun["last"] = record.create(OWNER, {})
+        assert left() == {"used", "last"} and record.count() == 3
+    with closing(Conversations(tmp_path / "conversations.sqlite", 0)) as record:
+        at(10**9)
+        record.expire()
+        assert left() == {"used", "last"}
+
+
+def test_a_setting_says_how_long_they_stay(client: OpenAI, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = client.conversations.create()
+    response = client.responses.create(model="cogcore", input="Hello there", max_output_tokens=4)
+    began = time.time()
+    for days, there in ((29, True), (31, False)):
+        later = SimpleNamespace(time=partial(float, began + days * 86_400))
+        for module in ("app.conversations", "app.responses"):
+            monkeypatch.setattr(f"{module}.time", later)
+        forget_gone(parts)
+        for look in (lambda: client.conversations.retrieve(made.id), lambda: client.responses.retrieve(response.id)):
+            with nullcontext() if there else pytest.raises(openai.NotFoundError):
+                look()
 
 
 def test_items_are_forgotten_from_the_first_that_was_shown(record: Conversations) -> None:

@@ -17,6 +17,7 @@ from app.api import Parts, create_app
 from app.api.access import OPEN, Access
 from app.api.door import Door
 from app.api.errors import TABLE, TimedOut, describe
+from app.api.quota import OverLimit
 from app.cores.load import Core, load_core
 from app.engine.types import EngineBusy, EngineClosed, PromptTooLong
 from app.settings import read
@@ -249,6 +250,8 @@ def test_what_will_not_change_is_not_to_be_retried() -> None:
         (EmbedderMismatch("another"), {"x-should-retry": "false"}),
         (TimedOut(1.5), {"x-should-retry": "false"}),
         (EngineClosed("closing"), {"Retry-After": "5", "retry-after-ms": "5000", "x-should-retry": "true"}),
+        # Longer than clients wait: they would ask again at once.
+        (OverLimit(1, "tokens", 121), {"Retry-After": "121", "retry-after-ms": "121000", "x-should-retry": "false"}),
     ):
         assert describe(error)[2] == told
     assert describe(TimedOut(1.5))[0].startswith("No answer could be begun within 1.5 s")

@@ -3,11 +3,22 @@
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import openai
 import pytest
 from openai import OpenAI
+
+from app.keys import FILE as KEYS
+from app.keys import Key, Keys
+from app.uploads import Uploads
+from index.memory import Memory
+from tests.api.live import scripted
+from tests.fakes import ScriptedEngine
 
 
 def test_a_file_is_kept_as_it_came(client: OpenAI) -> None:
@@ -72,6 +83,57 @@ def test_a_retry_with_the_same_key_uploads_once(client: OpenAI) -> None:
             for _ in range(4)
         ]
     assert len({one.result().id for one in made}) == 1
+
+
+@pytest.mark.parametrize("moment", ["before", "after", "answered"])
+def test_a_retry_after_a_crash_uploads_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """The server goes down just before the file is in the catalog, just after, or once it has answered."""
+    add_file = Memory.add_file
+
+    def failing(memory: Memory, *given: Any) -> Any:
+        if moment == "after":
+            add_file(memory, *given)
+        raise OSError("down")
+
+    def upload(url: str, key: str = "once") -> httpx.Response:
+        sent: dict[str, Any] = {"files": {"file": ("a.txt", b"text")}, "data": {"purpose": "assistants"}}
+        headers = {"Idempotency-Key": key, "Authorization": f"Bearer {secret}"}
+        return httpx.post(f"{url}/v1/files", **sent, headers=headers, timeout=60)
+
+    with closing(Keys(tmp_path / KEYS)) as keys:
+        _, secret = keys.create(Key("one store", "write", stores=("vs_none",)))
+        _, other = keys.create(Key("another", "write"))
+    with scripted(ScriptedEngine(), tmp_path) as url:
+        if moment != "answered":
+            monkeypatch.setattr(Memory, "add_file", failing)
+        assert (upload(url).status_code == 200) == (moment == "answered")
+    monkeypatch.undo()
+    with scripted(ScriptedEngine(), tmp_path) as url:
+        made = upload(url).json()["id"]
+        assert upload(url).json()["id"] == made
+        listed = httpx.get(f"{url}/v1/files", headers={"Authorization": f"Bearer {secret}"}).json()["data"]
+        assert [file["id"] for file in listed] == [made]
+        secret = other  # whose keys are others
+        assert upload(url).json()["id"] != made
+
+
+def test_uploads_are_remembered_for_a_day_and_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Uploads(tmp_path / "uploads.sqlite")) as record:
+        record.expire()  # before there is a file
+        assert record.find("key_1", "a") is None
+        for caller, key in (("key_1", "a"), ("key_1", "b"), ("key_2", "a")):
+            record.note(caller, key, f"file-{caller}-{key}")
+        assert record.find("key_1", "a") == "file-key_1-a" and record.find("key_2", "b") is None
+        record.note("key_1", "a", "file-later")
+        monkeypatch.setattr("app.uploads.KEPT", 1)
+        record.note("key_1", "c", "file-c")
+        found = [record.find("key_1", key) for key in "abc"] + [record.find("key_2", "a")]
+        assert found == [None, None, "file-c", "file-key_2-a"]
+        now = time.time() + 86_400 + 2
+        monkeypatch.setattr("app.uploads.time", SimpleNamespace(time=lambda: now))
+        assert record.find("key_1", "c") is None
+        record.expire()
+    assert b"file-c" not in (tmp_path / "uploads.sqlite").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,15 @@ def test_adding_again_changes_nothing_and_sizes_split_anew(client: OpenAI, files
             {
                 "chunking_strategy": {
                     "type": "static",
+                    "static": {"max_chunk_size_tokens": 99, "chunk_overlap_tokens": 0},
+                }
+            },
+            "chunking_strategy.static.max_chunk_size_tokens",
+        ),
+        (
+            {
+                "chunking_strategy": {
+                    "type": "static",
                     "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 51},
                 }
             },

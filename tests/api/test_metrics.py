@@ -19,6 +19,7 @@ NAMES = {
     *("spec_decode_num_draft_tokens_total", "spec_decode_num_accepted_tokens_total"),
     *("http_requests_total", "http_request_duration_seconds_count", "dense_recall_samples_total"),
     *("dense_gpu_stores", "dense_gpu_failures_total"),
+    *("reviews_kept", "responses_kept", "conversations_kept"),
 }
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -288,3 +288,21 @@ def test_what_the_embedded_core_cannot_do_is_refused(client: OpenAI) -> None:
         with pytest.raises(openai.BadRequestError, match=param) as refused:
             client.responses.create(**{"model": "cogcore", "input": QUESTION, **fields})
         assert refused.value.param == param
+
+
+def test_a_strict_function_that_cannot_be_kept_is_named(tmp_path: Path) -> None:
+    tools: list[Any] = [
+        {"type": "file_search"},
+        {"type": "function", "name": "order", "parameters": {"type": "object", "not": {}}, "strict": True},
+    ]
+    with told(ScriptedEngine([], []), tmp_path) as client:
+        for stream in (False, True):
+            with pytest.raises(openai.BadRequestError) as refused:
+                client.responses.create(model="cogcore", input="Order.", tools=tools, stream=stream)
+            assert refused.value.param == "tools[1].parameters"
+        functions: list[Any] = [{"type": "function", "function": {k: v for k, v in tools[1].items() if k != "type"}}]
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.create(
+                model="cogcore", messages=[{"role": "user", "content": "Order."}], tools=functions, stream=True
+            )
+        assert refused.value.param == "tools[0].function.parameters"

@@ -14,9 +14,10 @@ from openai.types.responses import Response
 from app.api import Parts
 from app.api.reviews import forget_gone
 from app.cores.load import TINY_FOLDER, load_tokenizer
+from app.drawn import KEPT_SECONDS
 from app.engine.types import Scored
 from app.keys import ORGANISATION as OWNER
-from app.responses import KEPT_SECONDS, Kept, ResponseNotFound, Responses
+from app.responses import Kept, ResponseNotFound, Responses
 from tests.api.test_chat_stream import UNSURE, Slow, call, ids
 from tests.api.test_responses import QUESTION, SEARCH, WEATHER, told
 from tests.fakes import ScriptedEngine
@@ -70,8 +71,19 @@ def test_input_items(client: OpenAI) -> None:
     page = client.responses.input_items.list(made.id, limit=2, order="asc")
     assert page.has_more and page.data[1].type == "message"
     assert page.data[1].model_dump()["content"][0]["type"] == "output_text"
-    with pytest.raises(openai.BadRequestError, match="after"):
-        client.responses.input_items.list(made.id, after="msg_0")
+    first, last = (client.responses.input_items.list(made.id, order=order).data[0].id for order in ("asc", "desc"))
+    for query, (expected, more) in (
+        ({"before": last, "limit": 2}, (["Hi", "1"], True)),
+        ({"before": last}, (["0", "Hi", "1"], False)),
+        ({"before": first}, ([], False)),
+        ({"after": first, "before": last, "limit": 1}, (["Hi"], True)),
+    ):
+        page = client.responses.input_items.list(made.id, order="asc", extra_query=query)
+        assert ([item.model_dump()["content"][0]["text"] for item in page.data], page.has_more) == (expected, more)
+    for field in ("after", "before"):
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.responses.input_items.list(made.id, extra_query={field: "msg_0"})
+        assert refused.value.param == field
     with pytest.raises(openai.BadRequestError, match="include"):
         client.responses.retrieve(made.id, include=["file_search_call.results"])
 

@@ -226,7 +226,7 @@ def test_a_detached_document_is_only_not_quoted(client: OpenAI, raw: httpx.Clien
 
 def test_a_review_is_on_disk_when_it_is_told(client: OpenAI, rivers: str, parts: Parts) -> None:
     review_id = ask(client)["review"]
-    other = Reviews(parts.reviews.path)
+    other = Reviews(parts.settings.data_dir / "reviews.sqlite")
     assert other.get(review_id, ORGANISATION).question == QUESTION
     other.close()
 

@@ -22,6 +22,7 @@ from app.cores.load import TINY_FOLDER, Core, load_tokenizer
 from app.cores.profiles import PROFILES
 from app.settings import SettingsError, read
 from index.memory import Memory
+from index.reader import Reader
 from tests.api.live import live
 from tests.api.test_chat_stream import UNSURE, call, ids
 from tests.fakes import HashedWords, ScriptedEngine
@@ -41,8 +42,10 @@ def exporter() -> InMemorySpanExporter:
 
 
 @contextmanager
-def traced(folder: Path, traces: Traces, engine: ScriptedEngine) -> Iterator[httpx.Client]:
-    memory = Memory(folder, HashedWords())
+def traced(
+    folder: Path, traces: Traces, engine: ScriptedEngine, reader: Reader | None = None
+) -> Iterator[httpx.Client]:
+    memory = Memory(folder, HashedWords(), reader)
     file = memory.add_file("vault.md", f"The vault opens with {SECRET}.".encode())
     memory.attach("default", file.id)
     assert memory.wait(memory.store("default").id, file.id).status == "completed"
@@ -96,6 +99,49 @@ def test_a_turn(tmp_path: Path, exporter: InMemorySpanExporter, path: str, strea
         assert (search.attributes or {})["gen_ai.tool.name"] == "search_memory"
         # Words of messages and documents are in none of them.
         assert SECRET not in "".join(span.to_json() for span in exporter.get_finished_spans())
+
+
+def test_what_is_asked_without_a_turn(tmp_path: Path, exporter: InMemorySpanExporter, reader: Reader) -> None:
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+
+    def post(path: str, body: dict[str, Any]) -> httpx.Response:
+        accepted = {"accept": "application/json, text/event-stream"} if path == "/mcp" else {}
+        answer = client.post(path, json=body, headers=headers | accepted)
+        assert answer.status_code == (400 if "max_num_results" in body else 200), answer.text
+        return answer
+
+    def mcp(name: str, **arguments: str) -> dict[str, Any]:
+        params = {"name": name, "arguments": arguments}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        found: dict[str, Any] = post("/mcp", body).json()["result"]["structuredContent"]
+        return found
+
+    with traced(tmp_path, in_memory(exporter), ScriptedEngine(), reader) as client:
+        search = "/v1/vector_stores/default/search"
+        post(search, {"query": [f"the {SECRET}", "vault"]})
+        post(search, {"query": SECRET, "max_num_results": 51})
+        mcp("fetch", id=mcp("search", query=SECRET)["results"][0]["id"])
+        post("/v1/rerank", {"model": "cogcore-reader", "query": SECRET, "documents": [SECRET, "no"]})
+        post("/v1/embeddings", {"model": "hashed-words", "input": SECRET})
+        store = client.get("/v1/vector_stores/default").json()
+    spans = exporter.get_finished_spans()
+    names = [span.name for span in spans]
+    retrieval = f"retrieval {store['id']}"
+    assert names == [
+        *(retrieval, "retrieval", retrieval, "execute_tool search", "execute_tool fetch"),
+        *("rerank cogcore-reader", "embeddings hashed-words"),
+    ]
+    within = spans[3].context
+    for n, span in enumerate(spans):
+        assert span.parent is not None and span.parent.trace_id == int(TRACE, 16)
+        assert span.parent.span_id == (within.span_id if n == 2 and within else int(PARENT, 16))
+    told = dict(spans[0].attributes or {})
+    assert told["gen_ai.data_source.id"] == store["id"] and told["cogcore.store.version"] == store["version"]
+    assert told["cogcore.hits"] == 1
+    assert spans[1].status.status_code is StatusCode.ERROR and spans[0].status.is_unset
+    assert (spans[5].attributes or {})["gen_ai.usage.input_tokens"] == 3
+    assert (spans[6].attributes or {})["gen_ai.usage.input_tokens"] == 1
+    assert SECRET not in "".join(span.to_json() for span in spans)
 
 
 def test_words_where_they_are_wanted(tmp_path: Path, exporter: InMemorySpanExporter) -> None:

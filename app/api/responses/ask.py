@@ -1,5 +1,6 @@
 """A validated request as the turn that the loop answers, and what the response repeats of it."""
 
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -25,6 +26,7 @@ from index.memory import Memory
 
 # The loop's complaints name the fields of a chat.
 OURS = {"messages": "input", "response_format": "text.format"}
+CHATS_FUNCTION = re.compile(r"tools\[(\d+)\]\.function\.(\w+)")
 
 
 async def turn_of(wanted: ResponseRequest, past: Past, parts: Parts, caller: Caller) -> Turn:
@@ -84,15 +86,20 @@ def about(wanted: ResponseRequest, turn: Turn) -> Wire:
     }
 
 
-async def in_our_words(events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
+async def in_our_words(events: AsyncGenerator[Event], wanted: ResponseRequest) -> AsyncGenerator[Event]:
     """The events; what is refused is told by the names that a request for a response has."""
+
+    def place(tool: re.Match[str]) -> str:
+        """A chat has functions only, and names them within."""
+        return f"tools[{wanted.functions[int(tool[1])][0]}].{tool[2]}"
+
     try:
         async with aclosing(events):
             async for event in events:
                 yield event
     except (TurnRefused, PromptTooLong, InvalidPrompt) as error:
         message, row, _ = describe(error)
-        param = OURS.get(row.param or "", row.param)
+        param = CHATS_FUNCTION.sub(place, OURS.get(row.param or "", row.param or "")) or None
         told = message.replace(f"'{row.param}'", f"'{param}'")
         raise ApiError(told, param=param, code=row.code, status=row.status) from error
 

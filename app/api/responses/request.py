@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from app.agent.tools import SEARCH
 from app.api.chat_request import NAMED, Extension, Mode
 from app.api.limits import Filters, Metadata, Only, Strict
-from app.api.messages import FUNCTION_NAME
+from app.api.messages import FUNCTION_NAME, STRICT
 from app.api.responses.input import Item, by_type
 from app.api.sampling import Sampled, StreamOptions
 from app.api.stores import Ranking
@@ -30,7 +30,7 @@ class FunctionTool(Strict):
     name: str = Field(pattern=FUNCTION_NAME)
     description: str | None = None
     parameters: dict[str, Any] | None = None
-    strict: bool | None = None
+    strict: bool | None = Field(default=None, description=STRICT)
 
 
 class FileSearch(Strict):
@@ -143,7 +143,8 @@ class ResponseRequest(Sampled):
     )
 
     store: Annotated[bool, BeforeValidator(_store)] = Field(
-        default=True, description="Keep the response: for 30 days, or until a document that it drew on is deleted."
+        default=True,
+        description="Keep the response: for COGCORE_KEEP_DAYS (30), or until a document that it drew on is deleted.",
     )
     previous_response_id: str | None = Field(
         default=None, description="What came in and went out there stands before `input`, but for its instructions."

@@ -12,12 +12,12 @@ from app.agent.loop import answer
 from app.agent.turn import Turn
 from app.api.abreast import abreast
 from app.api.autonomy import autonomy_of
-from app.api.caller import Asking, Caller
+from app.api.caller import Asking, Caller, NamedResponse
 from app.api.encode import Numbered
 from app.api.errors import ApiError
 from app.api.hangup import ClientGone, EventStream, after, unless_gone
 from app.api.ledger import Head, Wire
-from app.api.listing import Cursor, Limit, Order, listing, part
+from app.api.listing import Paged, listing, part
 from app.api.logprobs import Spelling
 from app.api.parts import Parts
 from app.api.responses.ask import about, in_our_words, turn_of
@@ -26,9 +26,8 @@ from app.api.responses.encode import Reply, told, unfailing, whole
 from app.api.responses.input import wire
 from app.api.responses.past import Past, past_of
 from app.api.responses.request import ResponseRequest
-from app.api.wire import frames, whole_json
+from app.api.wire import POLL_MS, frames, whole_json
 
-POLL_MS = "250"
 Include = Annotated[list[str] | None, Query(alias="include[]", description="Only when a response is made.")]
 
 
@@ -65,7 +64,7 @@ def routes(parts: Parts, runs: Runs) -> APIRouter:
         """
         asked = await read(request, wanted, caller)
         past, reply, mark = asked.past, asked.reply, autonomy_of(asked.turn, wanted.cogcore, parts, caller).mark
-        answered = in_our_words(answer(asked.turn, caller.quota.metered(parts.core), parts.memory))
+        answered = in_our_words(answer(asked.turn, caller.quota.metered(parts.core), parts.memory), wanted)
         observed = parts.observed(answered, asked.turn, wanted.model, request.headers)
         events = abreast([observed], settings.keep_alive)
 
@@ -92,8 +91,7 @@ def routes(parts: Parts, runs: Runs) -> APIRouter:
 
     @router.get("/{response_id}")
     async def response(
-        response_id: str,
-        caller: Asking,
+        named: NamedResponse,
         include: Include = None,
         stream: bool = False,
         starting_after: Annotated[
@@ -108,49 +106,42 @@ def routes(parts: Parts, runs: Runs) -> APIRouter:
         if starting_after is not None and not stream:
             raise ApiError("'starting_after' needs 'stream': true.", param="starting_after")
         start = 0 if starting_after is None else starting_after + 1
-        if run := runs.get(response_id, caller.owner):
+        if run := runs.get(*named):
             if stream:
                 return _streamed(run, start, settings.keep_alive)
             answered = whole_json(run.now())
             answered.headers["openai-poll-after-ms"] = POLL_MS
             return answered
-        kept = await asyncio.to_thread(parts.responses.get, response_id, caller.owner)
+        kept = await asyncio.to_thread(parts.responses.get, *named)
         if not stream:
             return whole_json(kept.body)
         if kept.events is None:
             raise ApiError("Only what was made in the background can be streamed again.", param="stream")
         again = _replayed(kept.events[start:])
-        return EventStream(frames(again, response_id), again)
+        return EventStream(frames(again, named.id), again)
 
     @router.delete("/{response_id}")
-    async def delete(response_id: str, caller: Asking) -> Wire:
+    async def delete(named: NamedResponse) -> Wire:
         """Forget it. One that is under way is cancelled."""
-        await runs.cancel(response_id, caller.owner)
-        await asyncio.to_thread(parts.responses.delete, response_id, caller.owner)
-        return {"id": response_id, "object": "response", "deleted": True}
+        await runs.cancel(*named)
+        await asyncio.to_thread(parts.responses.delete, *named)
+        return {"id": named.id, "object": "response", "deleted": True}
 
     @router.post("/{response_id}/cancel")
-    async def cancel(response_id: str, caller: Asking) -> Response:
+    async def cancel(named: NamedResponse) -> Response:
         """End one that is under way in the background. One that has ended stays as it is."""
-        await runs.cancel(response_id, caller.owner)
-        body = (await asyncio.to_thread(parts.responses.get, response_id, caller.owner)).body
+        await runs.cancel(*named)
+        body = (await asyncio.to_thread(parts.responses.get, *named)).body
         if not body["background"]:
             raise ApiError("Only what was made in the background can be cancelled.", param="response_id")
         return whole_json(body)
 
     @router.get("/{response_id}/input_items")
-    async def input_items(
-        response_id: str,
-        caller: Asking,
-        limit: Limit = 20,
-        order: Order = "desc",
-        after: Cursor = None,
-        include: Include = None,
-    ) -> Wire:
+    async def input_items(named: NamedResponse, cut: Paged, include: Include = None) -> Wire:
         """What came in, without what came in to the responses before."""
         _only_when_made(include)
-        kept = await asyncio.to_thread(parts.responses.get, response_id, caller.owner)
-        return listing(part(kept.input, limit, order, after), lambda item: item)
+        kept = await asyncio.to_thread(parts.responses.get, *named)
+        return listing(part(kept.input, cut), lambda item: item)
 
     return router
 
