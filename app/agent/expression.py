@@ -14,6 +14,51 @@ from typing import NamedTuple
 UNSAID = frozenset("0 1 2 3 4 5 6 7 8 9 10 11 12 15 24 30 52 60 100 365 1000 3600".split())
 """Numbers that people need not say: the days of a week, the two of a half, the grams of a kilo."""
 
+_UNITS = {
+    "second": "seconds?",
+    "minute": "minutes?",
+    "hour": "hour(?:s|ly)?",
+    "day": "days?|daily",
+    "week": "week(?:s|ly)?",
+    "month": "month(?:s|ly)?",
+    "quarter": "quarter(?:s|ly)?",
+    "year": "year(?:s|ly)?|annual(?:ly)?",
+    "gram": "grams?|g",
+    "metre": "met(?:re|er)s?|m",
+    "litre": "lit(?:re|er)s?|l",
+    "ton": "tonn?es?|tons?|t",
+    "kilo": r"kilos?|kilo\w+|k[gm]",
+    "milli": r"milli\w+|m[gml]",
+    "centi": r"centi\w+|c[lm]",
+    "cent": "cents?|pence",
+    "money": "euros?|dollars?|pounds?|eur|usd|gbp|[€$£]",
+    "percent": "percent(?:age)?|per cent|%",
+    "half": "half|halves|halved?",
+    "two": "doubled?|twice|both|mean|average|pairs?|couples?",
+    "three": "thirds?|tripled?|thrice",
+    "four": "quarters?|quadrupled?",
+    "ten": "tenths?|tenfold",
+}
+_IMPLIED = {
+    "2": ("half", "two"),
+    "3": ("three", "quarter month"),
+    "4": ("four", "quarter year", "week month"),
+    "5": ("week day",),
+    "6": ("half year month",),
+    "7": ("week day",),
+    "10": ("ten",),
+    "12": ("month year",),
+    "24": ("hour day",),
+    "30": ("day month",),
+    "52": ("week year",),
+    "60": ("second minute", "minute hour"),
+    "100": ("percent", "cent money", "centi metre", "centi litre"),
+    "365": ("day year",),
+    "1000": ("gram kilo", "kilo metre", "kilo ton", "milli gram", "milli metre", "milli litre"),
+    "3600": ("second hour",),
+}
+"""Of the numbers that people leave unsaid, those that words imply: a half the 2, months and a year together the 12."""
+
 MODULO = " % "
 OPERATORS = (" + ", " - ", " * ", " / ", " ** ", MODULO)
 FUNCTIONS = ("sqrt",)
@@ -62,6 +107,12 @@ def numbers(text: str) -> frozenset[str]:
             found.update(*(_forms(_decimal(n) * _TIMES[times]) for n, times in _MULTIPLE.findall(digits)))
             found.update(*(_forms(int(n) + _SHARES[share]) for n, share in _AND_A_SHARE.findall(digits)))
     return frozenset(number for number in found if len(number) <= LONGEST_NUMBER)
+
+
+def implied(text: str) -> frozenset[str]:
+    """The numbers that go without saying because of a text's words: to halve, to come from months to years."""
+    named = {unit for unit, words in _UNITS.items() if re.search(rf"(?<![^\W\d_])(?:{words})(?!\w)", text.lower())}
+    return frozenset(number for number, ways in _IMPLIED.items() if any(named.issuperset(way.split()) for way in ways))
 
 
 @cache

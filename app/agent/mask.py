@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from app.agent.expression import ALPHABET, UNSAID, Expressions, Progress, numbers
+from app.agent.expression import ALPHABET, UNSAID, Expressions, Progress, implied, numbers
 from app.cores.grammar import Alternative, Arithmetic, Free, Grammar, Literal, Segment, Span
 
 # A JSON escape is one word, since a query that ended inside one would leave its string open; so is a number: half of it
@@ -258,8 +258,8 @@ def _segment(segment: Segment, vocabulary: Vocabulary) -> _Part:
             return vocabulary.encode(text)
         case Span(source, spaced):
             return _Source(source, spaced)
-        case Arithmetic(source):
-            return Expressions(UNSAID | numbers(source))
+        case Arithmetic(source, only_implied):
+            return Expressions((implied(source) if only_implied else UNSAID) | numbers(source))
         case Free():
             return segment
 

@@ -20,7 +20,7 @@ from app.agent.prompt import Excerpt, show
 from app.agent.rounds import Rounds
 from app.agent.tools import CALCULATE, SEARCH, CalculationError, calculate
 from app.agent.turn import Message, Turn, TurnRefused, refuse_forms
-from app.agent.verdict import PassageChosen, Verdict, differing, given_by, led_by, nearest
+from app.agent.verdict import PassageChosen, SumWritten, Verdict, differing, given_by, led_by, nearest
 from app.cores import grammar
 from app.cores.grammar import Grammar
 from app.cores.load import Core
@@ -185,17 +185,20 @@ class TrainedTurn:
             reckons = await self._chance(grammar.RECKONS) if profile.reckons else 0.0
             none = absent + leads + reckons
             if leads > max(reckons, 1 - none) and len(verdict.via) < profile.hops - 1:
-                attempt = self._lead(excerpts, leads, verdict)
-            elif reckons > 1 - none:
-                attempt = self._reckon(excerpts, reckons, verdict)
+                attempts = [self._lead(excerpts, leads, verdict)]
+            elif reckons > 1 - none:  # where no sum comes of it, the number as it stands may be the answer
+                found = await self._chance(grammar.FOUND)
+                none = 1 - found / (found + absent + leads)
+                attempts = [self._reckon(excerpts, reckons, verdict), self._answer(excerpts, none, verdict)]
             else:
-                attempt = self._answer(excerpts, none, verdict)
-            async with aclosing(attempt) as pieces:
-                async for piece in pieces:
-                    yield piece
-            if rounds.over or verdict.answer or verdict.query:
-                return
-            rounds.begin(prompt)
+                attempts = [self._answer(excerpts, none, verdict)]
+            for attempt in attempts:
+                async with aclosing(attempt) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                if rounds.over or verdict.answer or verdict.query:
+                    return
+                rounds.begin(prompt)
         verdict.abstained = True
         async with aclosing(self._write(grammar.judge((), found=False))) as pieces:
             async for piece in pieces:
@@ -226,7 +229,7 @@ class TrainedTurn:
     async def _reckon(self, excerpts: Sequence[Excerpt], reckons: float, verdict: Verdict) -> AsyncGenerator[Piece]:
         """Calculate with a number of a passage. What the reader makes of it says little: the answer is not in it."""
         allowed = grammar.reckon(self.user, [excerpt.text for excerpt in excerpts], excerpts[0].number)
-        mask, passage = GrammarMask(allowed, self.vocabulary), PassageChosen(grammar.RECKONS)
+        mask, passage = GrammarMask(allowed, self.vocabulary), SumWritten()
 
         def sure(chosen: float) -> float:
             return self.turn.calibrated(confidence.led(verdict.led, reckons, chosen))
@@ -234,7 +237,8 @@ class TrainedTurn:
         async with aclosing(self._attempt(mask, passage, sure, verdict)) as pieces:
             async for piece in pieces:
                 yield piece
-        match [] if self.rounds.over else self.rounds.calls:
+        unsure = verdict.confidence < self.turn.policy.abstain_below
+        match [] if self.rounds.over or unsure else self.rounds.calls:
             case [Call("calculate", {"expression": str(expression)})]:
                 verdict.answer = given_by(excerpts[passage.number - excerpts[0].number], expression, self.user)
                 if verdict.answer:
@@ -267,7 +271,7 @@ class TrainedTurn:
     async def _attempt(
         self, mask: GrammarMask, passage: PassageChosen, sure: Callable[[float], float], verdict: Verdict
     ) -> AsyncGenerator[Piece]:
-        """Write a verdict that names its passage, if that is sure enough. Until this is known, it is held back."""
+        """Write a verdict that names its passage, if it is sure enough. Until this is known, it is held back."""
         rounds, held = self.rounds, list[Piece]()
         async with aclosing(rounds.tokens_of(mask)) as tokens:
             async for token in tokens:

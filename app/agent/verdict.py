@@ -64,6 +64,24 @@ class PassageChosen:
         return self.probability
 
 
+class SumWritten(PassageChosen):
+    """Reads off a verdict that calculates which passage it takes, and with what probability this and the expression."""
+
+    def __init__(self) -> None:
+        super().__init__(grammar.RECKONS)
+        self._after = b""
+        self._logprobs: list[float] = []
+
+    def feed(self, token: bytes, logprob: float) -> float | None:
+        """The probability of both, once the call is written in full."""
+        chosen = super().feed(token, logprob)
+        if chosen is None:
+            return None
+        self._after += token
+        self._logprobs.append(logprob)
+        return chosen * confidence.probability(self._logprobs) if grammar.CALL_END.encode() in self._after else None
+
+
 def nearest(paths: Sequence[Path], excerpts: Sequence[Excerpt], differ: Sequence[tuple[int, int]] = ()) -> list[Place]:
     """Where an answer stands, and what differs from it. Of the same words those nearest to the reader's mark are meant.
 

@@ -25,9 +25,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """A well-formed expression with the numbers of a source, and with those that people leave unsaid."""
+    """A well-formed expression with the numbers of a source, and with those that people leave unsaid.
+
+    `implied`: of these only what words of the source imply.
+    """
 
     source: str
+    implied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,7 @@ def lead(user: str, excerpts: Sequence[str], first: int = 1) -> Grammar:
 def reckon(user: str, excerpts: Sequence[str], first: int = 1) -> Grammar:
     """Calculate with the numbers of one excerpt and of the user's message."""
     return tuple(
-        (Literal(RECKONS.format(n) + SUM), Arithmetic(f"{user}\n{excerpt}"), Literal(CALL_END))
+        (Literal(RECKONS.format(n) + SUM), Arithmetic(f"{user}\n{excerpt}", implied=True), Literal(CALL_END))
         for n, excerpt in enumerate(excerpts, first)
     )
 

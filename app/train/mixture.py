@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from random import Random
 
-from app.agent.expression import UNSAID, numbers
+from app.agent.expression import UNSAID, implied, numbers
 from app.agent.prompt import Message, excerpt
 from app.agent.tools import CalculationError, calculate
 from app.cores import grammar
@@ -250,7 +250,8 @@ class Mixture:
         number = found.hits.index(found.gold) + 1
         shown = excerpt(number, found.gold, self.turns.renderer.profile.excerpt_words)
         asked = polite(rng, question)
-        if not numbers(expression) <= UNSAID | numbers(asked) | numbers(shown.text):
+        given = f"{asked}\n{shown.text}"
+        if not numbers(expression) <= implied(given) | numbers(given):
             return self._lookup(rng, question, Found(found.hits, None, (0, 0)))
         return self.turns.reckon(self._past(rng), asked, question, found.hits, number, expression)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.agent.expression import DEPTH, UNSAID, numbers
+from app.agent.expression import DEPTH, UNSAID, implied, numbers
 from app.agent.mask import GrammarMask, Vocabulary
 from app.agent.tools import CalculationError, calculate
 from app.cores import grammar
@@ -136,3 +136,20 @@ def test_brackets_are_bounded() -> None:
 def test_what_training_writes_is_allowed() -> None:
     drawn = [worded_sum(Random(seed)) for seed in range(300)]
     assert [(question, expression) for question, expression in drawn if not written(question, expression)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "those"),
+    [
+        ("What does it cost a year?\nIt costs 8 euros a month.", {"12"}),
+        ("How much is it for half a year?\n8 euros a month", {"2", "6", "12"}),
+        ("How many days of holiday are there?\nThere are 31 days.", set()),
+        ("By how many percent did it grow?", {"100"}),
+        ("What is 5% of it?", {"100"}),
+        ("How many grams is 2 kg?", {"1000"}),
+        ("the mean of both", {"2"}),
+        ("The Weekend Daybook of Minutes", set()),
+    ],
+)
+def test_words_imply_numbers(text: str, those: set[str]) -> None:
+    assert implied(text) == those <= UNSAID

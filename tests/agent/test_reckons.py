@@ -31,7 +31,7 @@ DOCUMENTS = {
     "lamp.md": "# Lamps\n\nIt hangs well. The Kelvo lamp costs 12.50 euros. Two fit in a box.",
     "list.md": "# Old list\n\nLamps are sold singly. The Kelvo lamp costs 11 euros.",
 }
-RECKONS, NEVER = math.log(0.7), -30.0
+RECKONS, FOUND, NEVER = math.log(0.7), math.log(0.2), -30.0
 UNKNOWN = "I do not know: nothing in the memory answers this."
 QUESTION = "What do 4 Kelvo lamps cost?"
 
@@ -66,7 +66,7 @@ def reckoned(stage: Stage, store: str, expression: str = "12.50 * 4", chance: fl
         stage.ids(grammar.RECKONS.format(n) + grammar.SUM, expression, grammar.CALL_END),
         stage.ids(grammar.RESULT, " 50", grammar.cite(n)),
     ]
-    return ScriptedEngine(scripts, scores=[SURE, UNSURE, chance])
+    return ScriptedEngine(scripts, scores=[SURE, UNSURE, chance, FOUND], logprob=-0.001)
 
 
 async def test_a_sum_over_what_a_passage_gives_quotes_the_passage(stage: Stage, store: str) -> None:
@@ -83,28 +83,43 @@ async def test_a_sum_over_what_a_passage_gives_quotes_the_passage(stage: Stage, 
     assert reply(events).startswith(f"The answer is 50 [{n}].\n\n> {cited.quote}")
     end = done(events)
     assert (end.answer, end.abstained, len(end.rounds)) == ("50", False, 3)
-    assert end.confidence == pytest.approx(0.7 * math.exp(-0.1))
+    written = grammar.RECKONS.format(n).partition("[")[2], grammar.SUM, "12.50 * 4", grammar.CALL_END
+    assert end.confidence == pytest.approx(0.7 * math.exp(-0.001 * len(stage.ids(*written))), rel=1e-3)
     assert all(b[: len(a)] == a for a, b in zip(engine.prompts, engine.prompts[1:], strict=False))
 
 
 async def test_a_sum_without_a_number_of_the_passage_is_no_answer(stage: Stage, store: str) -> None:
     engine = reckoned(stage, store, "4 * 4")
-    engine.scripts[2] = stage.ids(grammar.ABSENT)
+    engine.scripts[2:] = [stage.ids(grammar.FOUND.format(1), " Lamps", grammar.cite(1)), stage.ids(grammar.ABSENT)]
+    engine.scores[-1] = NEVER
     events = await stage.play(turn(store), engine)
-    assert reply(events) == UNKNOWN and not only(events, Calculated)
-    assert done(events).abstained and done(events).confidence == 0
+    assert reply(events).startswith(UNKNOWN) and not only(events, Calculated)
+    assert done(events).abstained and done(events).confidence < 0.01
 
 
-async def test_an_unsure_sum_is_not_made(stage: Stage, store: str) -> None:
+async def test_an_unsure_sum_is_not_made_and_the_number_as_it_stands_may_answer(stage: Stage, store: str) -> None:
+    n = number(stage, store, "lamp.md")
     engine = reckoned(stage, store)
-    engine.scripts[1:] = [engine.scripts[1], stage.ids(grammar.ABSENT)]
-    events = await stage.play(turn(store, abstain_below=0.65), engine)
-    assert reply(events) == UNKNOWN and not only(events, Calculated)
-    assert done(events).confidence == pytest.approx(0.7 * math.exp(-0.1))
+    engine.scripts[2:] = [stage.ids(grammar.FOUND.format(n), " 12.50 euros", grammar.cite(n))]
+    engine.scores[-1] = SURE
+    events = await stage.play(turn(store, abstain_below=0.69), engine)
+    assert not only(events, Calculated)
+    assert done(events).answer == "12.50 euros" and done(events).confidence > 0.69
+
+
+async def test_what_is_calculated_counts_for_how_sure_it_is(stage: Stage, store: str) -> None:
+    engine, sums = reckoned(stage, store), stage.ids("12.50 * 4")
+    guessed = ScriptedEngine(
+        [*engine.scripts[:2], stage.ids(grammar.ABSENT), stage.ids(grammar.ABSENT)],
+        scores=[*engine.scores[:3], NEVER],
+        logprob=lambda _, token: -1.0 if token in sums else 0.0,
+    )
+    events = await stage.play(turn(store), guessed)
+    assert done(events).abstained and not only(events, Calculated)
 
 
 async def test_a_sum_that_has_no_result_says_so(stage: Stage, store: str) -> None:
-    events = await stage.play(turn(store), reckoned(stage, store, "12.50 / 0"))
+    events = await stage.play(turn(store), reckoned(stage, store, "12.50 / (4 - 4)"))
     assert reply(events).startswith("I could not calculate this")
     assert done(events).answer is None
 
@@ -113,6 +128,13 @@ async def test_only_numbers_of_the_passage_and_the_message_can_be_written(stage:
     events = await stage.play(turn(store), reckoned(stage, store, "12.50 * 99.75"))
     (calculated,) = only(events, Calculated)
     assert calculated.expression.startswith("12.50 * ") and "99.75" not in calculated.expression
+
+
+async def test_what_no_word_implies_is_not_in_a_sum_over_a_passage(stage: Stage, store: str) -> None:
+    events = await stage.play(turn(store, "What does half a Kelvo lamp cost?"), reckoned(stage, store, "12.50 / 2"))
+    assert only(events, Calculated)[0].expression == "12.50 / 2"
+    events = await stage.play(turn(store, "What does a Kelvo lamp cost?"), reckoned(stage, store, "12.50 * 3"))
+    assert not any("3" in calculated.expression for calculated in only(events, Calculated))
 
 
 async def test_a_core_that_cannot_is_not_asked_whether(stage: Stage, store: str) -> None:
