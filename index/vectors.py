@@ -156,8 +156,13 @@ class VectorFiles:
             return
         with path.open("r+b") as opened:
             file = opened.fileno()
+            size = os.fstat(file).st_size
             for document, block in _blocks(file):
-                if document in documents:
+                if document not in documents:
+                    continue
+                if block.end > size:  # who was killed writes no further
+                    os.ftruncate(file, block.at)
+                else:
                     _blank(file, block.at + HEAD.size, block.end)
                     _write(file, HEAD.pack(0, block.count(_dimension(file)), NOBODY), block.at)
             os.fsync(file)
@@ -313,13 +318,13 @@ def _dimension(file: int) -> int:
 
 
 def _blocks(file: int) -> Iterator[tuple[int, Block]]:
-    """Where blocks begin, by what they say of themselves, up to the first that is not all there. Unchecked."""
+    """Where blocks begin, by what they say of themselves. Unchecked; the last may not be all there."""
     at, size, dimension = HEADER, os.fstat(file).st_size, _dimension(file)
     while at + HEAD.size <= size:
         _, count, document = HEAD.unpack(os.pread(file, HEAD.size, at))
-        block = Block(at, _length(count, dimension))
-        if not count or block.end > size:
+        if not count:
             return
+        block = Block(at, _length(count, dimension))
         yield document, block
         at = block.end
 
