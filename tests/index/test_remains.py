@@ -1,4 +1,4 @@
-"""What SQLite leaves of rows that it moved is erased, also after a kill; what is in use is never touched."""
+"""Nothing of what was deleted stays on the disk: not what SQLite leaves of rows that it moved, nor after a kill."""
 
 import os
 import random
@@ -9,10 +9,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from index.catalog import Catalog, remains, sqlite
+from index.catalog import Catalog, documents, remains, sqlite
+from index.dense import Tiers
+from index.originals import Originals
+from index.reembed import reembed
+from index.snapshot import Snapshots
+from index.vectors import VectorFiles
+from tests.fakes import HashedWords
+from tests.index.conftest import Open
+from tests.index.test_vectors import put
 
 SECRET = b"the word of a deleted document"
 SIZE = 4096
+EMBEDDERS = HashedWords(), HashedWords(64, "newer")
 
 
 @pytest.fixture
@@ -151,3 +160,44 @@ def test_what_is_no_log_says_nothing(tmp_path: Path) -> None:
     for content in (b"", b"short", bytes(100), b"\xff" * 10_000):
         (tmp_path / "none-wal").write_bytes(content)
         assert log.news() == set()
+
+
+MOMENTS = {
+    "vectors": (VectorFiles, "erase"),
+    "next vectors": (VectorFiles, "erase_next"),
+    "snapshots": (Snapshots, "drop"),
+    "originals": (Originals, "drop"),
+    "log": (Catalog, "forget"),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_deletion_that_was_killed_after_its_commit_is_ended_by_the_next_start(
+    open_memory: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    monkeypatch.setattr("index.keeper.LEAST", 1)
+    memory = open_memory(tiers=Tiers("IVF2,RaBitQfs", 2))
+    ids = [put(memory, f"{n}.md", f"quuxword{n} river pond duck") for n in range(6)]
+    assert not reembed(tmp_path / "data", HashedWords(64, "newer"))
+    memory._keeper.keep()
+    with monkeypatch.context() as patched:
+        patched.setattr(*MOMENTS[moment], killed)
+        with pytest.raises(KeyboardInterrupt):
+            memory.delete_file(ids[2])
+    folder = tmp_path / "killed"
+    shutil.copytree(tmp_path / "data", folder, ignore=shutil.ignore_patterns("lock"))
+    words = folder / "catalog.words" / "1"
+    assert words.exists() == (moment in ("vectors", "next vectors", "snapshots"))
+    again = open_memory("killed")
+    with again._catalog.read() as tx:
+        assert 3 not in documents.completed(tx, 1)
+    gone = [embedder.encode(["2\nquuxword2 river pond duck"])[0].astype("<f2").tobytes() for embedder in EMBEDDERS]
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert b"quuxword2" not in path.read_bytes(), path
+            assert not any(vector in path.read_bytes() for vector in gone), path
+    assert not words.exists() and not words.with_suffix(".codes").exists()
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
