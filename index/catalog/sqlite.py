@@ -7,7 +7,6 @@ words do not stay in free pages.
 
 import logging
 import os
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,13 +81,14 @@ class SQLite:
         self._left |= self._log.news()
         if not self._left:
             return
+        failures = DatabaseError, self._engine.dialect.loaded_dbapi.Error, OSError
         try:
             with self._engine.connect().execution_options(immediate=True) as connection, connection.begin():
                 busy, logged, moved = self._checkpoint("PASSIVE")
                 if not busy and logged == moved:  # nothing may be moved over it; while the lock is held, nothing comes
                     remains.erase(self._file, self._left)
                     self._left.clear()
-        except (DatabaseError, sqlite3.Error, OSError) as error:  # what was committed is committed
+        except failures as error:  # what was committed is committed
             log.warning("a copy of a row, which SQLite left behind, could not be erased yet: %s", error)
 
     def _checkpoint(self, kind: str) -> tuple[int, int, int]:

@@ -124,6 +124,24 @@ def test_while_somebody_reads_it_waits_for_the_next_change(path: Path) -> None:
     catalog.close()
 
 
+def test_a_disk_that_refuses_fails_no_change(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(path)
+    catalog = Catalog(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", refused)
+        touch(path, catalog)
+        catalog.forget()
+    assert (catalog.owes, stands(path)) == (True, ["catalog.sqlite"])
+    catalog.forget()
+    assert (catalog.owes, stands(path)) == (False, [])
+    catalog.close()
+    assert values(path) == {(100, "w" * 80)}
+
+
+def refused(*_: object) -> None:
+    raise OSError("no room")
+
+
 def test_only_what_pages_do_not_use_is_erased(tmp_path: Path) -> None:
     """Rows of all lengths come and go; each page is looked at as if it held remains."""
     path, dice = tmp_path / "some.sqlite", random.Random(3)
