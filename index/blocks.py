@@ -81,13 +81,13 @@ def dimension_of(file: int) -> int:
 
 
 def blocks_of(file: int) -> Iterator[tuple[int, Block]]:
-    """Where blocks begin, by what they say of themselves, up to the first that is not all there. Unchecked."""
+    """Where blocks begin, by what they say of themselves. Unchecked; the last may not be all there."""
     at, size, dimension = HEADER, os.fstat(file).st_size, dimension_of(file)
     while at + HEAD.size <= size:
         _, count, document = HEAD.unpack(os.pread(file, HEAD.size, at))
-        block = Block(at, _length(count, dimension))
-        if not count or block.end > size:
+        if not count:
             return
+        block = Block(at, _length(count, dimension))
         yield document, block
         at = block.end
 

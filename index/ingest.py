@@ -164,9 +164,12 @@ class Ingest:
         if job.attempts > MOST_ATTEMPTS:
             return Failure("server_error", f"the server stopped {MOST_ATTEMPTS} times while reading this document")
         try:
-            if not self._copy_twin(job):
-                work = self._prepare(job)
-                if work is not None:
+            # The lock is held until what is replaced has left the disk: no vectors may be moved in between.
+            with self._catalog.writing:
+                copied = self._copy_twin(job)
+            work = None if copied else self._prepare(job)
+            if work is not None:
+                with self._catalog.writing:
                     self._publish(job, work)
         except ParseError as error:
             return Failure(error.code, str(error))
@@ -254,9 +257,8 @@ class Ingest:
 
     def _forget(self, replaced: Sequence[Place]) -> None:
         """On the disk."""
-        for place in replaced:
-            self._shelf.remove(place)
         if replaced:
+            self._shelf.remove(replaced)
             self._catalog.forget()
 
     def _written(self, tx: Transaction, job: Job, vectors: Vectors) -> list[Indexed]:

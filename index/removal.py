@@ -28,8 +28,7 @@ class Removal:
                     documents.remove(tx, place.document)
                 files.remove(tx, file_id)
                 last = not files.uses(tx, file.sha256)
-            for place in places:
-                self._shelf.remove(place)
+            self._shelf.remove(places)
             if last:
                 self._originals.drop(file.sha256)
             self._catalog.forget()
@@ -53,7 +52,7 @@ class Removal:
             with self._catalog.write() as tx:
                 place = documents.place(tx, documents.number(tx, stores.number(tx, store), file_id))
                 documents.remove(tx, place.document)
-            self._shelf.remove(place)
+            self._shelf.remove([place])
             self._catalog.forget()
 
     def expired(self, now: int) -> bool:
@@ -64,8 +63,7 @@ class Removal:
                 late = [place for store in stores.expired(tx, now) for place in documents.places_of_store(tx, store)]
                 for place in late:
                     documents.remove(tx, place.document)
-            for place in late:
-                self._shelf.remove(place)
+            self._shelf.remove(late)
             for file_id in late_files:
                 self.file(file_id)
             if self._catalog.doubted:

@@ -6,8 +6,10 @@ alone, unless the store is not there yet.
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from index.catalog import Catalog, chunks, documents, stores
@@ -69,18 +71,28 @@ class Shelf:
                 self.close(store)  # it may disagree with the catalog now; the next search builds it again
                 raise
 
-    def remove(self, place: Place) -> None:
-        """A document that the catalog has forgotten; its vectors leave the disk."""
+    def remove(self, places: Iterable[Place]) -> None:
+        """Documents that the catalog has forgotten; their vectors leave the disk.
+
+        A store is changed once for all of its own: at its new version it must have none of them, also for who makes
+        a snapshot of it.
+        """
+        of_store = attrgetter("store")
         with self._catalog.writing:
-            with self.change(place.store) as opened:
-                if opened is not None:
-                    opened.remove(place.document)
-            if place.block is not None:
-                with self._catalog.read() as tx:
-                    file = stores.vector_file(tx, place.store)
-                self.files.erase(file, place.block)
-                self.files.erase_next(file, [place.document])
-                self.snapshots.drop(place.store)
+            for store, held in groupby(sorted(places, key=of_store), key=of_store):
+                gone = list(held)
+                with self.change(store) as opened:
+                    if opened is not None:
+                        for place in gone:
+                            opened.remove(place.document)
+                blocks = [place.block for place in gone if place.block is not None]
+                if blocks:
+                    with self._catalog.read() as tx:
+                        file = stores.vector_file(tx, store)
+                    for block in blocks:
+                        self.files.erase(file, block)
+                    self.files.erase_next(file, [place.document for place in gone])
+                    self.snapshots.drop(store)
 
     def retag(self, store: int, document: int, attributes: Mapping[str, Scalar]) -> None:
         with self.change(store) as opened:

@@ -119,8 +119,13 @@ class VectorFiles:
             return
         with path.open("r+b") as opened:
             file = opened.fileno()
+            size = os.fstat(file).st_size
             for document, block in blocks_of(file):
-                if document in documents:
+                if document not in documents:
+                    continue
+                if block.end > size:  # who was killed writes no further
+                    os.ftruncate(file, block.at)
+                else:
                     _blank(file, block.at + HEAD.size, block.end)
                     _write(file, HEAD.pack(0, block.count(dimension_of(file)), NOBODY), block.at)
             os.fsync(file)

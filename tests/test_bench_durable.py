@@ -36,14 +36,30 @@ def test_what_a_look_after_a_kill_sees(tmp_path: Path) -> None:
     memory.delete_file(gone)
     journal.write("quux0x1", "gone")
     journal.write("quux0x9", "begun")
+    memory._keeper.keep()
     memory.close()
     assert list(kills.faults(folder, journal)) == [] and journal.state["quux0x9"] == "gone"
+    told = " ".join(kills.standing(folder, {"quux0x1", "quux0x2"}, "here"))
+    for place in (
+        "catalog.sqlite, page",
+        "originals/",
+        "a vector of quux0x2",
+        "quux0x2 was deleted and is here a word",
+    ):
+        assert place in told
+    assert "quux0x1" not in told
     journal.write("quux0x1", "there", gone)
     journal.write("quux0x2", "gone")
     (folder / "catalog.vectors" / "7").write_text("left")
-    (folder / "left").write_text("over")
+    (folder / "left").write_text("over quux0x7")
+    journal.write("quux0x7", "gone")
     found = " ".join(kills.faults(folder, journal))
-    for fault in ("quux0x1 (there) is lost", "quux0x2 was deleted and is there", "left is left over"):
+    for fault in (
+        "quux0x1 (there) is lost",
+        "quux0x2 was deleted and is there",
+        "left is left over",
+        "stands after the start in left",
+    ):
         assert fault in found
 
 

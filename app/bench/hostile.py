@@ -8,11 +8,9 @@ a reason in time, a server error, a process that is gone, or a good document tha
 status is then 1.
 """
 
-import argparse
 import gzip
 import io
 import random
-import sys
 import tarfile
 import tempfile
 import time
@@ -24,6 +22,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from app.bench import campaign
 from app.bench.hashed import Hashed
 from index.memory import DEFAULT_STORE, Memory
 from index.parse import Limits
@@ -110,12 +109,16 @@ def pdf(text: str, kids: str = "[4 0 R]") -> bytes:
 
 
 def tarred(members: Mapping[str, bytes], mode: str = "w:") -> bytes:
+    """With a link to a file outside, which is never to be followed."""
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode=mode) as archive:  # type: ignore[call-overload]
         for name, data in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
+        link = tarfile.TarInfo("link.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
     return sink.getvalue()
 
 
@@ -304,10 +307,9 @@ def attack(memory: Memory, count: int, wall: float, seed: int) -> tuple[Counter[
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser("app.bench hostile", description=__doc__.split("\n")[0] if __doc__ else None)
+    parser = campaign.parser("hostile", __doc__)
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--wall", type=float, default=30.0, help="seconds that the parser is given for each (30)")
-    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     limits = Limits(wall_seconds=given.wall, cpu_seconds=int(given.wall))
     with tempfile.TemporaryDirectory() as made, closing(Memory(Path(made), Hashed(), limits=limits)) as memory:
@@ -320,8 +322,4 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{given.files} files; the slowest took {slowest:.1f} s, its turn in the queue included")
     for what, count in sorted(ended.items()):
         print(f"  {what:<28}{count:>6}")
-    print(f"{len(wrong)} breaches")
-    for line in wrong:
-        print(f"  {line}")
-    if wrong:
-        sys.exit(1)
+    campaign.end(wrong)

@@ -6,6 +6,7 @@ words do not stay in free pages.
 """
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert
 from sqlalchemy.exc import DatabaseError
 
-from index.catalog import migrations
+from index.catalog import migrations, remains
+from index.catalog.schema import facts, read_fact
 from index.errors import FolderFault
 
 WAITS = 30  # seconds, for a lock
@@ -27,6 +29,7 @@ PRAGMAS = (
     "foreign_keys=ON",
     "secure_delete=ON",
 )
+LOOKED = "remains"  # the fact that the whole file was looked at: once, since all commits are
 log = logging.getLogger(__name__)
 
 
@@ -34,7 +37,20 @@ class SQLite:
     """Raises FolderFault when the file is damaged or too new."""
 
     def __init__(self, path: Path) -> None:
+        self._log = remains.Log(path)
+        self._left = self._log.news()  # of one that was killed before it erased them
         self._engine = open_database(path)
+        # Closed last: when a process closes a file, it loses the locks that SQLite has there.
+        self._file = os.open(path, os.O_RDWR)
+        with self.read() as tx:
+            looked = read_fact(tx, LOOKED)
+        if looked is None:
+            self._left |= remains.in_file(self._file)
+        self._look()
+        if looked is None and not self._left:
+            with self.write() as tx:
+                if read_fact(tx, LOOKED) is None:
+                    tx.execute(insert(facts).values(key=LOOKED, value="none"))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -45,21 +61,44 @@ class SQLite:
     def write(self) -> Iterator[Connection]:
         with self._engine.connect().execution_options(immediate=True) as connection, connection.begin():
             yield connection
+        self._look()
 
     def forget(self) -> bool:
         """Fold the write-ahead log into the database and empty it: it still holds pages as they were."""
-        raw = self._engine.raw_connection()
-        try:
-            busy, _, _ = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        finally:
-            raw.close()
+        busy, _, _ = self._checkpoint("TRUNCATE")
         if busy:
             log.warning("a long read kept the write-ahead log alive; deleted text leaves it within a minute or two")
-        return not busy
+        self._look()
+        return not busy and not self._left
 
     def close(self) -> None:
         self.forget()
         self._engine.dispose()
+        os.close(self._file)
+
+    def _look(self) -> None:
+        """For remains of the last commits, which are erased; what cannot be is tried again at the next look."""
+        self._left |= self._log.news()
+        if not self._left:
+            return
+        failures = DatabaseError, self._engine.dialect.loaded_dbapi.Error, OSError
+        try:
+            with self._engine.connect().execution_options(immediate=True) as connection, connection.begin():
+                busy, logged, moved = self._checkpoint("PASSIVE")
+                if not busy and logged == moved:  # nothing may be moved over it; while the lock is held, nothing comes
+                    remains.erase(self._file, self._left)
+                    self._left.clear()
+        except failures as error:  # what was committed is committed
+            log.warning("a copy of a row, which SQLite left behind, could not be erased yet: %s", error)
+
+    def _checkpoint(self, kind: str) -> tuple[int, int, int]:
+        """Whether it was kept from it; the pages in the log, and those of them that are in the database too."""
+        raw = self._engine.raw_connection()
+        try:
+            found: tuple[int, int, int] = raw.cursor().execute(f"PRAGMA wal_checkpoint({kind})").fetchone()
+            return found
+        finally:
+            raw.close()
 
 
 def open_database(path: Path) -> Engine:

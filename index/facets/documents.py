@@ -103,10 +103,9 @@ class Documents(Opened):
                 number, _ = stores.usable(tx, store, now())
                 batch = stores.add_batch(tx, number, batch_id, now()) if batch_id else None
                 changes = [documents.attach(tx, number, one, batch, now()) for one in checked]
-            for change in filter(None, changes):
-                if change.attributes is None:
-                    self._shelf.remove(change.place)
-                else:
+            self._shelf.remove(change.place for change in changes if change and change.attributes is None)
+            for change in changes:
+                if change and change.attributes is not None:
                     self._shelf.retag(number, change.place.document, change.attributes)
         self._ingest.wake()
         return number

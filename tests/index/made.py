@@ -1,7 +1,6 @@
 """Files made by hand, as small as their formats allow."""
 
 import io
-import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
 
@@ -30,19 +29,6 @@ def locked(data: bytes) -> bytes:
             data = data[: at + flags] + bytes([data[at + flags] | 1]) + data[at + flags + 1 :]
             at = data.find(head, at + 4)
     return data
-
-
-def tarred(members: Mapping[str, bytes], mode: str = "w") -> bytes:
-    sink = io.BytesIO()
-    with tarfile.open(fileobj=sink, mode=mode) as archive:  # type: ignore[call-overload]
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-        link = tarfile.TarInfo("link.txt")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
-    return sink.getvalue()
 
 
 def relations(items: Mapping[str, tuple[str, str]]) -> str:

@@ -6,9 +6,10 @@ from email.message import EmailMessage
 
 import pytest
 
+from app.bench.hostile import tarred
 from index.errors import InvalidFile, ParseError, UnsupportedFile
 from index.parse import Limits, Parsed, parse
-from tests.index.made import cells, locked, tarred, xlsx, zipped
+from tests.index.made import cells, locked, xlsx, zipped
 from tests.index.refusals import is_explained
 
 MIB = 2**20

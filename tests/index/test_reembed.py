@@ -205,3 +205,29 @@ def test_refusals(open_memory: Open, tmp_path: Path) -> None:
     with memory._catalog.read() as tx:
         assert renewal.embedder(tx) == HashedWords().fingerprint
     assert reembed(tmp_path / "data", HashedWords()) and np.isfinite(list(scores(memory).values())).all()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_half_a_block_of_a_killed_reembed_goes_with_its_document(
+    open_memory: Open, tmp_path: Path, restarted: bool
+) -> None:
+    data = tmp_path / "data"
+    memory = open_memory()
+    ids = filled(memory)
+    assert not reembed(data, NEW)
+    path = data / "catalog.vectors" / "1-next"
+    cut = path.read_bytes()[:-8]  # of the last document
+    last = NEW.encode(["5\nriver pond number5 duck"])[0][:50].astype("<f2").tobytes()
+    path.write_bytes(cut)
+    memory.delete_file(ids[0])
+    assert last in path.read_bytes()
+    memory.delete_file(ids[5])
+    if restarted:
+        memory.close()
+        path.write_bytes(cut)  # killed before it came to the disk
+        memory = open_memory()
+    assert last not in path.read_bytes()
+    assert reembed(data, NEW) is False
+    memory.close()
+    memory = open_memory(embedder=NEW)
+    assert len(memory._shelf.get(1)) == 4 and holding(data, stored(NEW.encode(["5\nriver pond number5 duck"])[0])) == []

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,14 @@ import pytest
 
 from index.blocks import HEADER, Block, rounded
 from index.catalog import Catalog, documents, stores
+from index.catalog.documents import Place
 from index.dense import Tiers
 from index.errors import FolderFault
 from index.loading import Loader
 from index.memory import Memory
+from index.shelf import Shelf
 from index.store import Store
-from index.types import Vectors
+from index.types import Attachment, Chunking, Vectors
 from index.vectors import VectorFiles
 from tests.fakes import HashedWords
 from tests.index.conftest import Open, put
@@ -404,3 +406,52 @@ def test_adding_removing_and_restarting_agree_with_a_plain_list(open_memory: Ope
             assert scores(memory).keys() == before.keys()
         assert {hit.chunk.text for hit in memory.search("default", "river", 50)} == set(there.values())
         assert len(memory._shelf.get(1)) == len(there)
+
+
+def test_documents_that_go_together_leave_an_open_store_together(
+    open_memory: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot of the store at its new version must not hold any of them."""
+    memory = open_memory()
+    ids = [put(memory, f"{n}.md", text) for n, text in enumerate((RIVER, DUCK, POND))]
+    opened = memory._shelf.get(1)
+    old, left = set(opened.documents), list[set[int]]()
+    erase = VectorFiles.erase
+
+    def seen(self: VectorFiles, name: str, block: Block) -> None:
+        left.append(old & opened.documents)
+        erase(self, name, block)
+
+    monkeypatch.setattr(VectorFiles, "erase", seen)
+    memory.attach_batch("default", [Attachment(file_id, chunking=Chunking(64, 0)) for file_id in ids[:2]])
+    assert len(left) == 2 and [len(documents) for documents in left] == [1, 1]
+
+
+def test_nothing_is_moved_while_what_was_replaced_leaves_the_disk(
+    open_memory: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.removal.LEAST_ROOM", 1)
+    memory = open_memory()
+    old = put(memory, "old.md", RIVER)
+    gone = [put(memory, f"{n}.md", f"{RIVER} {n}") for n in range(4)]
+    put(memory, "duck.md", DUCK)
+    for file_id in gone:
+        memory.delete_file(file_id)
+    compacting = threading.Thread(target=memory._removal.compact)
+    remove = Shelf.remove
+
+    def slow(self: Shelf, places: Iterable[Place]) -> None:
+        compacting.start()
+        compacting.join(0.3)
+        remove(self, places)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Shelf, "remove", slow)
+        file = memory.add_file("new.md", b"a new river")
+        memory.attach("default", file.id, replaces=[old])
+        assert memory.wait("default", file.id, 30).status == "completed"
+        compacting.join()
+    found = scores(memory)
+    memory.close()
+    embedder = Counted()
+    assert scores(open_memory(embedder=embedder)) == found and embedder.texts == 0
