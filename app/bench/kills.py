@@ -33,6 +33,7 @@ from tqdm import tqdm
 from app.bench import campaign
 from app.bench.hashed import Hashed
 from index import keeper
+from index.blocks import DTYPE
 from index.catalog import documents, glimpse, remains, renewal
 from index.codes import NUMBERS
 from index.dense import Tiers
@@ -42,7 +43,6 @@ from index.reembed import reembed
 from index.snapshot import ASIDE
 from index.store import indexed_text
 from index.types import Chunking
-from index.vectors import DTYPE
 
 TIERS = Tiers("IVF2,RaBitQfs", 80)  # so that few documents are a large store
 PASSAGES, MOST = 12, 30  # in a document; documents that are kept

@@ -16,8 +16,7 @@ from index.reembed import reembed
 from index.snapshot import Snapshots
 from index.vectors import VectorFiles
 from tests.fakes import HashedWords
-from tests.index.conftest import Open
-from tests.index.test_vectors import put
+from tests.index.conftest import Open, put
 
 SECRET = b"the word of a deleted document"
 SIZE = 4096
