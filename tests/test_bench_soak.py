@@ -11,7 +11,7 @@ from app.bench.soak import MIB, Sample, Seen, breaches, memory
 from tests.api.live import listening
 from tests.bench_servers import Server, Vice
 
-SHORT = ["soak", "--minutes", "0.04", "--clients", "6", "--patience", "1"]
+SHORT = ["soak", "--minutes", "0.04", "--clients", "6", "--patience", "4"]
 
 
 def test_a_good_server_has_no_breach(capsys: pytest.CaptureFixture[str]) -> None:
