@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 Vice = Literal["none", "leaks", "sticks", "keeps slots", "breaks off", "takes anything", "fails"]
 SLOTS, LEAK, MIB = 8, 40, 2**20
 EVERY = 10  # which request the vice befalls
-STUCK = 3.0  # seconds: longer than who asks has patience, and no longer than a test has
+STUCK = 9.0  # seconds: longer than who asks has patience, and no longer than a test has
 TOLD: dict[str, Any] = {"searches": [{}], "citations": [{}], "rounds": [{"prompt": 9, "cached": 0, "generated": 3}]}
 
 
