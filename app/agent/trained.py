@@ -13,6 +13,7 @@ from typing import Any, Literal
 from app.agent import confidence
 from app.agent.citations import cite, near_miss
 from app.agent.events import Calculated, Decided, Event
+from app.agent.expression import numbers
 from app.agent.lookup import Lookups
 from app.agent.mask import WORD, GrammarMask, vocabulary_of
 from app.agent.parser import Call, Piece
@@ -186,10 +187,11 @@ class TrainedTurn:
             none = absent + leads + reckons
             if leads > max(reckons, 1 - none) and len(verdict.via) < profile.hops - 1:
                 attempts = [self._lead(excerpts, leads, verdict)]
-            elif reckons > 1 - none:  # where no sum comes of it, the number as it stands may be the answer
-                found = await self._chance(grammar.FOUND)
-                none = 1 - found / (found + absent + leads)
-                attempts = [self._reckon(excerpts, reckons, verdict), self._answer(excerpts, none, verdict)]
+            elif reckons > 1 - none:
+                attempts = [self._reckon(excerpts, reckons, verdict)]
+                if not numbers(self.user):  # with nothing to calculate with, the number as it stands may be the answer
+                    found = await self._chance(grammar.FOUND)
+                    attempts.append(self._answer(excerpts, 1 - found / (found + absent + leads), verdict))
             else:
                 attempts = [self._answer(excerpts, none, verdict)]
             for attempt in attempts:
