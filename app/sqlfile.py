@@ -1,6 +1,7 @@
 """One SQLite file of the server's own beside the memory, made with its first use, and for this user's eyes alone.
 
-What is deleted is erased on the disk too, and there is no write-ahead log to hold it longer. Columns that later
+What is deleted is erased on the disk too (but for copies that SQLite may leave in its pages: index/catalog/remains.py,
+which only the catalog has so far), and there is no write-ahead log to hold it longer. Columns that later
 programs declare are added to a file of an earlier one. Synchronous and thread-safe; of two processes the second waits.
 """
 

@@ -1,20 +1,22 @@
 """A small memory and the embedded core's tokenizer, for turns whose core is scripted."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from transformers import PreTrainedTokenizerBase
 
-from app.agent.events import Event
+from app.agent.events import Event, Text
 from app.agent.loop import answer
 from app.agent.turn import Turn
-from app.cores.load import TINY_FOLDER, Core, load_tokenizer
+from app.cores.load import TINY_FOLDER, Core, load_core, load_tokenizer
 from app.cores.profiles import PROFILES
 from index.memory import Memory
 from tests.fakes import HashedWords, ScriptedEngine
+from tests.untrained import untrained
 
 DOCUMENTS = {
     "pump.md": "# Pump P-100\n\nBuilt in Köln. Its tank holds 12.5 litres\nof oil (grade 40). Change it yearly.",
@@ -78,3 +80,22 @@ def trained(tokenizer: PreTrainedTokenizerBase, memory: Memory) -> Stage:
 @pytest.fixture
 def generic(tokenizer: PreTrainedTokenizerBase, memory: Memory) -> Stage:
     return Stage(tokenizer, memory, "hermes")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A core that has learned nothing."""
+    return untrained(tmp_path_factory.mktemp("core"))
+
+
+@pytest_asyncio.fixture
+async def core(folder: Path) -> AsyncIterator[Core]:
+    made = load_core(str(folder), max_sequences=4)
+    yield made
+    await made.engine.close()
+
+
+async def play(turn: Turn, core: Core, memory: Memory) -> tuple[str, list[object]]:
+    async with aclosing(answer(turn, core, memory)) as stream:
+        events: list[object] = [event async for event in stream]
+    return "".join(e.text for e in events if isinstance(e, Text)), events

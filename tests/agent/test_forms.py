@@ -14,9 +14,8 @@ from app.cores.load import Core
 from app.cores.profiles import PROFILES
 from index.memory import Memory
 from tests.agent.asking import UNSURE, asked, done, only, reply
-from tests.agent.conftest import Stage
+from tests.agent.conftest import Stage, play
 from tests.agent.dialects import CONTEXT, DIALECTS, VOCAB, hermes
-from tests.agent.test_random_core import core, folder, play  # noqa: F401 - fixtures
 from tests.fakes import ScriptedEngine
 
 SIZES: dict[str, Any] = {
@@ -85,7 +84,7 @@ async def test_parameters_that_are_left_out_are_none(generic: Stage) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_core_without_sense_calls_rightly(core: Core, memory: Memory, seed: int) -> None:  # noqa: F811
+async def test_a_core_without_sense_calls_rightly(core: Core, memory: Memory, seed: int) -> None:
     """On the real engine."""
     turn = ordering(choice="required", function="order", parallel=False)
     turn = replace(turn, sampling=replace(turn.sampling, temperature=1.0, seed=seed, max_tokens=150))

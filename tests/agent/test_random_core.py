@@ -2,42 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from app.agent.events import Calculated, Cited, Decided, Done, Searched, Text
+from app.agent.events import Calculated, Cited, Decided, Done, Searched
 from app.agent.expression import numbers
 from app.agent.loop import answer
 from app.agent.turn import Policy, Turn, TurnRefused
 from app.cores.load import Core, load_core
 from app.engine.types import Sampling
 from index.memory import Memory
-from tests.untrained import untrained
+from tests.agent.conftest import play
 
 IDLE = "I do not know: nothing in the memory answers this."
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return untrained(tmp_path_factory.mktemp("core"))
-
-
-@pytest_asyncio.fixture
-async def core(folder: Path) -> AsyncIterator[Core]:
-    made = load_core(str(folder), max_sequences=4)
-    yield made
-    await made.engine.close()
-
-
-async def play(turn: Turn, core: Core, memory: Memory) -> tuple[str, list[object]]:
-    async with aclosing(answer(turn, core, memory)) as stream:
-        events: list[object] = [event async for event in stream]
-    return "".join(e.text for e in events if isinstance(e, Text)), events
 
 
 async def test_only_the_protocol_comes_out(core: Core, memory: Memory) -> None:
