@@ -13,6 +13,7 @@ from index.types import Hit
 
 UNSUPPORTED = 0.1
 """The most that a reply may claim which looked things up and leans on nothing it found."""
+TINY = 1e-9
 FINITE = 700.0  # the exponential of more is not
 
 
@@ -42,6 +43,14 @@ def found(none: float, passage: float, hit: Hit, led: float = 1.0) -> float:
     """
     core = led * (1 - none) * passage
     return core if hit.mark is None else math.sqrt(core * hit.score)
+
+
+def likelier(core: float, mark: float) -> bool:
+    """Whether the words that the reader marked are the answer rather than what the core wrote, by the product of odds.
+
+    `core` is the log of the core's odds of the one against the other, `mark` the reader's probability of its words.
+    """
+    return math.log(max(mark, TINY)) - math.log(max(1 - mark, TINY)) + core > 0
 
 
 def answerable(yes: Sequence[float], no: Sequence[float]) -> float:

@@ -145,6 +145,13 @@ class Excerpt:
     text: str
     starts: tuple[int, ...]
 
+    @property
+    def marked(self) -> tuple[int, int]:
+        """Where in `text` the reader's mark lies: twice 0 where it has set none, or elsewhere."""
+        mark = self.hit.mark
+        inside = [n for n, at in enumerate(self.starts) if mark and mark.start <= at < mark.end]
+        return (inside[0], inside[-1] + 1) if inside else (0, 0)
+
     def locate(self, start: int, end: int) -> tuple[int, int]:
         """Offsets in `text` to offsets in the parsed document."""
         begin = self.hit.chunk.start
@@ -194,11 +201,9 @@ def _placed(shown: Excerpt) -> str:
 
 def _marked(shown: Excerpt) -> str:
     """The hit's score as one digit, and the reader's span between marks: hints that the core may overrule."""
-    mark = shown.hit.mark
-    inside = [n for n, at in enumerate(shown.starts) if mark and mark.start <= at < mark.end]
-    if mark is None or not inside:
+    start, end = shown.marked
+    if not end:
         return f"[{shown.number}] 0 {disarmed(shown.text)}"
-    start, end = inside[0], inside[-1] + 1
     digit = min(int(shown.hit.score * 10), 9)
     pieces = shown.text[:start].rstrip(), shown.text[start:end].strip(), shown.text[end:]
     before, span, after = map(disarmed, pieces)

@@ -6,7 +6,7 @@ what a passage gives, or says that it does not know, by the confidence.
 Without support there is no claim: a turn that must look up and may not, or that finds nothing, abstains.
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from app.agent.verdict import PassageChosen, SumWritten, Verdict, differing, giv
 from app.cores import grammar
 from app.cores.grammar import Grammar
 from app.cores.load import Core
+from app.engine.types import Token
 from index.memory import Memory
 
 Plan = Literal["search", "calculate", "talk", "either", "abstain"]
@@ -211,7 +212,7 @@ class TrainedTurn:
         return confidence.probability(await self.rounds.score(opening))
 
     async def _answer(self, excerpts: Sequence[Excerpt], none: float, verdict: Verdict) -> AsyncGenerator[Piece]:
-        """Answer with words of a passage."""
+        """Answer with words of a passage: those that the core writes, or those that the reader marked."""
         texts, via = [excerpt.text for excerpt in excerpts], [excerpt.number for excerpt, _, _ in verdict.via]
         differ = differing(excerpts) if self.rounds.core.profile.differs and not via else []
         allowed = grammar.judge(texts, first=excerpts[0].number, via=via, differ=differ, absent=False)
@@ -221,12 +222,32 @@ class TrainedTurn:
             hit = excerpts[passage.number - excerpts[0].number].hit
             return self.turn.calibrated(confidence.found(none, chosen, hit, verdict.led))
 
-        async with aclosing(self._attempt(mask, passage, sure, verdict)) as pieces:
-            async for piece in pieces:
-                yield piece
+        tokens = await self._attempt(mask, passage, sure, verdict)
+        if len(nearest(mask.paths([token.id for token in tokens]), excerpts, differ)) == 1:
+            tokens = await self._likelier(tokens, excerpts[passage.number - excerpts[0].number], via, mask)
+        for piece in self._take(tokens):
+            yield piece
         match nearest(mask.paths(self.rounds.generated), excerpts, differ):
             case [answer, *others]:
                 verdict.answer, verdict.other = answer, next(iter(others), None)
+
+    async def _likelier(
+        self, tokens: list[Token], excerpt: Excerpt, via: Sequence[int], mask: GrammarMask
+    ) -> list[Token]:
+        """The answer as it was written, or with the reader's words from the same passage, whichever core and reader
+        together hold likelier: written word for word, an answer can come to an end that the core does not believe in.
+        """
+        answer = grammar.answer(excerpt.text[slice(*excerpt.marked)].strip(), excerpt.number, via)
+        ids = [number for literal in answer for number in self.vocabulary.encode(literal.text)]
+        written = [token for token in tokens if token.id != self.vocabulary.end]
+        mark = excerpt.hit.mark
+        if mark is None or len(ids) >= self.rounds.left or not mask.paths(ids) or [t.id for t in written] == ids:
+            return tokens
+        core = sum(await self.rounds.score(ids)) - sum(token.logprob for token in written)
+        if not confidence.likelier(core, mark.probability):
+            return tokens
+        async with aclosing(self.rounds.tokens_of(GrammarMask((answer,), self.vocabulary))) as again:
+            return [token async for token in again]
 
     async def _reckon(self, excerpts: Sequence[Excerpt], reckons: float, verdict: Verdict) -> AsyncGenerator[Piece]:
         """Calculate with a number of a passage. What the reader makes of it says little: the answer is not in it."""
@@ -236,9 +257,8 @@ class TrainedTurn:
         def sure(chosen: float) -> float:
             return self.turn.calibrated(confidence.led(verdict.led, reckons, chosen))
 
-        async with aclosing(self._attempt(mask, passage, sure, verdict)) as pieces:
-            async for piece in pieces:
-                yield piece
+        for piece in self._take(await self._attempt(mask, passage, sure, verdict)):
+            yield piece
         unsure = verdict.confidence < self.turn.policy.abstain_below
         match [] if self.rounds.over or unsure else self.rounds.calls:
             case [Call("calculate", {"expression": str(expression)})]:
@@ -259,9 +279,8 @@ class TrainedTurn:
             verdict.led = confidence.led(before, leads, chosen)
             return self.turn.calibrated(verdict.led)
 
-        async with aclosing(self._attempt(mask, passage, sure, verdict)) as pieces:
-            async for piece in pieces:
-                yield piece
+        for piece in self._take(await self._attempt(mask, passage, sure, verdict)):
+            yield piece
         match [] if self.rounds.over else self.rounds.calls:
             case [Call("search_memory", {"query": str(query)})] if not self.lookups.repeats(query):
                 path = mask.paths(self.rounds.generated)[0]
@@ -272,25 +291,26 @@ class TrainedTurn:
 
     async def _attempt(
         self, mask: GrammarMask, passage: PassageChosen, sure: Callable[[float], float], verdict: Verdict
-    ) -> AsyncGenerator[Piece]:
-        """Write a verdict that names its passage, if it is sure enough. Until this is known, it is held back."""
-        rounds, held = self.rounds, list[Piece]()
-        async with aclosing(rounds.tokens_of(mask)) as tokens:
+    ) -> list[Token]:
+        """A verdict that names its passage, not yet read; nothing where it is not sure enough."""
+        held = list[Token]()
+        async with aclosing(self.rounds.tokens_of(mask)) as tokens:
             async for token in tokens:
-                held.extend(rounds.read(token))
+                held.append(token)
                 chosen = passage.feed(self.vocabulary.bytes.get(token.id, b""), token.logprob)
-                if chosen is None:
-                    continue
-                verdict.confidence = sure(chosen)
-                if verdict.confidence < self.turn.policy.abstain_below:
-                    return
-                for piece in held:
-                    yield piece
-                held.clear()
-                if rounds.stopped:
-                    break
-        for piece in rounds.finish():
-            yield piece
+                if chosen is not None:
+                    verdict.confidence = sure(chosen)
+                    if verdict.confidence < self.turn.policy.abstain_below:
+                        return []
+        return held
+
+    def _take(self, tokens: Sequence[Token]) -> Iterator[Piece]:
+        """Read what was written, up to a stop string."""
+        for token in tokens:
+            yield from self.rounds.read(token)
+            if self.rounds.stopped:
+                break
+        yield from self.rounds.finish()
 
     async def _unknown(self, verdict: Verdict) -> AsyncGenerator[Event]:
         """What was found, under a reply that does not know; and the end."""

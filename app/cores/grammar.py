@@ -128,6 +128,11 @@ def judge(
     return (*answers, *(((Literal(ABSENT),),) if absent else ()))
 
 
+def answer(words: str, passage: int, via: Sequence[int] = ()) -> tuple[Literal, ...]:
+    """The one of `judge`'s answers that gives these words of this passage."""
+    return Literal(FOUND.format(passage)), Literal(f" {words}"), Literal(cite(*via, passage))
+
+
 def answering(excerpts: int, differ: Sequence[tuple[int, int]] = ()) -> list[tuple[int, ...]]:
     """The excerpts, counted from 0, that each of the alternatives of `judge` takes its answer from."""
     return [*((n,) for n in range(excerpts)), *differ]
