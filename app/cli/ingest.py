@@ -1,4 +1,4 @@
-"""`cogcore ingest`: files and folders of them into a store. Run again, it adds what is new and replaces what has changed.
+"""`cogcore ingest`: files and folders into a store. Run again, it adds what is new and replaces what has changed.
 
 A document keeps its path and its bytes' SHA-256 as attributes: by these a later run knows it again, named alone or by
 its folder. What has disappeared from a folder stays in the store. Of a folder, what is hidden is left out and what no
