@@ -44,8 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="start the server")
     serve.set_defaults(run=_serve)
 
-    ingest = commands.add_parser("ingest", help="put a folder of documents into a store")
-    ingest.add_argument("folder", type=Path, metavar="DIR")
+    ingest = commands.add_parser("ingest", help="put files, and folders of documents, into a store")
+    ingest.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="a file, or a folder")
     ingest.add_argument("--store", default="default", help="the store's name or id; a new name makes a store")
     ingest.set_defaults(run=_ingest)
 
@@ -187,7 +187,7 @@ def _ingest(arguments: argparse.Namespace) -> int:
     settings = read(**_given(arguments))
     from app.cli.ingest import ingest
 
-    return ingest(settings, arguments.folder, arguments.store)
+    return ingest(settings, arguments.paths, arguments.store)
 
 
 def _watch(arguments: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """The `cogcore` command, as a person runs it: against a running server, and with none."""
 
+import errno
 import hashlib
 import os
 import re
@@ -94,6 +95,40 @@ def test_ingest_adds_leaves_and_replaces(server: str, docs: Path, capsys: pytest
     texts = [hit["content"][0]["text"] for hit in found["data"]]
     assert any("315" in text for text in texts)
     assert not any("312" in text for text in texts)
+
+
+@pytest.mark.usefixtures("server")
+def test_ingest_takes_single_files_beside_folders(docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rivers, hidden, song = docs / "below" / "rivers.md", docs / ".hidden.md", docs / "song.mp3"
+    (docs / "bad.pdf").unlink()
+    assert main(["ingest", str(docs / "below" / ".." / "below" / "rivers.md"), str(hidden), "--store", "one"]) == 0
+    assert "2 done, 0 unchanged, 0 skipped, 0 failed\n" in capsys.readouterr().out
+    # The folder knows what came alone, and what is named is there once and not hidden.
+    assert main(["ingest", str(rivers), str(docs), str(hidden), "--store", "one"]) == 0
+    said = capsys.readouterr().out
+    assert "0 done, 2 unchanged, 2 skipped, 0 failed; 1 hidden folder left out" in said
+    # Whoever names a file wants it read.
+    assert main(["ingest", str(song), str(docs / "empty.txt"), str(rivers), "--store", "one"]) == 1
+    said = capsys.readouterr().out
+    assert "0 done, 1 unchanged, 0 skipped, 2 failed" in said
+    assert f"failed {song}: '.mp3' is not read" in said and "empty.txt: the file is empty" in said
+
+
+@pytest.mark.usefixtures("server")
+def test_ingest_tells_what_it_cannot_read(
+    docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rivers = docs / "below" / "rivers.md"
+
+    def refused(self: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)  # whoever runs the tests may read all
+    assert main(["ingest", str(rivers), "--store", "closed"]) == 1
+    assert f"failed {rivers}: cannot be read: Permission denied\n" in capsys.readouterr().out
+    monkeypatch.setattr(os, "access", lambda path, mode: path != rivers)
+    assert main(["ingest", str(docs), str(rivers), "--store", "closed"]) == 2
+    assert f"{rivers} cannot be read by this user." in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("server")
@@ -228,8 +263,11 @@ def test_a_port_that_another_server_has(monkeypatch: pytest.MonkeyPatch, capsys:
 def test_wrong_settings_and_arguments(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["ingest", str(tmp_path / "nowhere")]) == 2
-    assert "is not a folder" in capsys.readouterr().err
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["ingest", str(tmp_path), str(tmp_path / "nowhere"), str(tmp_path / "pipe")]) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'nowhere'} does not exist." in said
+    assert f"{tmp_path / 'pipe'} is neither a file nor a folder." in said
     monkeypatch.setenv("COGCORE_CORES", "big")
     assert main(["serve"]) == 2
     assert "Did you mean COGCORE_CORE?" in capsys.readouterr().err

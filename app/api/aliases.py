@@ -7,9 +7,9 @@ from pydantic import BaseModel, Field
 
 from app.api.caller import Asking
 from app.api.limits import Strict
-from app.api.listing import Wire, listing
+from app.api.listing import PagedByName, Wire, listing, part
 from app.api.parts import Parts
-from index.types import Alias, Page
+from index.types import Alias
 
 
 class Target(Strict):
@@ -56,9 +56,9 @@ def routes(parts: Parts) -> APIRouter:
     router, aliases = APIRouter(prefix="/v1/cogcore/aliases", tags=["aliases"]), parts.memory.aliases
 
     @router.get("", response_model=AliasList)
-    def page(caller: Asking) -> Wire:
-        """All of them, by name."""
-        return listing(Page(aliases.all(caller.sight), False), alias_object)
+    def page(caller: Asking, cut: PagedByName) -> Wire:
+        """The aliases, by name."""
+        return listing(part([alias_object(one) for one in aliases.all(caller.sight)], cut), lambda alias: alias)
 
     @router.get("/{alias}", response_model=AliasObject)
     def alias(alias: str, caller: Asking) -> Wire:

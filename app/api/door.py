@@ -66,7 +66,7 @@ class Door:
                 log.exception("request %s failed", request_id)
             if started:
                 raise
-            answer = response(error)
+            answer = response(error, scope["path"])
             if isinstance(error, Refused) and error.row.status == 401:
                 answer.headers["WWW-Authenticate"] = "Bearer"
             await answer(scope, receive, stamp)

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 
 from app.agent.turn import TurnRefused
@@ -38,6 +39,8 @@ from index.errors import (
 
 INVALID = "invalid_request_error"
 LONGEST_WAIT = 120  # seconds that clients which retry by themselves wait
+MCP = "/mcp"
+UNPARSED = "unparsed_json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ TABLE: Mapping[type[Exception], Row] = {
     InvalidRequest: Row(400, code="invalid_value"),
     BundleRefused: Row(400, code="invalid_bundle"),
     ParseError: Row(400, code="invalid_file", param="file"),
+    ClientDisconnect: Row(400, code="body_cut_off"),  # nobody reads this
     TurnRefused: Row(400, code="invalid_value"),
     PromptTooLong: Row(400, code="context_length_exceeded", param="messages"),
     InvalidPrompt: Row(400, code="invalid_prompt", param="messages"),
@@ -130,10 +134,17 @@ def describe(error: Exception) -> tuple[str, Row, dict[str, str]]:
     return "The server failed to answer. Its log has the cause under this request's x-request-id.", UNKNOWN, {}
 
 
-def response(error: Exception) -> JSONResponse:
-    """The error as a whole answer."""
+def rpc_body(message: str, row: Row) -> dict[str, Any]:
+    """JSON-RPC's shape: what a client of MCP shows its user. `data` has what OpenAI's would have said."""
+    code = -32700 if row.code == UNPARSED else -32600 if row.status < 500 else -32603
+    data = {"type": row.type, "param": row.param, "code": row.code}
+    return {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message, "data": data}}
+
+
+def response(error: Exception, path: str) -> JSONResponse:
+    """The error as a whole answer, in the shape that is spoken at this address."""
     message, row, headers = describe(error)
-    return JSONResponse(body(message, row), row.status, headers)
+    return JSONResponse((rpc_body if path == MCP else body)(message, row), row.status, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -143,8 +154,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _handle_http)
 
 
-async def _handle(_: Request, error: Exception) -> JSONResponse:
-    return response(error)
+async def _handle(request: Request, error: Exception) -> JSONResponse:
+    return response(error, request.scope["path"])
 
 
 async def _handle_http(request: Request, error: Exception) -> JSONResponse:
@@ -153,7 +164,7 @@ async def _handle_http(request: Request, error: Exception) -> JSONResponse:
         said = f"{phrase} {request.scope['path']}. The routes are in /openapi.json."
         headers = {"Allow": ", ".join(_possible(request))} if error.status_code == 405 else error.headers
         error = HTTPException(error.status_code, said, headers)
-    return response(error)
+    return response(error, request.scope["path"])
 
 
 def _possible(request: Request) -> list[str]:

@@ -15,7 +15,7 @@ from starlette.datastructures import FormData
 
 from app.api.caller import Asking, Caller, SeenFile
 from app.api.errors import ApiError
-from app.api.listing import Cursor, Order, Wire, listing
+from app.api.listing import PagedFiles, Wire, listing
 from app.api.parts import Parts
 from index import types
 from index.errors import FileNotFound
@@ -50,7 +50,7 @@ def routes(parts: Parts) -> APIRouter:
         request: Request,
         caller: Asking,
         file: Annotated[UploadFile, File()],
-        purpose: Annotated[str, Form()],
+        purpose: Annotated[str, Form(json_schema_extra={"enum": list(PURPOSES)})],
         idempotency_key: Annotated[
             str | None,
             Header(max_length=255, description="For a day, another request with the same one uploads nothing again."),
@@ -106,12 +106,10 @@ def routes(parts: Parts) -> APIRouter:
     @router.get("")
     def files(
         caller: Asking,
+        cut: PagedFiles,
         purpose: Annotated[str | None, Query()] = None,
-        limit: Annotated[int, Query(ge=1, le=10000)] = 10000,
-        order: Order = "desc",
-        after: Cursor = None,
     ) -> Wire:
-        found = memory.files(limit=limit, after=after, order=order, purpose=purpose, sight=caller.sight)
+        found = memory.files(cut.limit, cut.after, cut.before, cut.order, purpose, caller.sight)
         return listing(found, file_object)
 
     @router.get("/{file_id}")

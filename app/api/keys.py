@@ -4,7 +4,7 @@ Who runs the server (COGCORE_API_KEY, or anybody while there is no key) does so 
 """
 
 from dataclasses import asdict
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -17,17 +17,19 @@ from app.api.parts import Parts
 from app.keys import Key, Scope
 from index.types import Sight
 
+Bound = Annotated[int, Field(ge=0, le=10**12)] | None
+
 
 class NewKey(Strict):
     """What a key is to be good for."""
 
-    name: str
+    name: str = Field(min_length=1, max_length=100)
     scope: Scope = "read"
     stores: list[str] | None = Field(default=None, description="Names or ids; all others are not there for the key")
     organisation: str | None = Field(default=None, description="null: of who makes it. Another needs COGCORE_API_KEY")
-    requests_per_minute: int | None = Field(default=None, description="null: as the settings say; 0: any number")
-    tokens_per_minute: int | None = Field(default=None, description="Of prompts and answers; null and 0 likewise")
-    expires_at: int | None = None
+    requests_per_minute: Bound = Field(default=None, description="null: as the settings say; 0: any number")
+    tokens_per_minute: Bound = Field(default=None, description="Of prompts and answers; null and 0 likewise")
+    expires_at: Bound = None
 
 
 class KeyObject(BaseModel):

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from index.checks import LARGEST_CHUNK, check_chunking
+from index.checks import LARGEST_CHUNK, LONGEST_KEY, LONGEST_VALUE, MOST_PAIRS, check_chunking
 from index.types import Chunking
 
 SMALLEST_CHUNK = 100  # OpenAI's: scripts may ask the memory for less
@@ -107,7 +107,14 @@ VALUE = {"type": ["string", "number", "boolean"]}
 # The memory checks these.
 Pairs = Annotated[
     dict[str, Any],
-    WithJsonSchema({"type": "object", "maxProperties": 16, "additionalProperties": VALUE}),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": MOST_PAIRS,
+            "propertyNames": {"minLength": 1, "maxLength": LONGEST_KEY},
+            "additionalProperties": VALUE | {"maxLength": LONGEST_VALUE},
+        }
+    ),
 ]
 Filters = Annotated[
     dict[str, Any],

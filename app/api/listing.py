@@ -1,6 +1,6 @@
 """OpenAI's lists: one page of them, and the query that asks for it. And all pages of stores."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Query
@@ -13,21 +13,25 @@ from index.types import Page, Sight, StoreInfo
 T = TypeVar("T")
 Wire = dict[str, Any]
 
-Order = Annotated[Literal["asc", "desc"], Query()]
-Cursor = Annotated[str | None, Query()]
+Order = Literal["asc", "desc"]
 
 
-async def _cut(
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    order: Order = "desc",
-    after: Cursor = None,
-    before: Cursor = None,
-) -> Cut:
-    return Cut(limit, after, before, order)
+def _cut(default: int = 20, most: int = 100, first: Order = "desc") -> Callable[..., Awaitable[Cut]]:
+    async def cut(
+        limit: Annotated[int, Query(ge=1, le=most)] = default,
+        order: Annotated[Order, Query()] = first,
+        after: Annotated[str | None, Query()] = None,
+        before: Annotated[str | None, Query()] = None,
+    ) -> Cut:
+        return Cut(limit, after, before, order)
+
+    return cut
 
 
-Paged = Annotated[Cut, Depends(_cut)]
-"""The query of every list but that of files."""
+# The query of lists, and of those that differ in what they take or do unasked.
+Paged = Annotated[Cut, Depends(_cut())]
+PagedFiles = Annotated[Cut, Depends(_cut(10_000, 10_000))]
+PagedByName = Annotated[Cut, Depends(_cut(first="asc"))]
 
 
 def listing(page: Page[T], wire: Callable[[T], Mapping[str, Any]]) -> Wire:
@@ -43,7 +47,7 @@ def listing(page: Page[T], wire: Callable[[T], Mapping[str, Any]]) -> Wire:
 
 
 def part(items: Sequence[Wire], cut: Cut) -> Page[Wire]:
-    """One page of items that are all at hand, oldest first. Raises InvalidRequest."""
+    """One page of items that are all at hand, in ascending order. Raises InvalidRequest."""
     asked = list(items if cut.order == "asc" else reversed(items))
     ids = [item["id"] for item in asked]
     for field, cursor in (("after", cut.after), ("before", cut.before)):

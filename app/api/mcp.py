@@ -2,6 +2,9 @@
 
 `search` looks a question up in all stores; `fetch` returns the document that a result stands in. Both answer with one
 object, as text and structured. Whoever may call the API may call them: the door is the same.
+
+Whatever is refused here, by the door too, is a JSON-RPC error, which the protocol's clients show. The `mcp` package
+refuses some requests in plain text or takes them for others, so what it is handed was checked before.
 """
 
 import json
@@ -10,16 +13,19 @@ from functools import partial
 from typing import Any, TypeVar
 
 from anyio import to_thread
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from mcp import MCPError
 from mcp import types as wire
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
+from mcp.server.streamable_http import check_accept_headers
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from pydantic import BaseModel, ValidationError
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.api.caller import Caller
+from app.api.door import JSON_LIMIT
+from app.api.errors import MCP, UNPARSED, ApiError
 from app.api.health import VERSION
 from app.api.limits import Strict
 from app.api.listing import everything
@@ -165,26 +171,64 @@ def sessions(parts: Parts) -> StreamableHTTPSessionManager:
     """What answers at /mcp while its `run` is open. Names and origins are the door's to check."""
     tools = Tools(parts)
     server = Server("cogcore", version=VERSION, on_list_tools=tools.list, on_call_tool=tools.call)
-    return StreamableHTTPSessionManager(server, json_response=True, stateless=True)
+    return StreamableHTTPSessionManager(
+        server,
+        json_response=True,
+        stateless=True,
+        max_request_body_size=JSON_LIMIT,  # the door's: it refuses first
+    )
+
+
+async def taken(request: Request) -> bytes:
+    """The request's one JSON-RPC message, a request or a notification, as it came. Raises ApiError."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        said = "Send the message as JSON, with the header Content-Type: application/json."
+        raise ApiError(said, param="Content-Type", code="unsupported_media_type", status=415)
+    json_taken, stream_taken = check_accept_headers(request)
+    if not json_taken:
+        said = "Answers are JSON. Send the header Accept: application/json, text/event-stream."
+        raise ApiError(said, param="Accept", code="not_acceptable", status=406)
+    body = await request.body()
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(f"The body is not JSON: {error}.", code=UNPARSED) from None
+    if not isinstance(message, dict):
+        raise ApiError("The body must be one JSON-RPC message, an object.")
+    try:
+        # With an id it is a request, however wrong the id: then an answer is waited for.
+        (wire.JSONRPCRequest if "id" in message else wire.JSONRPCNotification).model_validate(message)
+    except ValidationError as error:
+        field = str(error.errors()[0]["loc"][0])
+        raise ApiError(f"Invalid '{field}': {error.errors()[0]['msg']}.", param=field) from None
+    if message["method"] == "subscriptions/listen" and not stream_taken:
+        raise ApiError("What is listened to comes as text/event-stream. Accept it.", param="Accept", status=406)
+    return body
 
 
 class Handed(Response):
     """The answer is the protocol's own."""
 
-    def __init__(self, manager: StreamableHTTPSessionManager) -> None:
+    def __init__(self, manager: StreamableHTTPSessionManager, body: bytes) -> None:
         super().__init__()
-        self._manager = manager
+        self._manager, self._read = manager, body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._manager.handle_request(scope, receive, send)
+        again: list[Message] = [{"type": "http.request", "body": self._read, "more_body": False}]
+
+        async def replayed() -> Message:
+            return again.pop() if again else await receive()
+
+        await self._manager.handle_request(scope, replayed, send)
 
 
 def routes(manager: StreamableHTTPSessionManager) -> APIRouter:
     router = APIRouter(tags=["mcp"])
 
-    @router.post("/mcp", response_class=Response)
-    async def exchange() -> Response:
+    @router.post(MCP, response_class=Response)
+    async def exchange(request: Request) -> Response:
         """One JSON-RPC message of the Model Context Protocol. No session is kept."""
-        return Handed(manager)
+        return Handed(manager, await taken(request))
 
     return router

@@ -34,7 +34,7 @@ async def _alias(settings: Settings, action: str, name: str, store: str) -> str:
                 await call(client, "DELETE", one)
                 return f"{name} is no alias any more."
             case _:
-                shown = (await call(client, "GET", PATH))["data"]
+                shown = await everything(client, PATH)
         return await _told(client, shown)
 
 

@@ -1,11 +1,13 @@
-"""`cogcore ingest`: a folder of documents into a store. Run again, it adds what is new and replaces what has changed.
+"""`cogcore ingest`: files and folders into a store. Run again, it adds what is new and replaces what has changed.
 
-A document keeps its path and its bytes' SHA-256 as attributes: by these a later run knows it again.
-What has disappeared from the folder stays in the store. Hidden files and folders are left out, and the summary says so.
+A document keeps its path and its bytes' SHA-256 as attributes: by these a later run knows it again, named alone or by
+its folder. What has disappeared from a folder stays in the store. Of a folder, what is hidden is left out and what no
+parser reads is skipped, and the summary says so; a file that was named and is not read has failed.
 """
 
 import asyncio
 import hashlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,13 +47,13 @@ class Summary:
         return "\n".join(lines)
 
 
-def ingest(settings: Settings, folder: Path, store: str) -> int:
-    """Print progress and a summary; the exit status is 1 when a document failed."""
-    if not folder.is_dir():
-        print(f"cogcore: {folder} is not a folder. Name the folder that holds the documents.", file=sys.stderr)
+def ingest(settings: Settings, paths: Sequence[Path], store: str) -> int:
+    """Print progress and a summary; the exit status is 1 when a document failed, 2 when nothing was begun."""
+    if wrong := [said for path in paths if (said := _unread(path))]:
+        print("\n".join(f"cogcore: {said}" for said in wrong), file=sys.stderr)
         return 2
     try:
-        summary = asyncio.run(_ingest(settings, folder.resolve(), store))
+        summary = asyncio.run(_ingest(settings, [_one_name(path) for path in paths], store))
     except ServerError as error:
         print(f"cogcore: {error}", file=sys.stderr)
         return 1
@@ -59,9 +61,25 @@ def ingest(settings: Settings, folder: Path, store: str) -> int:
     return 1 if summary.failed else 0
 
 
-async def _ingest(settings: Settings, folder: Path, name: str) -> Summary:
+def _unread(path: Path) -> str:
+    """Why what was named cannot be read; empty when it can."""
+    if not path.exists():
+        return f"{path} does not exist. Name files, or folders that hold the documents."
+    if not (path.is_dir() or path.is_file()):
+        return f"{path} is neither a file nor a folder. Name files, or folders that hold the documents."
+    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        return f"{path} cannot be read by this user. Change its permissions, or leave it out."
+    return ""
+
+
+def _one_name(path: Path) -> Path:
+    """However it was spelled. A file that is a link keeps its own name, as it does below a folder."""
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+
+
+async def _ingest(settings: Settings, named: Sequence[Path], name: str) -> Summary:
     summary = Summary()
-    paths = readable(folder, summary)
+    paths = readable(named, summary)
     async with connected(settings) as (client, _):
         store = await store_named(client, name)
         await bring(client, store, paths, await members(client, store), summary)
@@ -85,8 +103,10 @@ async def bring(
     for n, path in enumerate(paths, 1):
         try:
             file_id, new = await _send(client, store, path, versions.get(str(path), []))
-        except (ServerError, OSError) as error:
+        except ServerError as error:
             summary.failed[str(path)] = str(error)
+        except OSError as error:
+            summary.failed[str(path)] = f"cannot be read: {error.strerror}"
         else:
             if new:
                 waiting[file_id] = str(path)
@@ -97,16 +117,17 @@ async def bring(
     await _finish(client, store, waiting, versions, summary)
 
 
-def readable(folder: Path, summary: Summary) -> list[Path]:
+def readable(named: Sequence[Path], summary: Summary) -> list[Path]:
     """The files to send."""
     kept: list[Path] = []
-    found = find_files([folder])
+    found = find_files(named)
     summary.hidden = found.hidden
     for file in found.files:
+        reasons = summary.failed if file in named else summary.skipped
         if suffix_of(file.name) not in FORMATS:
-            summary.skipped[str(file)] = f"'{file.suffix or file.name}' is not read; readable are {READABLE}"
+            reasons[str(file)] = f"'{file.suffix or file.name}' is not read; readable are {READABLE}"
         elif not file.stat().st_size:
-            summary.skipped[str(file)] = "the file is empty"
+            reasons[str(file)] = "the file is empty"
         else:
             kept.append(file)
     return kept

@@ -119,7 +119,7 @@ class _Follower:
 def _look(folder: Path) -> _Seen:
     summary = Summary()
     stamps: Stamps = {}
-    for path in readable(folder, summary):
+    for path in readable([folder], summary):
         found = path.stat()
         stamps[path] = (found.st_mtime_ns, found.st_size)
     return _Seen(stamps, summary)

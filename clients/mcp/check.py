@@ -51,7 +51,7 @@ async def what_cannot_be_done_is_told_to_the_model():
 async def errors_are_the_clients_own():
     for work, key, said in (
         (lambda client: client.call_tool("delete", {}), KEY, "no tool 'delete'"),
-        (lambda client: client.list_tools(), "wrong", "error response"),
+        (lambda client: client.list_tools(), "wrong", "Incorrect API key provided"),
     ):
         try:
             await talk(work, key=key)

@@ -63,7 +63,8 @@ def test_every_route_but_health_needs_the_key(locked: tuple[str, FastAPI]) -> No
                     assert answer.status_code == 200
                 else:
                     assert answer.status_code == 401, (method, path)
-                    assert answer.json()["error"]["code"] == "invalid_api_key"
+                    error = answer.json()["error"]
+                    assert error.get("data", error)["code"] == "invalid_api_key"
                     assert answer.headers["www-authenticate"] == "Bearer"
         assert client.get("/v1/files?api_key=sesame", headers={"Cookie": "key=sesame"}).status_code == 401
         assert client.get("/v1/files", headers={"Authorization": "bearer sesame"}).status_code == 200

@@ -101,8 +101,9 @@ def test_the_same_door_and_no_more_than_a_part_of_a_long_document(tmp_path: Path
     memory.attach("default", file.id)
     core = Core("scripted", load_tokenizer(TINY_FOLDER), PROFILES["tiny"], ScriptedEngine())
     with live(Parts(core, memory, read(data_dir=tmp_path, api_key="sesame"))) as base_url:
-        assert httpx.post(f"{base_url}/mcp", json={}).status_code == 401
-        assert httpx.get(f"{base_url}/mcp", headers={"Authorization": "Bearer sesame"}).status_code == 405
+        with pytest.raises(ExceptionGroup) as refused:
+            talk(base_url, lambda client: client.list_tools(), key="wrong")
+        assert refused.group_contains(MCPError, match="Incorrect API key provided")
         assert memory.wait("default", file.id).status == "completed"
         best = call(base_url, "search", key="sesame", query="item1500")["results"][0]
         document = call(base_url, "fetch", key="sesame", id=best["id"])
@@ -110,3 +111,65 @@ def test_the_same_door_and_no_more_than_a_part_of_a_long_document(tmp_path: Path
         assert len(document["text"]) == FETCHED < len(text)
         assert document["metadata"]["characters"].endswith(f" of {len(text)}")
         assert "<mark>" in httpx.get(best["url"]).text  # signed: a browser has no key
+
+
+LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+HEADERS = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+TODAY = {"mcp-protocol-version": "2026-07-28"}
+
+
+@pytest.mark.parametrize("era", [{}, TODAY])
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "code", "said"),
+    [
+        ({"content-type": None}, b"{}", 415, -32600, "Content-Type"),
+        ({"content-type": "text/plain"}, json.dumps(LIST).encode(), 415, -32600, "Content-Type"),
+        ({"content-type": "application/json-patch+json"}, b"{}", 415, -32600, "Content-Type"),
+        ({"accept": "text/html"}, json.dumps(LIST).encode(), 406, -32600, "Accept"),
+        ({}, b"", 400, -32700, "not JSON"),
+        ({}, b"{", 400, -32700, "not JSON"),
+        ({}, b"[" * 100_000, 400, -32700, "not JSON"),
+        ({}, json.dumps([LIST]).encode(), 400, -32600, "one JSON-RPC message"),
+        ({}, json.dumps({"jsonrpc": "2.0", "method": "", "id": {}}).encode(), 400, -32600, "'id'"),
+        ({}, json.dumps({"jsonrpc": "2.0", "method": "x", "id": None}).encode(), 400, -32600, "'id'"),
+        ({}, json.dumps({"jsonrpc": "2.0", "id": 1, "result": {}}).encode(), 400, -32600, "'method'"),
+        ({}, json.dumps({"jsonrpc": "1.0", "method": "x"}).encode(), 400, -32600, "'jsonrpc'"),
+        ({}, json.dumps(LIST | {"params": [1]}).encode(), 400, -32600, "'params'"),
+        (
+            {"accept": "application/json"},
+            json.dumps(LIST | {"method": "subscriptions/listen"}).encode(),
+            406,
+            -32600,
+            "",
+        ),
+        ({}, b" " * (2**23 + 1), 413, -32600, "larger than 8 MiB"),
+    ],
+)
+def test_what_is_refused_is_a_json_rpc_error(
+    server: str,
+    era: dict[str, str],
+    headers: dict[str, str | None],
+    body: bytes,
+    status: int,
+    code: int,
+    said: str,
+) -> None:
+    given = {name: value for name, value in {**HEADERS, **era, **headers}.items() if value is not None}
+    with httpx.Client() as raw:
+        answer = raw.post(f"{server}/mcp", headers=given, content=body)
+    told = answer.json()
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    assert (told["jsonrpc"], told["id"], told["error"]["code"]) == ("2.0", None, code)
+    assert said in told["error"]["message"] and set(told["error"]["data"]) == {"type", "param", "code"}
+
+
+def test_another_method_is_refused_so_too(raw: httpx.Client) -> None:
+    answer = raw.get("/mcp")
+    assert (answer.status_code, answer.headers["allow"], answer.json()["error"]["code"]) == (405, "POST", -32600)
+
+
+@pytest.mark.parametrize("era", [{}, TODAY])
+def test_a_notification_is_taken_without_a_word(raw: httpx.Client, era: dict[str, str]) -> None:
+    told = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    answer = raw.post("/mcp", headers={**HEADERS, **era}, json=told)
+    assert (answer.status_code, answer.content) == (202, b"")

@@ -194,7 +194,7 @@ class Tenants(RuleBasedStateMachine):
     def create_store(self, left: bool, name: str) -> None:
         us = self.sides[left]
         made = self.ask(us, "POST", "/v1/vector_stores", {"name": name, "description": us.word})
-        taken = [one["id"] for one in self.ask(us, "GET", "/v1/cogcore/aliases").json()["data"]]
+        taken = [one["id"] for one in self.ask(us, "GET", "/v1/cogcore/aliases?limit=100").json()["data"]]
         assert made.status_code == (400 if name in taken else 200)
 
     @rule(left=BOTH, ours=BOTH, pick=PICK)

@@ -10,12 +10,14 @@ from pydantic.json_schema import models_json_schema
 from app.api.access import OPEN
 from app.api.described import chats, documents, responses
 from app.api.described.chats import ErrorBody, Listed
+from app.api.errors import MCP
 
 Wire = dict[str, Any]
 ABOUT = """OpenAI's words and shapes, and beside them what is named `cogcore`. Unknown fields are refused by name.
 
-Errors are `{"error": {"message", "type", "param", "code"}}`, always. Each answer has `x-request-id`, the client's own
-`X-Client-Request-Id` if it sent one, and `openai-processing-ms`. Where a key has limits, `x-ratelimit-*` tell them.
+Errors are `{"error": {"message", "type", "param", "code"}}`. At `/mcp` they are JSON-RPC's, with the last three in
+`data`. Each answer has `x-request-id`, the client's own `X-Client-Request-Id` if it sent one, and
+`openai-processing-ms`. Where a key has limits, `x-ratelimit-*` tell them.
 """
 FILES, STORES, STORE = "/v1/files", "/v1/vector_stores", "/v1/vector_stores/{store_id}"
 BATCH, TALK = f"{STORE}/file_batches/{{batch_id}}", "/v1/conversations/{conversation_id}"
@@ -70,6 +72,40 @@ EVENTS: Mapping[str, type[BaseModel]] = {
     "POST /v1/responses": responses.ResponseEvent,
     "GET /v1/responses/{response_id}": responses.ResponseEvent,
 }
+MESSAGE: Wire = {
+    "type": "object",
+    "description": "A request of the Model Context Protocol, or without `id` a notification",
+    "properties": {
+        "jsonrpc": {"const": "2.0"},
+        "id": {"type": ["string", "integer"]},
+        "method": {"type": "string"},
+        "params": {"type": ["object", "null"]},
+    },
+    "required": ["jsonrpc", "method"],
+}
+RPC_ERROR: Wire = {
+    "type": "object",
+    "properties": {
+        "jsonrpc": {"const": "2.0"},
+        "id": {"type": ["string", "integer", "null"]},
+        "error": {
+            "type": "object",
+            "properties": {
+                "code": {"type": "integer"},
+                "message": {"type": "string"},
+                "data": {},
+            },
+            "required": ["code", "message"],
+        },
+    },
+    "required": ["jsonrpc", "id", "error"],
+}
+ANSWER: Wire = {
+    "type": "object",
+    "description": "What a request comes to: `result`, or `error`",
+    "properties": {**RPC_ERROR["properties"], "result": {"type": "object"}},
+    "required": ["jsonrpc", "id"],
+}
 # Answers that are no JSON of a fixed shape.
 OTHERS: Mapping[str, Wire] = {
     f"GET {FILES}/{{file_id}}/content": {
@@ -77,18 +113,19 @@ OTHERS: Mapping[str, Wire] = {
     },
     "GET /metrics": {"text/plain": {"schema": {"type": "string"}}},
     "GET /v1/passages/{chunk_id}": {"text/html": {"schema": {"type": "string"}}},
-    "POST /mcp": {"application/json": {"schema": {"type": "object"}}},
+    f"POST {MCP}": {"application/json": {"schema": ANSWER}},
 }
 KEY = "key"
 SIGNATURE = "signature"
 RETRY: Wire = {
     "Retry-After": {"description": "Seconds after which to ask again", "schema": {"type": "integer", "minimum": 0}}
 }
-MESSAGE: Wire = {
-    "type": "object",
-    "description": "A message of the Model Context Protocol",
-    "properties": {"jsonrpc": {"const": "2.0"}, "method": {"type": "string"}, "id": {"type": ["string", "integer"]}},
-    "required": ["jsonrpc"],
+REQUEST_ID: Wire = {"x-request-id": {"schema": {"type": "string"}}}
+ERRORS: Mapping[str, Wire] = {
+    "Error": {"description": "What is wrong with the request", "headers": REQUEST_ID},
+    "Fault": {"description": "What went wrong in the server", "headers": REQUEST_ID},
+    "Later": {"description": "Too much at once, or a limit of the key", "headers": REQUEST_ID | RETRY},
+    "Unavailable": {"description": "The server is stopping, or cannot answer now", "headers": REQUEST_ID | RETRY},
 }
 
 
@@ -123,11 +160,11 @@ def _completed(description: Wire) -> Wire:
         },
         SIGNATURE: {"type": "apiKey", "in": "query", "name": "signature", "description": "Of a citation's link"},
     }
+    schemas["RpcError"] = RPC_ERROR
     components["responses"] = {
-        "Error": _error(references, "What is wrong with the request"),
-        "Fault": _error(references, "What went wrong in the server"),
-        "Later": {**_error(references, "Too much at once, or a limit of the key"), "headers": RETRY},
-        "Unavailable": {**_error(references, "The server is stopping, or cannot answer now"), "headers": RETRY},
+        prefix + name: {**told, "content": {"application/json": {"schema": {"$ref": shape}}}}
+        for prefix, shape in (("", references[ErrorBody]), ("Rpc", "#/components/schemas/RpcError"))
+        for name, told in ERRORS.items()
     }
     description["security"] = [{KEY: []}]
     for route, operation in operations(description):
@@ -146,19 +183,6 @@ def _shapes(schemas: Wire) -> Mapping[object, str]:
     return {model: made[model, "serialization"]["$ref"] for model in ordered}
 
 
-def _either(references: Mapping[object, str]) -> Wire:
-    own = {"type": "object", "properties": {"jsonrpc": {"const": "2.0"}}, "required": ["jsonrpc", "error"]}
-    return {"content": {"application/json": {"schema": {"anyOf": [{"$ref": references[ErrorBody]}, own]}}}}
-
-
-def _error(references: Mapping[object, str], description: str) -> Wire:
-    return {
-        "description": description,
-        "headers": {"x-request-id": {"schema": {"type": "string"}}},
-        "content": {"application/json": {"schema": {"$ref": references[ErrorBody]}}},
-    }
-
-
 def _complete(route: str, operation: Wire, references: Mapping[object, str]) -> None:
     answers = operation["responses"]
     answers.pop("422", None)
@@ -170,15 +194,15 @@ def _complete(route: str, operation: Wire, references: Mapping[object, str]) -> 
         content["text/event-stream"] = {"schema": {"type": "string"}, "x-event": {"$ref": references[EVENTS[route]]}}
     if route in OTHERS:
         answers["200"]["content"] = OTHERS[route]
-    answers["5XX"] = {"$ref": "#/components/responses/Fault"}
+    errors = f"#/components/responses/{'Rpc' if route == f'POST {MCP}' else ''}"
+    answers["5XX"] = {"$ref": f"{errors}Fault"}
     if route.partition(" ")[2] in OPEN:
         operation["security"] = []
         return
-    answers["4XX"] = {"$ref": "#/components/responses/Error"}
-    answers["429"] = {"$ref": "#/components/responses/Later"}
-    answers["503"] = {"$ref": "#/components/responses/Unavailable"}
-    if route == "POST /mcp":
-        answers["4XX"] = {"description": "An error, or one of the protocol's own", **_either(references)}
+    answers["4XX"] = {"$ref": f"{errors}Error"}
+    answers["429"] = {"$ref": f"{errors}Later"}
+    answers["503"] = {"$ref": f"{errors}Unavailable"}
+    if route == f"POST {MCP}":
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": MESSAGE}}}
         answers["202"] = {"description": "A notification was taken"}
     if "/passages/" in route:
