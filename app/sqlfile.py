@@ -1,8 +1,9 @@
 """One SQLite file of the server's own beside the memory, made with its first use, and for this user's eyes alone.
 
-What is deleted is erased on the disk too (but for copies that SQLite may leave in its pages: index/catalog/remains.py,
-which only the catalog has so far), and there is no write-ahead log to hold it longer. Columns that later
-programs declare are added to a file of an earlier one. Synchronous and thread-safe; of two processes the second waits.
+What is deleted is erased on the disk too when its transaction has ended: the write-ahead log is emptied, and what
+SQLite left in the pages of this transaction is blanked (index/catalog/remains.py), so a large file takes no longer than
+a small one. After a kill the next use does it. Columns that later programs declare are added to a file of an earlier
+one. Synchronous and thread-safe; of two processes the second waits.
 """
 
 import threading
@@ -11,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, MetaData, event, inspect
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.schema import CreateColumn
 
+from index.catalog import sqlite
 from index.errors import FolderFault
 
 
@@ -24,13 +26,13 @@ class SqlFile:
     def __init__(self, path: Path, schema: MetaData, name: str) -> None:
         self.path = path
         self._schema, self._name = schema, name
-        self._engine = create_engine(f"sqlite:///{path}")
         self._lock = threading.Lock()
-        self._made = False
-        event.listen(self._engine, "connect", _configure)
+        self._database: sqlite.SQLite | None = None
+        self._owes = True  # what was deleted may be in the log: of one that was killed, too
 
     def close(self) -> None:
-        self._engine.dispose()
+        if self._database is not None:
+            self._database.close()
 
     def exists(self) -> bool:
         """Whether anything was ever kept."""
@@ -41,29 +43,39 @@ class SqlFile:
         """A transaction, on disk when it ends. Raises FolderFault when the file cannot be read or written."""
         try:
             with self._lock:
-                if not self._made:
-                    self._make()
-                    self._made = True
-                with self._engine.begin() as tx:
+                if self._database is None:
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                    self.path.touch(mode=0o600)
+                    self._database = sqlite.SQLite(self.path, self._made)
+                with self._database.write() as tx:
                     yield tx
+                if self._owes:
+                    self._owes = not self._database.forget()
         except (OSError, DatabaseError) as error:
             said = error.orig if isinstance(error, DatabaseError) else error.strerror
             raise FolderFault(f"the {self._name} {self.path} cannot be used: {said}") from error
 
-    def _make(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.touch(mode=0o600)
-        self._schema.create_all(self._engine)
-        with self._engine.begin() as tx:
-            for table in self._schema.sorted_tables:
-                known = {column["name"] for column in inspect(tx).get_columns(table.name)}
-                for new in [column for column in table.columns if column.name not in known]:
-                    added = CreateColumn(new).compile(self._engine)
-                    tx.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {added}")
-                for index in table.indexes:
-                    index.create(tx, checkfirst=True)
+    def _made(self, path: Path) -> Engine:
+        engine = sqlite.engine_at(path)
+        try:
+            self._schema.create_all(engine)
+            with engine.connect().execution_options(immediate=True) as connection, connection.begin():
+                self._extend(connection)
+        except BaseException:
+            engine.dispose()
+            raise
+        event.listen(engine, "after_cursor_execute", self._note)
+        return engine
 
+    def _note(self, _tx: object, cursor: Any, _said: object, _with: object, context: Any, _many: object) -> None:
+        if (context.isdelete or context.isupdate) and cursor.rowcount:
+            self._owes = True
 
-def _configure(connection: Any, _record: object) -> None:
-    for pragma in ("busy_timeout=10000", "secure_delete=ON", "foreign_keys=ON", "synchronous=EXTRA"):
-        connection.execute(f"PRAGMA {pragma}")
+    def _extend(self, tx: Connection) -> None:
+        for table in self._schema.sorted_tables:
+            known = {column["name"] for column in inspect(tx).get_columns(table.name)}
+            for new in [column for column in table.columns if column.name not in known]:
+                added = CreateColumn(new).compile(tx.engine)
+                tx.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {added}")
+            for index in table.indexes:
+                index.create(tx, checkfirst=True)

@@ -192,7 +192,8 @@ class TrainedTurn:
                 attempts = [self._reckon(excerpts, reckons, verdict)]
                 if not numbers(self.user):  # with nothing to calculate with, the number as it stands may be the answer
                     found = await self._chance(grammar.FOUND)
-                    attempts.append(self._answer(excerpts, 1 - found / (found + absent + leads), verdict))
+                    none = 1 - found / (found + absent + leads) if found else 1.0
+                    attempts.append(self._answer(excerpts, none, verdict))
             else:
                 attempts = [self._answer(excerpts, none, verdict)]
             for attempt in attempts:

@@ -9,11 +9,9 @@ its own words, and whatever is found must be what was written, or a MemoryFault 
 SQLite has no checksums of its pages: what a flip in the catalog does is counted apart, and is no breach.
 """
 
-import argparse
 import logging
 import random
 import shutil
-import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -22,6 +20,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from app.bench import campaign
 from app.bench.hashed import Hashed
 from index import keeper
 from index.dense import Tiers
@@ -126,19 +125,17 @@ def flip(folder: Path, each: int, seed: int) -> dict[str, Counter[str]]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser("app.bench flips", description=__doc__.split("\n")[0] if __doc__ else None)
+    parser = campaign.parser("flips", __doc__)
     parser.add_argument("--each", type=int, default=40, help="flips in each kind of file (40)")
-    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     keeper.LEAST = 1  # so that small stores have snapshots
     logging.getLogger("index").propagate = False
     with tempfile.TemporaryDirectory() as folder:
         ended = flip(Path(folder), given.each, given.seed)
-    breaches = 0
+    wrong = list[str]()
     for what, counts in ended.items():
         told = ", ".join(f"{count} {how}" for how, count in counts.most_common())
         print(f"{what:<24}{told}")
-        breaches += 0 if what == CATALOG else sum(n for how, n in counts.items() if how.startswith(WRONG))
-    print(f"{breaches} breaches")
-    if breaches:
-        sys.exit(1)
+        if what != CATALOG:
+            wrong += [f"{what}: {how}" for how in counts.elements() if how.startswith(WRONG)]
+    campaign.end(wrong)

@@ -1,24 +1,23 @@
-"""The catalog in a file of the data folder.
+"""A database in a file of the data folder: the catalog, and what else of the server's is kept in one.
 
 WAL mode with synchronous=FULL: an upload that was answered must survive a power cut, and the one fsync per commit (a
 few ms) vanishes beside parsing and embedding. secure_delete overwrites what is removed, so that a deleted document's
-words do not stay in free pages.
+words do not stay in free pages; what it leaves is erased after each commit (remains.py).
 """
 
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
 from index.catalog import migrations, remains
-from index.catalog.schema import facts, read_fact
 from index.errors import FolderFault
 
 WAITS = 30  # seconds, for a lock
@@ -29,28 +28,27 @@ PRAGMAS = (
     "foreign_keys=ON",
     "secure_delete=ON",
 )
-LOOKED = "remains"  # the fact that the whole file was looked at: once, since all commits are
+LOOKED = 1  # the user_version of a file that was looked at as a whole: once, since all commits are
 log = logging.getLogger(__name__)
 
 
 class SQLite:
-    """Raises FolderFault when the file is damaged or too new."""
+    """`opened` raises, and leaves nothing open, when the file is damaged or too new."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, opened: Callable[[Path], Engine]) -> None:
         self._log = remains.Log(path)
         self._left = self._log.news()  # of one that was killed before it erased them
-        self._engine = open_database(path)
+        self._engine = opened(path)
         # Closed last: when a process closes a file, it loses the locks that SQLite has there.
         self._file = os.open(path, os.O_RDWR)
         with self.read() as tx:
-            looked = read_fact(tx, LOOKED)
-        if looked is None:
+            looked = tx.exec_driver_sql("PRAGMA user_version").scalar_one() == LOOKED
+        if not looked:
             self._left |= remains.in_file(self._file)
         self._look()
-        if looked is None and not self._left:
+        if not looked and not self._left:
             with self.write() as tx:
-                if read_fact(tx, LOOKED) is None:
-                    tx.execute(insert(facts).values(key=LOOKED, value="none"))
+                tx.exec_driver_sql(f"PRAGMA user_version = {LOOKED}")
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -101,11 +99,16 @@ class SQLite:
             raw.close()
 
 
-def open_database(path: Path) -> Engine:
-    """The database at `path`, made if it is not there. Raises FolderFault when it is damaged or too new."""
+def engine_at(path: Path) -> Engine:
     engine = create_engine(f"sqlite:///{path}", pool_size=8, max_overflow=-1, hide_parameters=True)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
+    return engine
+
+
+def open_catalog(path: Path) -> Engine:
+    """The catalog at `path`, made if it is not there. Raises FolderFault when it is damaged or too new."""
+    engine = engine_at(path)
     try:
         migrations.upgrade(engine, str(path))
     except DatabaseError as error:

@@ -21,7 +21,7 @@ from sqlalchemy import Engine, event
 
 from index.catalog import Catalog, documents, migrations, stores
 from index.catalog.schema import schema
-from index.catalog.sqlite import open_database
+from index.catalog.sqlite import open_catalog
 from index.errors import FolderFault
 from index.originals import Originals
 from index.types import Alias
@@ -56,7 +56,7 @@ def layout(path: Path) -> list[tuple[object, ...]]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Engine]:
-    engine = open_database(path)
+    engine = open_catalog(path)
     try:
         yield engine
     finally:

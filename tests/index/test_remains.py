@@ -95,7 +95,7 @@ def test_who_was_killed_before_he_erased_it_does_it_when_started(path: Path, mon
 
 def test_a_catalog_of_before_is_looked_through_once(path: Path) -> None:
     with sqlite3.connect(path) as connection:
-        connection.execute("DELETE FROM facts WHERE key = ?", (sqlite.LOOKED,))
+        connection.execute("PRAGMA user_version = 0")
     connection.close()
     number = plant(path)
     file = os.open(path, os.O_RDONLY)

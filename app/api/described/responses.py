@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, RootModel
 
 from app.api.described.chats import Count, TokenLogprob, TurnMade
-from app.api.described.documents import Attribute
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
@@ -45,25 +44,12 @@ class MessageItem(BaseModel):
     content: list[Annotated[OutputText | InputText, Field(discriminator="type")]]
 
 
-class SummaryText(BaseModel):
-    type: Literal["summary_text"]
-    text: str
-
-
 class ReasoningItem(BaseModel):
     """The core's thoughts. An item that a client sent holds what the client sent."""
 
     id: str
     type: Literal["reasoning"]
     summary: list[Any] | None = None
-
-
-class SearchedPassage(BaseModel):
-    file_id: str
-    filename: str
-    score: float
-    text: str
-    attributes: dict[str, Attribute]
 
 
 class FileSearchItem(BaseModel):
