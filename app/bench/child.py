@@ -40,7 +40,7 @@ def serving(url: str | None, **settings: object) -> Iterator[str]:
 
 @contextmanager
 def started(
-    folder: Path, command: Sequence[str], ready: str = "/readyz", **settings: object
+    folder: Path, command: Sequence[str], ready: str = "/readyz", /, **settings: object
 ) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
     """The URL of a server on `folder`/data, once it is ready, and its process, which is killed in the end."""
     port = _free_port()

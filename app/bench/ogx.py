@@ -42,7 +42,7 @@ LETTERS = 850  # in a chunk, roughly: what pieces are measured by
 PIECES = 20
 TOGETHER = 40  # of SQuAD's paragraphs in a file, as many as its articles have
 TIMEOUT = 600.0
-POLL = 0.02
+POLL = 0.25  # seconds: each poll is also a line in OGX's log
 EDGE = 5  # one in so many of the pieces is the start, and the end
 OGX, OURS = "ogx", "cogcore"
 CONCURRENT = 8  # files of a batch that OGX takes at once; 3 unless told otherwise
@@ -229,7 +229,7 @@ def measure(given: argparse.Namespace) -> None:
     with ExitStack() as stack:
         sides = serving(stack, given.peer)
         put, end = set[str](), time.monotonic() + 60 * given.minutes
-        print(HEAD)
+        print(HEAD, flush=True)
         for n, piece in enumerate(pieces(chain(files, articles(given.data)), given.size)):
             for side in sides if n % 2 else reversed(sides):
                 side.count(side.ingest(piece))
@@ -252,7 +252,7 @@ def serving(stack: ExitStack, peer: Path) -> list[Side]:
     theirs = (str(peer), "-m", "ogx.cli.ogx", "run", str(config), "--insecure")
     urls = [
         stack.enter_context(started(folders[0], SERVE, sample=False, audit=False))[0],
-        stack.enter_context(started(folders[1], theirs, ready="/v1/health"))[0],
+        stack.enter_context(started(folders[1], theirs, "/v1/health"))[0],
     ]
     ways: list[Mapping[str, Mapping[str, Any]]] = [
         {"fused": {"ranking_options": {"ranker": "none"}}, "fused, then reread": {}},
