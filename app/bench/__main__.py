@@ -14,6 +14,7 @@ BENCHES = {
     "manual": "app.bench.manual",
     "memory": "app.bench.memory",
     "milvus": "app.bench.milvus",
+    "ogx": "app.bench.ogx",
     "reader": "app.bench.reader",
     "rerank": "app.bench.rerank",
     "serve": "app.bench.serve",

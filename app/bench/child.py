@@ -40,7 +40,7 @@ def serving(url: str | None, **settings: object) -> Iterator[str]:
 
 @contextmanager
 def started(
-    folder: Path, command: Sequence[str], **settings: object
+    folder: Path, command: Sequence[str], ready: str = "/readyz", /, **settings: object
 ) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
     """The URL of a server on `folder`/data, once it is ready, and its process, which is killed in the end."""
     port = _free_port()
@@ -52,7 +52,7 @@ def started(
     with log.open("w") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=out)  # noqa: S603 (ours, or a test's)
     try:
-        _await(f"http://127.0.0.1:{port}", process, log)
+        _await(f"http://127.0.0.1:{port}{ready}", process, log)
         yield f"http://127.0.0.1:{port}", process
     finally:
         process.kill()
@@ -65,11 +65,11 @@ def _free_port() -> int:
         return port
 
 
-def _await(base: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _await(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            if httpx.get(f"{base}/readyz", timeout=10, trust_env=False).is_success:
+            if httpx.get(url, timeout=10, trust_env=False).is_success:
                 return
         except httpx.HTTPError:
             pass
