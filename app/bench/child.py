@@ -33,9 +33,14 @@ def serving(url: str | None, **settings: object) -> Iterator[str]:
         try:
             yield base
         finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE)
+            end(process)
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Let it end by itself, its own processes too, if it does in time."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE)
 
 
 @contextmanager

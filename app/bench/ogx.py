@@ -30,7 +30,7 @@ from typing import Any
 import httpx
 from tqdm import tqdm
 
-from app.bench.child import SERVE, NoServer, started
+from app.bench.child import SERVE, NoServer, end, started
 from app.bench.corpora import articles
 from app.bench.reader import cases
 from app.settings import PREFIX
@@ -248,12 +248,13 @@ def serving(stack: ExitStack, peer: Path) -> list[Side]:
     """Both, started, each with an empty store."""
     folders = [Path(stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))) for _ in range(2)]
     config = folders[1] / "config.yaml"
-    config.write_text(json.dumps(configuration(embed._folder(""), DIMENSION)))
+    config.write_text(json.dumps(configuration(embed.embedder_folder(""), DIMENSION)))
     theirs = (str(peer), "-m", "ogx.cli.ogx", "run", str(config), "--insecure")
-    urls = [
-        stack.enter_context(started(folders[0], SERVE, sample=False, audit=False))[0],
-        stack.enter_context(started(folders[1], theirs, "/v1/health"))[0],
-    ]
+    urls = []
+    for folder, command, ready in ((folders[0], SERVE, "/readyz"), (folders[1], theirs, "/v1/health")):
+        url, process = stack.enter_context(started(folder, command, ready, sample=False, audit=False))
+        stack.callback(end, process)
+        urls.append(url)
     ways: list[Mapping[str, Mapping[str, Any]]] = [
         {"fused": {"ranking_options": {"ranker": "none"}}, "fused, then reread": {}},
         {"vectors": {}},
