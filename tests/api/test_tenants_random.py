@@ -149,6 +149,8 @@ class Tenants(RuleBasedStateMachine):
         for side, other in zip(self.sides, self.sides[::-1], strict=True):
             side.headers["OpenAI-Organization"] = other.organisation
             self.ask(side, "GET", LISTS["store"])
+        for left in (True, False):  # a run may leave out any rule
+            self.upload(left, shared=left, again="")
 
     def _side(self, organisation: str) -> Side:
         key, secret = self.parts.keys.create(Key(f"canary{organisation}", "admin", organisation=organisation))
