@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         # Before the models take their seconds.
-        found = find_files(given.paths) if given.command == "add" else Found([], [])
+        found = find_files(given.paths) if given.command == "add" else Found([], [], {})
         reader = load_reader() if given.command == "search" and given.rerank else None
         with closing(Memory(given.data, load_embedder(given.embedder), reader)) as memory:
             match given.command:
@@ -51,6 +51,7 @@ def add(memory: Memory, store: str, found: Found) -> int:
             bar.update()
 
         summary = ingest_files(memory, store, found.files, progress)
+    summary.failed |= found.closed
     for name, reasons in (("skipped", summary.skipped), ("failed", summary.failed)):
         for path, reason in reasons.items():
             print(f"{name} {path}: {reason}", file=sys.stderr)

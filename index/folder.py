@@ -40,10 +40,13 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The files to read; and what is left out because its name begins with a dot, a folder standing for all in it."""
+    """The files to read; what is left out because its name begins with a dot, a folder standing for all in it; and the
+    folders below that could not be looked into, with the reason.
+    """
 
     files: list[Path]
     hidden: list[Path]
+    closed: dict[Path, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ def ingest_folder(
     found = find_files([directory])
     summary = ingest_files(memory, store, found.files, progress)
     summary.hidden = found.hidden
+    summary.failed |= found.closed
     return summary
 
 
@@ -69,16 +73,17 @@ def find_files(paths: Iterable[Path]) -> Found:
     """The files named, and those below the directories named, in order. Raises FileNotFoundError."""
     found: dict[Path, None] = {}
     hidden: dict[Path, None] = {}
+    closed: dict[Path, str] = {}
     named = [path.absolute() for path in paths]
     for path in named:
         if path.is_dir():
-            for below, shown in _below(path):
+            for below, shown in _below(path, closed):
                 (found if shown else hidden)[below] = None
         elif path.is_file():
             found[path] = None
         else:
             raise FileNotFoundError(f"{path} is neither a file nor a folder")
-    return Found(list(found), [path for path in hidden if path not in named])
+    return Found(list(found), [path for path in hidden if path not in named], closed)
 
 
 def left_out(hidden: Sequence[Path]) -> str:
@@ -171,9 +176,13 @@ def _unfit(path: Path) -> str:
     return ""
 
 
-def _below(directory: Path) -> Iterator[tuple[Path, bool]]:
-    """Files, and whether they are to be read; hidden folders are not entered."""
-    for folder, subfolders, names in os.walk(directory):
+def _below(directory: Path, closed: dict[Path, str]) -> Iterator[tuple[Path, bool]]:
+    """Files, and whether they are to be read; hidden folders are not entered, and `closed` ones are taken down."""
+
+    def refused(error: OSError) -> None:
+        closed[Path(error.filename)] = f"cannot be read: {error.strerror}"
+
+    for folder, subfolders, names in os.walk(directory, onerror=refused):
         yield from ((Path(folder, name), False) for name in sorted(subfolders) if name.startswith("."))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):

@@ -90,9 +90,9 @@ async def test_what_is_hostile_is_refused_and_the_rest_is_answered(server: str) 
     async with client(server) as visitor:
         for hostile in HOSTILE:
             await offend(visitor, hostile)
-        question = "How many vacation days do new employees get?"
+        question = "How long can a sabbatical last?"
         whole, streamed = await ask(visitor, question), await ask(visitor, question, stream=True)
-    assert whole == streamed and whole.searched and len(whole.rounds) in (2, 3)  # words may be written once more
+    assert whole == streamed and whole.searched and len(whole.rounds) == 2
 
 
 async def test_a_server_that_takes_what_is_hostile_is_not_measured() -> None:

@@ -3,7 +3,7 @@
 Append only: every id shown or written stays, so that the next round reuses its KV.
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -159,6 +159,14 @@ class Rounds:
         elif not self.parser.held:
             self._unread.clear()
         return [shown for piece in pieces for shown in self._show(piece)]
+
+    def take(self, tokens: Sequence[Token]) -> Iterator[Piece]:
+        """Read a pass that was held back, up to a stop string, and end the round's parse."""
+        for token in tokens:
+            yield from self.read(token)
+            if self.stopped:
+                break
+        yield from self.finish()
 
     def finish(self) -> list[Piece]:
         """End the round's parse; afterwards `calls` is complete."""

@@ -6,7 +6,7 @@ what a passage gives, or says that it does not know, by the confidence.
 Without support there is no claim: a turn that must look up and may not, or that finds nothing, abstains.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from app.agent.prompt import Excerpt, show
 from app.agent.rounds import Rounds
 from app.agent.tools import CALCULATE, SEARCH, CalculationError, calculate
 from app.agent.turn import Message, Turn, TurnRefused, refuse_forms
-from app.agent.verdict import PassageChosen, SumWritten, Verdict, differing, given_by, led_by, nearest
+from app.agent.verdict import PassageChosen, Place, SumWritten, Verdict, differing, given_by, led_by, nearest
 from app.cores import grammar
 from app.cores.grammar import Grammar
 from app.cores.load import Core
@@ -224,28 +224,28 @@ class TrainedTurn:
             return self.turn.calibrated(confidence.found(none, chosen, hit, verdict.led))
 
         tokens = await self._attempt(mask, passage, sure, verdict)
-        if len(nearest(mask.paths([token.id for token in tokens]), excerpts, differ)) == 1:
-            tokens = await self._likelier(tokens, excerpts[passage.number - excerpts[0].number], via, mask)
-        for piece in self._take(tokens):
+        match nearest(mask.paths([token.id for token in tokens]), excerpts, differ):
+            case [place]:
+                tokens = await self._likelier(tokens, place, via, mask)
+        for piece in self.rounds.take(tokens):
             yield piece
         match nearest(mask.paths(self.rounds.generated), excerpts, differ):
             case [answer, *others]:
                 verdict.answer, verdict.other = answer, next(iter(others), None)
 
-    async def _likelier(
-        self, tokens: list[Token], excerpt: Excerpt, via: Sequence[int], mask: GrammarMask
-    ) -> list[Token]:
+    async def _likelier(self, tokens: list[Token], place: Place, via: Sequence[int], mask: GrammarMask) -> list[Token]:
         """The answer as it was written, or with the reader's words from the same passage, whichever core and reader
         together hold likelier: written word for word, an answer can come to an end that the core does not believe in.
         """
-        answer = grammar.answer(excerpt.text[slice(*excerpt.marked)].strip(), excerpt.number, via)
+        excerpt, start, end = place
+        mark, words = excerpt.hit.mark, excerpt.text[slice(*excerpt.marked)].strip()
+        answer = grammar.answer(words, excerpt.number, via)
         ids = [number for literal in answer for number in self.vocabulary.encode(literal.text)]
-        written = [token for token in tokens if token.id != self.vocabulary.end]
-        mark = excerpt.hit.mark
-        if mark is None or len(ids) >= self.rounds.left or not mask.paths(ids) or [t.id for t in written] == ids:
+        differs = words != excerpt.text[start:end] and bool(mask.paths(ids))
+        if mark is None or not differs or len(ids) >= self.rounds.left:
             return tokens
-        core = sum(await self.rounds.score(ids)) - sum(token.logprob for token in written)
-        if not confidence.likelier(core, mark.probability):
+        written = sum(token.logprob for token in tokens if token.id != self.vocabulary.end)
+        if not confidence.likelier(sum(await self.rounds.score(ids)) - written, mark.probability):
             return tokens
         async with aclosing(self.rounds.tokens_of(GrammarMask((answer,), self.vocabulary))) as again:
             return [token async for token in again]
@@ -258,7 +258,7 @@ class TrainedTurn:
         def sure(chosen: float) -> float:
             return self.turn.calibrated(confidence.led(verdict.led, reckons, chosen))
 
-        for piece in self._take(await self._attempt(mask, passage, sure, verdict)):
+        for piece in self.rounds.take(await self._attempt(mask, passage, sure, verdict)):
             yield piece
         unsure = verdict.confidence < self.turn.policy.abstain_below
         match [] if self.rounds.over or unsure else self.rounds.calls:
@@ -280,7 +280,7 @@ class TrainedTurn:
             verdict.led = confidence.led(before, leads, chosen)
             return self.turn.calibrated(verdict.led)
 
-        for piece in self._take(await self._attempt(mask, passage, sure, verdict)):
+        for piece in self.rounds.take(await self._attempt(mask, passage, sure, verdict)):
             yield piece
         match [] if self.rounds.over else self.rounds.calls:
             case [Call("search_memory", {"query": str(query)})] if not self.lookups.repeats(query):
@@ -304,14 +304,6 @@ class TrainedTurn:
                     if verdict.confidence < self.turn.policy.abstain_below:
                         return []
         return held
-
-    def _take(self, tokens: Sequence[Token]) -> Iterator[Piece]:
-        """Read what was written, up to a stop string."""
-        for token in tokens:
-            yield from self.rounds.read(token)
-            if self.rounds.stopped:
-                break
-        yield from self.rounds.finish()
 
     async def _unknown(self, verdict: Verdict) -> AsyncGenerator[Event]:
         """What was found, under a reply that does not know; and the end."""

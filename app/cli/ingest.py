@@ -122,6 +122,7 @@ def readable(named: Sequence[Path], summary: Summary) -> list[Path]:
     kept: list[Path] = []
     found = find_files(named)
     summary.hidden = found.hidden
+    summary.failed |= {str(folder): reason for folder, reason in found.closed.items()}
     for file in found.files:
         reasons = summary.failed if file in named else summary.skipped
         if suffix_of(file.name) not in FORMATS:

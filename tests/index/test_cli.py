@@ -1,9 +1,13 @@
 """The command line: the real embedder and reader, no server."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.cli.ingest import Summary, readable
 from index.__main__ import main
 from index.folder import find_files, ingest_folder, left_out
 from index.memory import Memory
@@ -56,6 +60,25 @@ def test_what_is_hidden_is_told_unless_it_is_named(docs: Path, open_memory: Open
     assert left_out([]) == ""
     assert left_out([docs / ".hidden", draft, draft]) == "; 2 hidden files, 1 hidden folder left out"
     assert ingest_folder(open_memory(), "default", docs).hidden == [docs / ".hidden", draft]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(
+    docs: Path, open_memory: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = os.scandir
+
+    def refused(path: str) -> Any:  # whoever runs the tests may look everywhere
+        if Path(path) == docs / "sub":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return looked(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    found = find_files([docs])
+    assert found.closed == {docs / "sub": "cannot be read: Permission denied"}
+    assert found.files and not any(path.is_relative_to(docs / "sub") for path in found.files)
+    assert ingest_folder(open_memory(), "default", docs).failed[docs / "sub"] == found.closed[docs / "sub"]
+    readable([docs], told := Summary())
+    assert told.failed == {str(docs / "sub"): "cannot be read: Permission denied"}
 
 
 def test_a_second_run_takes_only_what_changed(docs: Path, open_memory: Open) -> None:
