@@ -29,6 +29,7 @@ from app.api import (
 from app.api.access import Access
 from app.api.described import Described
 from app.api.door import Door
+from app.api.limits import KNOWN_QUERY
 from app.api.parts import Parts
 from app.api.record import Record
 from app.api.trail import Trail
@@ -52,10 +53,13 @@ def create_app(parts: Parts) -> FastAPI:
     errors.install(app)
     for part in (
         *(chat, completions, embeddings, rerank, models),
-        *(files, stores, store_files, aliases, bundles, passages, conversations, reviews, keys, health),
+        *(files, stores, store_files, aliases, bundles, conversations, reviews, keys),
     ):
-        app.include_router(part.routes(parts))
-    app.include_router(responses.routes(parts, runs))
+        app.include_router(part.routes(parts), dependencies=[KNOWN_QUERY])
+    app.include_router(responses.routes(parts, runs), dependencies=[KNOWN_QUERY])
+    # Browsers, pages and probes add parameters of their own to links.
+    app.include_router(passages.routes(parts))
+    app.include_router(health.routes(parts))
     app.include_router(mcp.routes(sessions))
     app.include_router(metrics.routes(parts.metrics))
     if parts.settings.audit:

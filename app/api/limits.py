@@ -1,8 +1,12 @@
 """Fields that several requests share, and how strictly they are read."""
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
+from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -37,6 +41,23 @@ class Strict(BaseModel):
                 before = error.object[max(0, error.start - 20) : error.start]
                 raise ValueError(f"The body holds half of a character (a lone surrogate) after {before!r}.") from error
         return given
+
+
+async def _known_query(request: Request) -> None:
+    known = set(_query(request.scope["route"].dependant))
+    for name in request.query_params:
+        if name not in known:
+            raise RequestValidationError([{"type": "extra_forbidden", "loc": ("query", name)}])
+
+
+def _query(of: Dependant) -> Iterator[str]:
+    yield from (parameter.alias for parameter in of.query_params)
+    for needed in of.dependencies:
+        yield from _query(needed)
+
+
+# For a route: a parameter that it does not know is refused by name, too.
+KNOWN_QUERY = Depends(_known_query)
 
 
 class Only:

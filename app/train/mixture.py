@@ -28,6 +28,7 @@ from app.train.values import word
 from app.train.worlds import Fact, fact, polite
 from index.types import Mark
 
+NUMBER = re.compile(r"[1-9]\d*")
 SHORT = {"repeat", "ask", "sum", "talk"}
 FILES = {"trace": "traces", "chain_trace": "chains", "reckon_trace": "reckonings", "played": "played"}
 """Where in the run the rows of some kinds are drawn from."""
@@ -41,6 +42,7 @@ class Mixture:
         self.sources = sources
         self.questions = sources.squad()
         self.asked = [q.question for q in self.questions] + sources.trivia()
+        self.numbered = [question for question in self.asked if NUMBER.search(question)]
         self.problems = solvable(sources.problems())
         self.requests = [text for text, _, domain in sources.requests() if domain not in ("small_talk", "meta")]
         self.talk = small_talk(sources.requests())
@@ -192,8 +194,10 @@ class Mixture:
     def ask(self, rng: Random) -> Row:
         """The first round alone, over many more questions and requests."""
         roll = rng.random()
-        if roll < 0.48:
+        if roll < 0.3:
             query = rng.choice(self.asked)
+        elif roll < 0.5:
+            query = renumbered(rng, rng.choice(self.numbered))
         elif roll < 0.64:
             query = rng.choice(self.requests)
         elif roll < 0.8:
@@ -285,6 +289,13 @@ class Mixture:
         else:
             text, said = rng.choice(self.asked), grammar.ABSENT.split("\n\n")[1]
         return [{"role": "user", "content": text}, {"role": "assistant", "content": said}]
+
+
+def renumbered(rng: Random, question: str) -> str:
+    """Half of them with other numbers of as many digits: what stands in a question is not to be known by heart."""
+    if rng.random() < 0.5:
+        return question
+    return NUMBER.sub(lambda n: str(rng.randint(10 ** (len(n[0]) - 1), 10 ** len(n[0]) - 1)), question)
 
 
 def solvable(problems: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

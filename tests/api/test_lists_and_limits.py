@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from openai import OpenAI
 
+from app.api.described.application import operations
 from tests.api.live import scripted
 from tests.fakes import ScriptedEngine
 
@@ -163,3 +165,14 @@ def test_how_many_files_at_once(client: OpenAI, files: list[str]) -> None:
             attempt()
         assert refused.value.param == param
     assert client.vector_stores.file_batches.create("default", file_ids=files[:1] * 2000).file_counts.total == 1
+
+
+def test_an_unknown_parameter_is_refused_by_name_on_every_route(client: OpenAI) -> None:
+    with httpx.Client(base_url=str(client.base_url.join("/"))) as plain:
+        for route, _ in operations(plain.get("/openapi.json").json()):
+            method, path = route.split(" ")
+            answer = plain.request(method, path, params={"colour": "red"}, json={})
+            strict = path.startswith("/v1/") and not path.startswith("/v1/passages/")  # browsers add to links
+            code = answer.json()["error"]["code"] if answer.status_code == 400 else None
+            assert (code == "unknown_parameter") == strict, (route, answer.text)
+            assert not strict or answer.json()["error"]["param"] == "colour", route
