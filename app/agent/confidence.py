@@ -19,7 +19,7 @@ FINITE = 700.0  # the exponential of more is not
 
 def opening(tokenizer: PreTrainedTokenizerBase, verdict: str) -> list[int]:
     """The ids of a verdict on passages, up to the first that tells it from the other verdicts."""
-    verdicts = (grammar.FOUND, grammar.LEADS, grammar.RECKONS, grammar.ABSENT)
+    verdicts = (grammar.FOUND, grammar.LEADS, grammar.AGAIN, grammar.RECKONS, grammar.ABSENT)
     written = (tokenizer.encode(text, add_special_tokens=False) for text in verdicts)
     fork = next(n for n, ids in enumerate(zip(*written, strict=False)) if len(set(ids)) > 1)
     return list(tokenizer.encode(verdict, add_special_tokens=False))[: fork + 1]

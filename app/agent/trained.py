@@ -69,6 +69,12 @@ class TrainedTurn:
     def _searches(self) -> bool:
         return self.lookups.left > 0 and bool(WORD.search(self.user))
 
+    @property
+    def _past(self) -> list[str]:
+        """Earlier messages whose words a query may take."""
+        renderer = self.rounds.renderer
+        return [str(m["content"]) for m in renderer.past(self.turn.messages)] if renderer.profile.follow_ups else []
+
     def _plan(self, need: float) -> Plan:
         policy = self.turn.policy
         if policy.function == CALCULATE:
@@ -93,9 +99,7 @@ class TrainedTurn:
         """What round one may be."""
         match plan:
             case "search":
-                renderer = self.rounds.renderer
-                past = renderer.past(self.messages) if renderer.profile.follow_ups else []
-                return grammar.first_round(self.user, [str(m["content"]) for m in past], others=False)
+                return grammar.first_round(self.user, self._past, others=False)
             case "abstain":
                 return grammar.judge((), found=False)
             case "calculate":
@@ -185,8 +189,11 @@ class TrainedTurn:
             absent = await self._chance(grammar.ABSENT)
             leads = await self._chance(grammar.LEADS) if profile.hops > 1 else 0.0
             reckons = await self._chance(grammar.RECKONS) if profile.reckons else 0.0
-            none = absent + leads + reckons
-            if leads > max(reckons, 1 - none) and len(verdict.via) < profile.hops - 1:
+            again = await self._chance(grammar.AGAIN) if profile.rephrases else 0.0
+            none = absent + leads + reckons + again
+            if again > max(absent, leads, reckons, 1 - none) and self.lookups.count == 1:
+                attempts = [self._again(verdict)]
+            elif leads > max(reckons, 1 - none) and len(verdict.via) < profile.hops - 1:
                 attempts = [self._lead(excerpts, leads, verdict)]
             elif reckons > 1 - none:
                 attempts = [self._reckon(excerpts, reckons, verdict)]
@@ -289,6 +296,17 @@ class TrainedTurn:
                 verdict.query = query
             case _:
                 verdict.confidence = 0.0  # it was sure of the lead, and nothing came of that
+
+    async def _again(self, verdict: Verdict) -> AsyncGenerator[Piece]:
+        """Search once more, for what the first query should have been."""
+        if not self.lookups.left:
+            return
+        async with aclosing(self._write(grammar.again(self.user, self._past))) as pieces:
+            async for piece in pieces:
+                yield piece
+        match [] if self.rounds.over else self.rounds.calls:
+            case [Call("search_memory", {"query": str(query)})] if not self.lookups.repeats(query):
+                verdict.query = query
 
     async def _attempt(
         self, mask: GrammarMask, passage: PassageChosen, sure: Callable[[float], float], verdict: Verdict

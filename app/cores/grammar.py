@@ -54,6 +54,7 @@ TALK = THINK.format("No lookup is needed.")
 ANSWER = "The answer is"
 FOUND = THINK.format("[{0}] answers this.") + ANSWER
 LEADS = THINK.format("On from [{0}].")
+AGAIN = THINK.format("Again, in other words.")
 RECKONS = THINK.format("With [{0}] I can calculate.")
 UNKNOWN = "I do not know: nothing in the memory answers this."
 ABSENT = THINK.format("No passage answers this.") + UNKNOWN
@@ -85,12 +86,21 @@ def first_round(user: str, past: Sequence[str] = (), *, search: bool = True, oth
 
     A message may lean on the one before: words of an earlier one may stand before or after its own in the query.
     """
+    searches = _searches(SEARCH, user, past) if search else ()
+    return searches + ((*calculation(user), *talk()) if others else ())
+
+
+def again(user: str, past: Sequence[str] = ()) -> Grammar:
+    """Search once more, where a query found nothing that answers: with other words of the messages."""
+    return _searches(AGAIN + QUERY, user, past)
+
+
+def _searches(opening: str, user: str, past: Sequence[str]) -> Grammar:
     asked = escaped(user)
     queries: list[Alternative] = [(Span(asked),)]
     for said in map(escaped, past):
         queries += [(Span(asked), Span(said, spaced=True)), (Span(said), Span(asked, spaced=True))]
-    searches = tuple((Literal(SEARCH), *query, Literal(CALL_END)) for query in queries)
-    return (searches if search else ()) + ((*calculation(user), *talk()) if others else ())
+    return tuple((Literal(opening), *query, Literal(CALL_END)) for query in queries)
 
 
 def calculation(user: str) -> Grammar:

@@ -20,8 +20,8 @@ class Profile:
     `trained_loop` cores learned the loop and its grammar (app.cores.grammar): no instructions or tool schemas are
     rendered for the hosted tools and decoding is masked; the others get `instructions` and the schemas in their prompt.
     Such a core may search `hops` times in a turn, each time from a passage of the search before, with words of earlier
-    messages (`follow_ups`), calculate with the numbers of a passage (`reckons`), and tell what another passage says
-    instead (`differs`), if it has learned to.
+    messages (`follow_ups`), put its first query in other words where that found nothing (`rephrases`), calculate with
+    the numbers of a passage (`reckons`), and tell what another passage says instead (`differs`), if it has learned to.
     `reads` cores answer from sources that are looked up for them (app.cores.occ), and neither decide nor call anything.
     `max_tokens` are what a core may write where the request does not say.
     """
@@ -42,6 +42,7 @@ class Profile:
     history: int | None = None
     hops: int = 1
     follow_ups: bool = False
+    rephrases: bool = False
     reckons: bool = False
     differs: bool = False
     temperature: float = 0.0
@@ -65,6 +66,7 @@ TINY = Profile(
     history=2,
     hops=2,
     follow_ups=True,
+    rephrases=True,
     reckons=True,
 )
 """The embedded core: it learned the loop, reads four marked excerpts, and follows no instructions."""

@@ -42,7 +42,8 @@ class Judge:
         self.model, self.turns = model, mixture.turns
         tokenizer = self.turns.renderer.tokenizer
         self.others = [
-            confidence.opening(tokenizer, verdict) for verdict in (grammar.ABSENT, grammar.LEADS, grammar.RECKONS)
+            confidence.opening(tokenizer, verdict)
+            for verdict in (grammar.ABSENT, grammar.LEADS, grammar.AGAIN, grammar.RECKONS)
         ]
         self.found = confidence.opening(tokenizer, grammar.FOUND)
         passages = self.turns.renderer.profile.passages

@@ -30,7 +30,13 @@ from index.types import Mark
 
 NUMBER = re.compile(r"[1-9]\d*")
 SHORT = {"repeat", "ask", "sum", "talk"}
-FILES = {"trace": "traces", "chain_trace": "chains", "reckon_trace": "reckonings", "played": "played"}
+FILES = {
+    "trace": "traces",
+    "again_trace": "traces",
+    "chain_trace": "chains",
+    "reckon_trace": "reckonings",
+    "played": "played",
+}
 """Where in the run the rows of some kinds are drawn from."""
 
 
@@ -48,12 +54,15 @@ class Mixture:
         self.talk = small_talk(sources.requests())
         self.words = sorted({w for text in sources.prose(60) for w in text.split() if w.isalnum()})
         self.files = {kind: _lines(run / f"{name}.jsonl") if run else [] for kind, name in FILES.items()}
+        self.pairs = _pairs(self.files["trace"])
         kinds: Mapping[str, Callable[[Random], Row]] = {
             "repeat": self.repeat,
             "point": self.point,
             "squad": self.squad,
             "trace": self.trace,
             "follow": self.follow,
+            "again": self.again,
+            "again_trace": self.again_trace,
             "world": self.world,
             "chain": self.chain,
             "chain_trace": self.chain_trace,
@@ -110,6 +119,28 @@ class Mixture:
         texts = [self.sources.paragraphs[p] for p in others if answer not in self.sources.paragraphs[p]]
         gold = self.sources.paragraphs[item.paragraph] if rng.random() < 0.67 else None
         return self._lookup(rng, item.question, marked(rng, texts, gold, (item.start, item.end)))
+
+    def again(self, rng: Random) -> Row:
+        """Such a question searched for as it stands, or the one before in its place; then with words of both."""
+        asked = follow_up(rng)
+        past = [{"role": "user", "content": asked.before}, {"role": "assistant", "content": asked.answer}]
+        question, others = asked.fact.question, [other.text for other in rng.sample(asked.fact.others, 3)]
+        repeats = question == asked.query or rng.random() < 0.5
+        about = mark_of(rng, others[0], None).start
+        # What is like it may well answer the question before.
+        answering = marked(rng, others[1:], others[0], (about, len(others[0])))
+        first = answering if repeats else marked(rng, others, None, (0, 0))
+        query = asked.before if repeats else question
+        return self._again(past, question, query, first, asked.query, _among_its_like(rng, asked.fact))
+
+    def again_trace(self, rng: Random) -> Row:
+        """A question of which half was searched for, as if that had found what is found without the answer."""
+        found, missing = (json.loads(line) for line in rng.choice(self.pairs))
+        words = found["question"].split()
+        cut = rng.randint(len(words) // 3 or 1, len(words) * 2 // 3)
+        half = " ".join(words[:cut] if rng.random() < 0.5 else words[cut:])
+        first, then = (traced(rng, row, row["gold"], row["span"]) for row in (missing, found))
+        return self._again(self._past(rng), polite(rng, found["question"]), half, first, found["question"], then)
 
     def world(self, rng: Random) -> Row:
         """An invented fact among its like, with simulated marks."""
@@ -247,6 +278,10 @@ class Mixture:
         hop, answer = Hop(lead, around, then.hits), self._answer(then, first=len(found.hits) + 1)
         return self.turns.read(self._past(rng), polite(rng, question), question, found.hits, answer, hop)
 
+    def _again(self, past: Sequence[Message], question: str, bad: str, first: Found, query: str, then: Found) -> Row:
+        answer = self._answer(then, first=len(first.hits) + 1)
+        return self.turns.read(past, question, bad, first.hits, answer, Hop(None, (query, ""), then.hits))
+
     def _reckoned(self, rng: Random, question: str, expression: str, found: Found) -> Row:
         """A calculation, if the numbers for it are shown."""
         if not (expression and found.gold):
@@ -320,6 +355,15 @@ def _as_written(question: str, expression: str) -> str:
         return known[value]
 
     return re.sub(r"\d*\.?\d+", put, expression)
+
+
+def _pairs(lines: Sequence[str]) -> list[tuple[str, str]]:
+    """The searches for a question, one that finds its answer and one that does not."""
+    found, missing = dict[str, str](), dict[str, str]()
+    for line in lines:
+        row = json.loads(line)
+        (missing if row["gold"] is None else found)[row["question"]] = line
+    return [(line, missing[question]) for question, line in found.items() if question in missing and " " in question]
 
 
 def _lines(file: Path) -> list[str]:

@@ -43,9 +43,10 @@ class Hop:
     """A further search: the excerpt that leads on and its words, the question's words around these, and what it finds.
 
     `around` are words of the question that come before and after the excerpt's in the query, the latter if there are.
+    Without a `lead` the first query was a bad one, and `around` is a better.
     """
 
-    lead: Answer
+    lead: Answer | None
     around: tuple[str, str]
     hits: Sequence[Hit]
 
@@ -53,7 +54,7 @@ class Hop:
     def query(self) -> tuple[str, ...]:
         """Its parts, as they are joined."""
         before, after = self.around
-        return tuple(part for part in (before, " " + self.lead[1], after and " " + after) if part)
+        return tuple(part for part in (before, self.lead and " " + self.lead[1], after and " " + after) if part)
 
 
 class Turns:
@@ -89,7 +90,7 @@ class Turns:
             if other:
                 parts += [grammar.but(number), (" " + other[1],), grammar.cite(other[0])]
             else:
-                parts.append(grammar.cite(*((hop.lead[0],) if hop else ()), number))
+                parts.append(grammar.cite(*((hop.lead[0],) if hop and hop.lead else ()), number))
             written = len(row.ids)
             self._verdict(row, number, grammar.FOUND.format(number), *parts)
             if hop is None and len(hits) > 1:  # whether what another passage says is told: also one token
@@ -116,13 +117,17 @@ class Turns:
     ) -> tuple[Row, list[Message]]:
         """A lookup up to the point where the core must judge what it found last, and the conversation until there."""
         row, messages = self.search(past, user, query)
+        if hop and hop.lead is None:
+            row.weights = [0.0] * len(row.ids)
         text, excerpts = show(hits, self.renderer.profile)
         messages = self._result(row, messages, text)
         if hop:
-            number = hop.lead[0]
+            number = hop.lead[0] if hop.lead else None
+            verdict = grammar.AGAIN if number is None else grammar.LEADS.format(number)
             parts = [(grammar.escaped(part),) for part in hop.query]
-            self._verdict(row, number, grammar.LEADS.format(number) + grammar.QUERY, *parts, grammar.CALL_END)
-            call = _call(f"On from [{number}].", "search_memory", query="".join(hop.query))
+            self._verdict(row, number, verdict + grammar.QUERY, *parts, grammar.CALL_END)
+            thought = "Again, in other words." if number is None else f"On from [{number}]."
+            call = _call(thought, "search_memory", query="".join(hop.query))
             text, _ = show(hop.hits, self.renderer.profile, len(excerpts) + 1)
             messages = self._result(row, [*messages, call], text)
         return row, messages
