@@ -10,6 +10,7 @@ from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from app.agent.expression import UNSAID, implied, numbers
 from app.agent.prompt import Message, excerpt
@@ -30,13 +31,7 @@ from index.types import Mark
 
 NUMBER = re.compile(r"[1-9]\d*")
 SHORT = {"repeat", "ask", "sum", "talk"}
-FILES = {
-    "trace": "traces",
-    "again_trace": "traces",
-    "chain_trace": "chains",
-    "reckon_trace": "reckonings",
-    "played": "played",
-}
+FILES = {"trace": "traces", "chain_trace": "chains", "reckon_trace": "reckonings", "played": "played"}
 """Where in the run the rows of some kinds are drawn from."""
 
 
@@ -53,8 +48,10 @@ class Mixture:
         self.requests = [text for text, _, domain in sources.requests() if domain not in ("small_talk", "meta")]
         self.talk = small_talk(sources.requests())
         self.words = sorted({w for text in sources.prose(60) for w in text.split() if w.isalnum()})
-        self.files = {kind: _lines(run / f"{name}.jsonl") if run else [] for kind, name in FILES.items()}
-        self.pairs = _pairs(self.files["trace"])
+        self.files: dict[str, Sequence[Any]] = {
+            kind: _lines(run / f"{name}.jsonl") if run else [] for kind, name in FILES.items()
+        }
+        self.files["again_trace"] = _pairs(self.files["trace"])
         kinds: Mapping[str, Callable[[Random], Row]] = {
             "repeat": self.repeat,
             "point": self.point,
@@ -135,7 +132,7 @@ class Mixture:
 
     def again_trace(self, rng: Random) -> Row:
         """A question of which half was searched for, as if that had found what is found without the answer."""
-        found, missing = (json.loads(line) for line in rng.choice(self.pairs))
+        found, missing = (json.loads(line) for line in rng.choice(self.files["again_trace"]))
         words = found["question"].split()
         cut = rng.randint(len(words) // 3 or 1, len(words) * 2 // 3)
         half = " ".join(words[:cut] if rng.random() < 0.5 else words[cut:])

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoTokenizer
 
 from app.agent.prompt import Renderer
+from app.cores import grammar
 from app.cores.load import TINY_FOLDER
 from app.cores.profile import TINY
 from app.engine.load import load_engine
@@ -20,11 +21,11 @@ from app.train import curves, judge, tokenizer
 from app.train.check import right
 from app.train.core import CoreTask, batch, weighted_loss
 from app.train.mixture import Mixture
-from app.train.rows import Turns
+from app.train.rows import CHOICE, Turns
 from app.train.run import Part, Run, Stage, padded, split
 from app.train.sources import Sources
 
-SHARES = dict.fromkeys("repeat point squad world chain follow reckon conflict ask sum talk".split(), 1.0)
+SHARES = dict.fromkeys("repeat point squad world chain follow again reckon conflict ask sum talk".split(), 1.0)
 CONFIG: dict[str, Any] = {
     "seed": 1, "learning_rate": 1e-3, "warmup_steps": 2, "cooldown": 0.5, "weight_decay": 0.1,
     "checkpoint_seconds": 0,
@@ -58,7 +59,7 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> Mixture:
             "answer": "3*4=<<3*4=12>>12, 12-2=<<12-2=10>>10\n#### 10"},
            {"question": "Ann runs twice.", "answer": "<<1+1=2>><<2*2=4>><<4+4=8>>"}])  # fmt: skip
     (folder / "trec_factoid").mkdir()
-    (folder / "trec_factoid/large2470-train.tsv").write_text("1\tx\tWho built the bridge?\tA.*\n")
+    (folder / "trec_factoid/large2470-train.tsv").write_text("1\tx\tWho built the bridge in 1931?\tA.*\n")
     sources = Sources(folder)
     tokenizer.train(sources, folder / "tokenizer", vocabulary=600)
     (folder / "tokenizer/chat_template.jinja").write_bytes((TINY_FOLDER / "chat_template.jinja").read_bytes())
@@ -92,6 +93,15 @@ def test_every_kind_of_row_ends_its_turn(mixture: Mixture) -> None:
             assert len(row.ids) == len(row.weights) < 2048
             assert row.ids[-1] == mixture.turns.end
             assert row.weights[0] == 0 < row.weights[-1]
+
+
+def test_a_bad_first_query_is_not_learned_and_the_better_one_is(mixture: Mixture) -> None:
+    words = mixture.turns.renderer.tokenizer
+    for row in mixture.draw(1, 3, 8, {"again": 1.0}):
+        text = str(words.decode(row.ids))
+        learned = next(n for n, weight in enumerate(row.weights) if weight)
+        assert text.index(grammar.SEARCH) < len(str(words.decode(row.ids[:learned]))) == text.index(grammar.AGAIN)
+        assert max(row.weights[learned : learned + 4]) == CHOICE
 
 
 class Killed(Exception):
