@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from app.agent.events import Done, FinishReason, Round, Text, Thinking
+from app.agent.mask import GrammarMask, Vocabulary, vocabulary_of
 from app.agent.parser import Call, Malformed, Piece, ReplyParser, Stops
 from app.agent.prompt import Renderer
 from app.agent.turn import Turn
+from app.cores.grammar import Grammar
 from app.cores.load import Core
 from app.engine.types import Mask, PromptTooLong, Token
 
@@ -61,6 +63,10 @@ class Rounds:
     def ended(self) -> bool:
         """Whether the core has ended the round."""
         return bool(self.tokens) and self.tokens[-1].finish == "stop"
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return vocabulary_of(self.core.tokenizer)
 
     def reopen(self) -> None:
         """Take back the end of a round that must go on."""
@@ -117,6 +123,14 @@ class Rounds:
                     yield piece
                 if self.stopped or (until and until()):
                     return
+
+    async def write_under(self, allowed: Grammar, given: Sequence[int] = ()) -> AsyncGenerator[Piece]:
+        """The rest of a round under a grammar, of which `given` is written, and its end."""
+        async with aclosing(self.write(GrammarMask(allowed, self.vocabulary, given))) as pieces:
+            async for piece in pieces:
+                yield piece
+        for piece in self.finish():
+            yield piece
 
     async def tokens_of(self, mask: Mask | None = None, *, banned: Sequence[int] = ()) -> AsyncGenerator[Token]:
         """The tokens of one pass, counted but not yet read. Raises PromptTooLong when the first has no room."""

@@ -1,31 +1,30 @@
 """The turn of a core that learned the loop: it writes only what its grammar allows, and numbers decide.
 
 Round one looks up, calculates or talks, by the need. Round two answers with a span of one passage and its verified
-quote (and with what another says instead), searches on from a passage that only leads to the answer, calculates with
-what a passage gives, or says that it does not know, by the confidence.
+quote (and with what another says instead), searches on from a passage that only leads to the answer or once more in
+other words, calculates with what a passage gives, or says that it does not know, by the confidence.
 Without support there is no claim: a turn that must look up and may not, or that finds nothing, abstains.
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
 
 from app.agent import confidence
 from app.agent.citations import cite, near_miss
 from app.agent.events import Calculated, Decided, Event
-from app.agent.expression import numbers
+from app.agent.judging import Judging
 from app.agent.lookup import Lookups
-from app.agent.mask import WORD, GrammarMask, vocabulary_of
+from app.agent.mask import WORD
 from app.agent.parser import Call, Piece
 from app.agent.prompt import Excerpt, show
 from app.agent.rounds import Rounds
 from app.agent.tools import CALCULATE, SEARCH, CalculationError, calculate
 from app.agent.turn import Message, Turn, TurnRefused, refuse_forms
-from app.agent.verdict import PassageChosen, Place, SumWritten, Verdict, differing, given_by, led_by, nearest
+from app.agent.verdict import Verdict
 from app.cores import grammar
 from app.cores.grammar import Grammar
 from app.cores.load import Core
-from app.engine.types import Token
 from index.memory import Memory
 
 Plan = Literal["search", "calculate", "talk", "either", "abstain"]
@@ -40,9 +39,11 @@ class TrainedTurn:
         self.turn, self.memory = turn, memory
         self.rounds = Rounds(turn, core)
         self.lookups = Lookups(turn, memory)
-        self.vocabulary = vocabulary_of(core.tokenizer)
         self.messages: list[Message] = list(turn.messages)
         self.user = turn.question
+        past = self.rounds.renderer.past(turn.messages) if core.profile.follow_ups else []
+        self.past = [str(message["content"]) for message in past]  # whose words a query may take, too
+        self.judging = Judging(turn, self.rounds, self.lookups, self.past)
         if turn.policy.choice == "required" and turn.policy.function is None and not self._searches:
             raise TurnRefused("tool_choice", "nothing can be searched: allow a search and name a store, or choose auto")
 
@@ -69,12 +70,6 @@ class TrainedTurn:
     def _searches(self) -> bool:
         return self.lookups.left > 0 and bool(WORD.search(self.user))
 
-    @property
-    def _past(self) -> list[str]:
-        """Earlier messages whose words a query may take."""
-        renderer = self.rounds.renderer
-        return [str(m["content"]) for m in renderer.past(self.turn.messages)] if renderer.profile.follow_ups else []
-
     def _plan(self, need: float) -> Plan:
         policy = self.turn.policy
         if policy.function == CALCULATE:
@@ -91,7 +86,7 @@ class TrainedTurn:
         given = self.rounds.encode(opening) if opening else []
         for piece in self.rounds.force(given):
             yield piece
-        async with aclosing(self._write(self._allowed(plan), given)) as pieces:
+        async with aclosing(self.rounds.write_under(self._allowed(plan), given)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -99,7 +94,7 @@ class TrainedTurn:
         """What round one may be."""
         match plan:
             case "search":
-                return grammar.first_round(self.user, self._past, others=False)
+                return grammar.first_round(self.user, self.past, others=False)
             case "abstain":
                 return grammar.judge((), found=False)
             case "calculate":
@@ -108,14 +103,6 @@ class TrainedTurn:
                 return grammar.talk()
             case "either":
                 return grammar.first_round(self.user, search=False)
-
-    async def _write(self, allowed: Grammar, given: Sequence[int] = ()) -> AsyncGenerator[Piece]:
-        """The rest of a round under a grammar."""
-        async with aclosing(self.rounds.write(GrammarMask(allowed, self.vocabulary, given))) as pieces:
-            async for piece in pieces:
-                yield piece
-        for piece in self.rounds.finish():
-            yield piece
 
     async def _second(self, plan: Plan, calls: Sequence[object]) -> AsyncGenerator[Event]:
         """What round one was to ask for, and the answer from it. A call that stands in free talk is not run."""
@@ -142,7 +129,7 @@ class TrainedTurn:
             verdict.query, verdict.confidence = "", 0.0
             excerpts = self._show(first)
             first += len(excerpts)
-            async with aclosing(self._judge(excerpts, verdict)) as pieces:
+            async with aclosing(self.judging.verdict(excerpts, verdict)) as pieces:
                 async for piece in pieces:
                     yield piece
         if verdict.expression:
@@ -181,148 +168,6 @@ class TrainedTurn:
         rounds.begin(prompt)
         return excerpts
 
-    async def _judge(self, excerpts: Sequence[Excerpt], verdict: Verdict) -> AsyncGenerator[Piece]:
-        """The likeliest verdict if the confidence in it is enough, else that no passage answers."""
-        rounds, prompt = self.rounds, list(self.rounds.ids)
-        if any(WORD.search(excerpt.text) for excerpt in excerpts):
-            profile = rounds.core.profile
-            absent = await self._chance(grammar.ABSENT)
-            leads = await self._chance(grammar.LEADS) if profile.hops > 1 else 0.0
-            reckons = await self._chance(grammar.RECKONS) if profile.reckons else 0.0
-            again = await self._chance(grammar.AGAIN) if profile.rephrases else 0.0
-            none = absent + leads + reckons + again
-            if again > max(absent, leads, reckons, 1 - none) and self.lookups.count == 1:
-                attempts = [self._again(verdict)]
-            elif leads > max(reckons, 1 - none) and len(verdict.via) < profile.hops - 1:
-                attempts = [self._lead(excerpts, leads, verdict)]
-            elif reckons > 1 - none:
-                attempts = [self._reckon(excerpts, reckons, verdict)]
-                if not numbers(self.user):  # with nothing to calculate with, the number as it stands may be the answer
-                    found = await self._chance(grammar.FOUND)
-                    none = 1 - found / (found + absent + leads) if found else 1.0
-                    attempts.append(self._answer(excerpts, none, verdict))
-            else:
-                attempts = [self._answer(excerpts, none, verdict)]
-            for attempt in attempts:
-                async with aclosing(attempt) as pieces:
-                    async for piece in pieces:
-                        yield piece
-                if rounds.over or verdict.answer or verdict.query:
-                    return
-                rounds.begin(prompt)
-        verdict.abstained = True
-        async with aclosing(self._write(grammar.judge((), found=False))) as pieces:
-            async for piece in pieces:
-                yield piece
-
-    async def _chance(self, verdict: str) -> float:
-        opening = confidence.opening(self.rounds.core.tokenizer, verdict)
-        return confidence.probability(await self.rounds.score(opening))
-
-    async def _answer(self, excerpts: Sequence[Excerpt], none: float, verdict: Verdict) -> AsyncGenerator[Piece]:
-        """Answer with words of a passage: those that the core writes, or those that the reader marked."""
-        texts, via = [excerpt.text for excerpt in excerpts], [excerpt.number for excerpt, _, _ in verdict.via]
-        differ = differing(excerpts) if self.rounds.core.profile.differs and not via else []
-        allowed = grammar.judge(texts, first=excerpts[0].number, via=via, differ=differ, absent=False)
-        mask, passage = GrammarMask(allowed, self.vocabulary), PassageChosen(grammar.FOUND)
-
-        def sure(chosen: float) -> float:
-            hit = excerpts[passage.number - excerpts[0].number].hit
-            return self.turn.calibrated(confidence.found(none, chosen, hit, verdict.led))
-
-        tokens = await self._attempt(mask, passage, sure, verdict)
-        match nearest(mask.paths([token.id for token in tokens]), excerpts, differ):
-            case [place]:
-                tokens = await self._likelier(tokens, place, via, mask)
-        for piece in self.rounds.take(tokens):
-            yield piece
-        match nearest(mask.paths(self.rounds.generated), excerpts, differ):
-            case [answer, *others]:
-                verdict.answer, verdict.other = answer, next(iter(others), None)
-
-    async def _likelier(self, tokens: list[Token], place: Place, via: Sequence[int], mask: GrammarMask) -> list[Token]:
-        """The answer as it was written, or with the reader's words from the same passage, whichever core and reader
-        together hold likelier: written word for word, an answer can come to an end that the core does not believe in.
-        """
-        excerpt, start, end = place
-        mark, words = excerpt.hit.mark, excerpt.text[slice(*excerpt.marked)].strip()
-        answer = grammar.answer(words, excerpt.number, via)
-        ids = [number for literal in answer for number in self.vocabulary.encode(literal.text)]
-        differs = words != excerpt.text[start:end] and bool(mask.paths(ids))
-        if mark is None or not differs or len(ids) >= self.rounds.left:
-            return tokens
-        written = sum(token.logprob for token in tokens if token.id != self.vocabulary.end)
-        if not confidence.likelier(sum(await self.rounds.score(ids)) - written, mark.probability):
-            return tokens
-        async with aclosing(self.rounds.tokens_of(GrammarMask((answer,), self.vocabulary))) as again:
-            return [token async for token in again]
-
-    async def _reckon(self, excerpts: Sequence[Excerpt], reckons: float, verdict: Verdict) -> AsyncGenerator[Piece]:
-        """Calculate with a number of a passage. What the reader makes of it says little: the answer is not in it."""
-        allowed = grammar.reckon(self.user, [excerpt.text for excerpt in excerpts], excerpts[0].number)
-        mask, passage = GrammarMask(allowed, self.vocabulary), SumWritten()
-
-        def sure(chosen: float) -> float:
-            return self.turn.calibrated(confidence.led(verdict.led, reckons, chosen))
-
-        for piece in self.rounds.take(await self._attempt(mask, passage, sure, verdict)):
-            yield piece
-        unsure = verdict.confidence < self.turn.policy.abstain_below
-        match [] if self.rounds.over or unsure else self.rounds.calls:
-            case [Call("calculate", {"expression": str(expression)})]:
-                verdict.answer = given_by(excerpts[passage.number - excerpts[0].number], expression, self.user)
-                if verdict.answer:
-                    verdict.expression = expression
-                else:
-                    verdict.confidence = 0.0  # nothing that the passage gives stands in the sum
-
-    async def _lead(self, excerpts: Sequence[Excerpt], leads: float, verdict: Verdict) -> AsyncGenerator[Piece]:
-        """Search on, with words of a passage; not for what was searched for before."""
-        if not self.lookups.left:
-            return
-        allowed = grammar.lead(self.user, [excerpt.text for excerpt in excerpts], excerpts[0].number)
-        mask, passage, before = GrammarMask(allowed, self.vocabulary), PassageChosen(grammar.LEADS), verdict.led
-
-        def sure(chosen: float) -> float:
-            verdict.led = confidence.led(before, leads, chosen)
-            return self.turn.calibrated(verdict.led)
-
-        for piece in self.rounds.take(await self._attempt(mask, passage, sure, verdict)):
-            yield piece
-        match [] if self.rounds.over else self.rounds.calls:
-            case [Call("search_memory", {"query": str(query)})] if not self.lookups.repeats(query):
-                path = mask.paths(self.rounds.generated)[0]
-                verdict.via.append(led_by(path, excerpts[passage.number - excerpts[0].number]))
-                verdict.query = query
-            case _:
-                verdict.confidence = 0.0  # it was sure of the lead, and nothing came of that
-
-    async def _again(self, verdict: Verdict) -> AsyncGenerator[Piece]:
-        """Search once more, for what the first query should have been."""
-        if not self.lookups.left:
-            return
-        async with aclosing(self._write(grammar.again(self.user, self._past))) as pieces:
-            async for piece in pieces:
-                yield piece
-        match [] if self.rounds.over else self.rounds.calls:
-            case [Call("search_memory", {"query": str(query)})] if not self.lookups.repeats(query):
-                verdict.query = query
-
-    async def _attempt(
-        self, mask: GrammarMask, passage: PassageChosen, sure: Callable[[float], float], verdict: Verdict
-    ) -> list[Token]:
-        """A verdict that names its passage, not yet read; nothing where it is not sure enough."""
-        held = list[Token]()
-        async with aclosing(self.rounds.tokens_of(mask)) as tokens:
-            async for token in tokens:
-                held.append(token)
-                chosen = passage.feed(self.vocabulary.bytes.get(token.id, b""), token.logprob)
-                if chosen is not None:
-                    verdict.confidence = sure(chosen)
-                    if verdict.confidence < self.turn.policy.abstain_below:
-                        return []
-        return held
-
     async def _unknown(self, verdict: Verdict) -> AsyncGenerator[Event]:
         """What was found, under a reply that does not know; and the end."""
         for piece in self.rounds.close():
@@ -349,7 +194,7 @@ class TrainedTurn:
         after = [*self.messages, rounds.message(), _result(CALCULATE, result)]
         rounds.begin(rounds.renderer.extend(after, (), rounds.ids))
         passages = [excerpt.number for excerpt, _, _ in verdict.places]
-        async with aclosing(self._write(grammar.conclude(result, *passages))) as pieces:
+        async with aclosing(rounds.write_under(grammar.conclude(result, *passages))) as pieces:
             async for piece in pieces:
                 yield piece
         async with aclosing(self._cited(verdict, result)) as events:
