@@ -119,13 +119,13 @@ class Traces:
             for asked in self._unknown(rng.sample(made.asked, min(each, len(made.asked)))):
                 self._append(self._chain_row(store, asked))
 
-    def reckonings(self, numbers: range) -> None:
+    def reckonings(self, numbers: range, pages: int = PAGES) -> None:
         """Searches pages of numbers for what can be reckoned from them, several pages to a store."""
         for n in tqdm(numbers, f"{self._out.name}: reckonings", mininterval=10):
             rng = Random(f"reckonings {n}")
-            pages = [page(rng) for _ in range(PAGES)]
-            store = self._filled(f"reckonings {n}", {f"{m}.md": made.text for m, made in enumerate(pages)})
-            for asked in self._unknown([asked for made in pages for asked in made.asked]):
+            made = [page(rng) for _ in range(pages)]
+            store = self._filled(f"reckonings {n}", {f"{m}.md": one.text for m, one in enumerate(made)})
+            for asked in self._unknown([asked for one in made for asked in one.asked]):
                 hits = self._memory.search(store, asked.question, k=HITS)
                 stating = [m for m, hit in enumerate(hits) if asked.sentence and asked.sentence in hit.chunk.text]
                 gold = stating[0] if stating else None

@@ -102,7 +102,7 @@ def _written(ids: list[int], weights: list[float]) -> list[list[tuple[int, float
 def test_searches_for_sums_say_which_passage_gives_the_number(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "memory", load_embedder(), load_reader())
     try:
-        Traces(memory, tmp_path / "reckonings.jsonl").reckonings(range(1))
+        Traces(memory, tmp_path / "reckonings.jsonl").reckonings(range(1), pages=2)
     finally:
         memory.close()
     rows: list[dict[str, Any]] = [json.loads(line) for line in (tmp_path / "reckonings.jsonl").read_text().splitlines()]
