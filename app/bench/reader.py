@@ -27,7 +27,7 @@ from app.train.judge import area
 from app.train.worlds import fact
 from index.reader import Reader, load_reader
 
-TIMED_PASSAGES = 10
+TIMED_PASSAGES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def judged(reader: Reader, sample: Sequence[Case]) -> Outcome:
 
 
 def per_call(reader: Reader, sample: Sequence[Case], calls: int = 10) -> float:
-    """Milliseconds to read ten passages for one question, the median of some calls."""
+    """Milliseconds to read twenty passages for one question, the median of some calls."""
     passages = iter(dict.fromkeys(case.passage for case in sample))
     times = []
     for case in sample[:calls]:
