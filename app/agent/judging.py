@@ -37,7 +37,7 @@ class Judging:
             reckons = await self._chance(grammar.RECKONS) if profile.reckons else 0.0
             again = await self._chance(grammar.AGAIN) if profile.rephrases else 0.0
             none = absent + leads + reckons + again
-            if again > max(absent, leads, reckons, 1 - none) and self.lookups.count == 1:
+            if again > max(absent, leads, reckons, 1 - none) and self.lookups.count == 1 and self.lookups.left:
                 attempts = [self._again(verdict)]
             elif leads > max(reckons, 1 - none) and len(verdict.via) < profile.hops - 1:
                 attempts = [self._lead(excerpts, leads, verdict)]
@@ -145,8 +145,6 @@ class Judging:
 
     async def _again(self, verdict: Verdict) -> AsyncGenerator[Piece]:
         """Search once more, for what the first query should have been."""
-        if not self.lookups.left:
-            return
         async with aclosing(self.rounds.write_under(grammar.again(self.user, self.past))) as pieces:
             async for piece in pieces:
                 yield piece

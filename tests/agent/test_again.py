@@ -93,9 +93,10 @@ async def test_only_where_it_is_the_likeliest(stage: Stage, store: str, absent: 
 
 async def test_not_where_no_search_is_left(stage: Stage, store: str) -> None:
     engine = again(stage, store)
-    del engine.scripts[1:3]
-    events = await stage.play(turn(store, max_searches=1), engine)
-    assert queries(events) == [BAD] and reply(events).startswith(UNKNOWN) and done(events).abstained
+    engine.scripts[1:3] = [stage.ids(grammar.FOUND.format(1), " The", grammar.cite(1))]
+    events = await stage.play(turn(store, max_searches=1, abstain_below=0.5), engine)
+    assert queries(events) == [BAD] and reply(events).startswith(UNKNOWN)
+    assert done(events).abstained and done(events).confidence == pytest.approx(0.1 * math.exp(-0.1))
 
 
 async def test_not_the_same_words(stage: Stage, store: str) -> None:
