@@ -66,7 +66,6 @@ TINY = Profile(
     history=2,
     hops=2,
     follow_ups=True,
-    rephrases=True,
     reckons=True,
 )
 """The embedded core: it learned the loop, reads four marked excerpts, and follows no instructions."""

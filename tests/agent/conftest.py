@@ -73,7 +73,7 @@ class Stage:
 def trained(tokenizer: PreTrainedTokenizerBase, memory: Memory) -> Stage:
     """One search, with words of the last message: what else cores have learned is switched on where it is tested."""
     stage = Stage(tokenizer, memory, "tiny")
-    stage.profile = replace(stage.profile, hops=1, follow_ups=False, rephrases=False, reckons=False, differs=False)
+    stage.profile = replace(stage.profile, hops=1, follow_ups=False, reckons=False, differs=False)
     return stage
 
 

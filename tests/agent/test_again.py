@@ -32,7 +32,7 @@ def store(memory: Memory) -> str:
 @pytest.fixture
 def stage(tokenizer: PreTrainedTokenizerBase, memory: Memory) -> Stage:
     made = Stage(tokenizer, memory, "tiny")
-    made.profile = replace(made.profile, hops=1, reckons=False, differs=False)
+    made.profile = replace(made.profile, hops=1, rephrases=True, reckons=False, differs=False)
     return made
 
 

@@ -44,7 +44,7 @@ def store(memory: Memory) -> str:
 @pytest.fixture
 def stage(tokenizer: PreTrainedTokenizerBase, memory: Memory) -> Stage:
     made = Stage(tokenizer, memory, "tiny")
-    made.profile = replace(made.profile, hops=2, rephrases=False, reckons=False, differs=False)
+    made.profile = replace(made.profile, hops=2, reckons=False, differs=False)
     return made
 
 

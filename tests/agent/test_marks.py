@@ -44,7 +44,7 @@ def stage(
     memory = Memory(Path(tmp_path_factory.mktemp("marked")), HashedWords(), marker)
     fill(memory, "default", {"bridge.md": PASSAGE})
     made = Stage(tokenizer, memory, "tiny")
-    made.profile = replace(made.profile, hops=1, follow_ups=False, rephrases=False, reckons=False, differs=False)
+    made.profile = replace(made.profile, hops=1, follow_ups=False, reckons=False, differs=False)
     yield made
     memory.close()
 

@@ -46,7 +46,7 @@ def store(memory: Memory) -> str:
 @pytest.fixture
 def stage(tokenizer: PreTrainedTokenizerBase, memory: Memory) -> Stage:
     made = Stage(tokenizer, memory, "tiny")
-    made.profile = replace(made.profile, hops=1, rephrases=False, differs=True)
+    made.profile = replace(made.profile, hops=1, differs=True)
     return made
 
 
