@@ -96,7 +96,8 @@ async def test_answers_are_as_sure_as_the_store_has_shown(parts: Parts) -> None:
     raw = await end(parts, replace(turn, calibrations=()))
     told = await end(parts, turn)
     assert told.answer == raw.answer
-    assert told.confidence == calibration(raw.confidence) != raw.confidence
+    # On some CPUs the KV that is reused differs from its like in the last bits.
+    assert told.confidence == pytest.approx(calibration(raw.confidence), abs=1e-6) != raw.confidence
     # Several stores: the calibration of one says nothing of the others.
     assert (await asked(parts, stores=["default", "other"])).calibrations == ()
     # The threshold compares with what is told.

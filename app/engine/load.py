@@ -23,7 +23,7 @@ from app.engine.flash import works
 from app.engine.graphs import Capturing
 from app.engine.local import LocalEngine
 from app.engine.model import Decoder, Layer, Matrix, Weights
-from app.engine.packed import Packed, available, fewest_rows
+from app.engine.packed import Packed, layout
 from app.engine.plan import Planner
 from app.engine.scheduler import Scheduler
 from app.engine.types import UnsupportedModel
@@ -137,7 +137,7 @@ class _Checkpoint:
         self.folder, self.dtype, self.device = folder, dtype, device
         self.files = self._files()
         self.left = set(self.files)
-        self.fewest: dict[tuple[int, ...], int | None] = {}  # of rows, by shape; None where it is not packed
+        self.layouts: dict[tuple[int, ...], tuple[type[Packed], int] | None] = {}  # by shape
 
     def _files(self) -> dict[str, str]:
         """Which file holds which tensor."""
@@ -177,9 +177,10 @@ class _Checkpoint:
         parts = [self.get(f"{name}.weight", out, inside) for name, out in zip(names, outs, strict=True)]
         weight = torch.cat(parts).to(self.device, self.dtype)
         shape = tuple(weight.shape)
-        if shape not in self.fewest:
-            self.fewest[shape] = fewest_rows(weight) if available(self.dtype, self.device) else None
-        return weight.t().contiguous() if self.fewest[shape] is None else Packed(weight)
+        if shape not in self.layouts:
+            self.layouts[shape] = layout(weight)
+        chosen = self.layouts[shape]
+        return weight.t().contiguous() if chosen is None else chosen[0](weight)
 
     def table(self, name: str, rows: int, inside: int) -> Tensor:
         """A matrix whose rows are looked up, in its own precision where that is smaller."""
@@ -203,7 +204,7 @@ def _weights(folder: Path, config: DecoderConfig, dtype: torch.dtype, device: st
     unknown = sorted(name for name in files.left if not name.endswith(DERIVED))
     if unknown:
         raise UnsupportedModel(f"{folder} has tensors that a {config.family} decoder does not use: {unknown[:3]}")
-    fewest = max(2 if rows is None else rows for rows in files.fewest.values())
+    fewest = max(2 if chosen is None else chosen[1] for chosen in files.layouts.values())
     return Weights(embed, layers, norm, head, fewest)
 
 
