@@ -59,7 +59,7 @@ class Shelf:
         with self._catalog.writing:
             opened = self._stores.get(store)
             try:
-                with opened.gate.write() if opened else nullcontext():
+                with nullcontext() if opened is None else opened.gate.write():
                     yield opened
                     if opened is not None:
                         with self._catalog.read() as tx:

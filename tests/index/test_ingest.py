@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from index import ingest
 from index.errors import FileNotFound, InvalidRequest
 from index.memory import Memory
 from index.types import Attachment, Chunking, Progress, Vectors
@@ -284,6 +286,7 @@ def test_a_document_that_takes_the_process_down_is_given_up(tmp_path: Path, cata
 VICTIM = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from index.memory import Memory
 from tests.fakes import HashedWords
 
@@ -348,3 +351,23 @@ def test_killed_again_and_again_nothing_acknowledged_is_lost_or_doubled(
         assert [hit.chunk.file_id for hit in found if f"marker{n}x3" in hit.chunk.text] == [document.id]
     kept = {path.name for path in (tmp_path / "data" / "originals").rglob("*") if path.is_file()}
     assert kept == {file.sha256 for file in memory.files(limit=10_000).data}
+
+
+def test_a_search_finds_what_is_completed_also_when_it_is_the_first_document_of_an_open_store(
+    open_memory: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = open_memory()
+    store = memory.create_store("valley").id
+    assert not memory.search(store, "Sorne")  # open, and empty
+    exchange = ingest._exchange
+
+    def slowly(*given: Any) -> None:
+        time.sleep(0.3)
+        exchange(*given)
+
+    monkeypatch.setattr(ingest, "_exchange", slowly)
+    file = memory.add_file("rivers.md", b"The Sorne is 312 kilometres long.").id
+    memory.attach(store, file)
+    while memory.store_files(store).data[0].status != "completed":
+        time.sleep(0.01)
+    assert memory.search(store, "Sorne")
