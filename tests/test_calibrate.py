@@ -93,11 +93,11 @@ async def test_answers_are_as_sure_as_the_store_has_shown(parts: Parts) -> None:
     turn = await asked(parts)
     (calibration,) = turn.calibrations
     assert turn.policy.abstain_below == calibration.abstain_below is not None
+    await end(parts, turn)  # from here on all reuse the same KV
     raw = await end(parts, replace(turn, calibrations=()))
     told = await end(parts, turn)
     assert told.answer == raw.answer
-    # On some CPUs the KV that is reused differs from its like in the last bits.
-    assert told.confidence == pytest.approx(calibration(raw.confidence), abs=1e-6) != raw.confidence
+    assert told.confidence == calibration(raw.confidence) != raw.confidence
     # Several stores: the calibration of one says nothing of the others.
     assert (await asked(parts, stores=["default", "other"])).calibrations == ()
     # The threshold compares with what is told.

@@ -27,7 +27,7 @@ class Judging:
         self.turn, self.rounds, self.lookups, self.past = turn, rounds, lookups, past
         self.user, self.vocabulary = turn.question, rounds.vocabulary
 
-    async def verdict(self, excerpts: Sequence[Excerpt], verdict: Verdict) -> AsyncGenerator[Piece]:
+    async def decide(self, excerpts: Sequence[Excerpt], verdict: Verdict) -> AsyncGenerator[Piece]:
         """Fill in the likeliest verdict if the confidence in it is enough, else that no passage answers."""
         rounds, prompt = self.rounds, list(self.rounds.ids)
         if any(WORD.search(excerpt.text) for excerpt in excerpts):

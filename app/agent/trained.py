@@ -129,7 +129,7 @@ class TrainedTurn:
             verdict.query, verdict.confidence = "", 0.0
             excerpts = self._show(first)
             first += len(excerpts)
-            async with aclosing(self.judging.verdict(excerpts, verdict)) as pieces:
+            async with aclosing(self.judging.decide(excerpts, verdict)) as pieces:
                 async for piece in pieces:
                     yield piece
         if verdict.expression:

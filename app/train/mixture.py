@@ -4,17 +4,14 @@ Each draw depends on the seed and the step alone, so a run that resumes sees wha
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from app.agent.expression import UNSAID, implied, numbers
+from app.agent.expression import implied, numbers
 from app.agent.prompt import Message, excerpt
-from app.agent.tools import CalculationError, calculate
+from app.agent.tools import calculate
 from app.cores import grammar
 from app.train.chains import Told, relations, strand
 from app.train.conflicts import conflict
@@ -24,12 +21,11 @@ from app.train.rows import Answer, Hop, Row, Turns
 from app.train.searches import ANSWERING, GIVING, LEADING, Found, hit_of, mark_of, marked, ranked, traced
 from app.train.smalltalk import reply, small_talk, typed
 from app.train.sources import Question, Sources
-from app.train.sums import not_a_sum, worded_sum
+from app.train.sums import NUMBER, not_a_sum, renumbered, solvable, worded_sum
 from app.train.values import word
 from app.train.worlds import Fact, fact, polite
 from index.types import Mark
 
-NUMBER = re.compile(r"[1-9]\d*")
 SHORT = {"repeat", "ask", "sum", "talk"}
 FILES = {"trace": "traces", "chain_trace": "chains", "reckon_trace": "reckonings", "played": "played"}
 """Where in the run the rows of some kinds are drawn from."""
@@ -321,37 +317,6 @@ class Mixture:
         else:
             text, said = rng.choice(self.asked), grammar.ABSENT.split("\n\n")[1]
         return [{"role": "user", "content": text}, {"role": "assistant", "content": said}]
-
-
-def renumbered(rng: Random, question: str) -> str:
-    """Half of them with other numbers of as many digits: what stands in a question is not to be known by heart."""
-    if rng.random() < 0.5:
-        return question
-    return NUMBER.sub(lambda n: str(rng.randint(10 ** (len(n[0]) - 1), 10 ** len(n[0]) - 1)), question)
-
-
-def solvable(problems: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those whose expression the core may write and the calculator can read, with the problem's own numbers."""
-    kept = []
-    for question, expression in problems:
-        with suppress(CalculationError, LookupError):
-            written = _as_written(question, expression)
-            calculate(written)
-            kept.append((question, written))
-    return kept
-
-
-def _as_written(question: str, expression: str) -> str:
-    """LookupError where a number is neither in the problem nor one that people leave unsaid."""
-    known = {Decimal(n.replace(",", "")): n for n in sorted(UNSAID | numbers(question), key=len, reverse=True)}
-
-    def put(number: re.Match[str]) -> str:
-        value = Decimal(number[0])
-        if value not in known and expression[: number.start()].endswith("* "):
-            return f"{known[value * 100]} / 100"
-        return known[value]
-
-    return re.sub(r"\d*\.?\d+", put, expression)
 
 
 def _pairs(lines: Sequence[str]) -> list[tuple[str, str]]:

@@ -6,13 +6,17 @@ that the core copies it; words become digits, and signs of money are left out.
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 
-from app.agent.expression import ONES, TENS
+from app.agent.expression import ONES, TENS, UNSAID, numbers
+from app.agent.tools import CalculationError, calculate
 from app.train.values import word
 
+NUMBER = re.compile(r"[1-9]\d*")
 BANK: Mapping[str, str] = tomllib.loads((Path(__file__).parent / "sums.toml").read_text("utf-8"))
 LOOKUPS = BANK["lookups"].strip().splitlines()
 SUMS: list[tuple[str, str]] = [
@@ -139,3 +143,34 @@ def _said(rng: Random, number: str, spoken: float) -> str:
     if number.isdigit() and int(number) < 10_000 and rng.random() < spoken:
         return in_words(int(number), rng.choice((" and ", " and ", " ")))
     return number
+
+
+def renumbered(rng: Random, question: str) -> str:
+    """Half of them with other numbers of as many digits: what stands in a question is not to be known by heart."""
+    if rng.random() < 0.5:
+        return question
+    return NUMBER.sub(lambda n: str(rng.randint(10 ** (len(n[0]) - 1), 10 ** len(n[0]) - 1)), question)
+
+
+def solvable(problems: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those whose expression the core may write and the calculator can read, with the problem's own numbers."""
+    kept = []
+    for question, expression in problems:
+        with suppress(CalculationError, LookupError):
+            written = _as_written(question, expression)
+            calculate(written)
+            kept.append((question, written))
+    return kept
+
+
+def _as_written(question: str, expression: str) -> str:
+    """LookupError where a number is neither in the problem nor one that people leave unsaid."""
+    known = {Decimal(n.replace(",", "")): n for n in sorted(UNSAID | numbers(question), key=len, reverse=True)}
+
+    def put(number: re.Match[str]) -> str:
+        value = Decimal(number[0])
+        if value not in known and expression[: number.start()].endswith("* "):
+            return f"{known[value * 100]} / 100"
+        return known[value]
+
+    return re.sub(r"\d*\.?\d+", put, expression)
