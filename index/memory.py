@@ -138,12 +138,13 @@ class Memory(Files, Stores, Documents):
         only_distinct: bool | None = None,
         neighbours: int = 0,
         timeout: float | None = None,
+        until_sure: bool = False,
     ) -> Hits:
         """The k best chunks, best first, scores in [0, 1]. With a reader (and `rerank`) the best carry marks.
 
         Unless `only_distinct` is false, one that says the same as a better one is left out. With `neighbours` a hit
         carries up to so many tokens of what stands around it in its section. After `timeout` seconds the reader reads
-        no more.
+        no more; with `until_sure` also once a hit is so probable that no other is likely to beat it.
         """
         with self._catalog.read() as tx:
             number, store_id = stores.usable(tx, store, now())
@@ -151,7 +152,17 @@ class Memory(Files, Stores, Documents):
         began = time.perf_counter()
         try:
             hits, version, complete = self._searcher.search(
-                number, queries, k, filters, rerank, threshold, dense_weight, only_distinct, neighbours, timeout
+                number,
+                queries,
+                k,
+                filters,
+                rerank,
+                threshold,
+                dense_weight,
+                only_distinct,
+                neighbours,
+                timeout,
+                until_sure,
             )
         except MilvusAway:
             self._shelf.close(number)  # whatever it comes back with is compared with the truth

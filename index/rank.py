@@ -9,6 +9,8 @@ DEPTH = 100  # candidates taken from each index
 DENSE_WEIGHT = 0.5
 READ = 10  # passages that the reader sees
 FUSED_WEIGHT = 4.0  # what a full fused score is worth, in the reader's log odds
+# A search that wants only its best hits reads so many; the others while none is sure, and which of them are worth it.
+FEW, SURE, WORTH = 4, 0.8, 0.3
 
 
 def fuse(dense: Mapping[int, float], lexical: Mapping[int, float], weight: float = DENSE_WEIGHT) -> dict[int, float]:

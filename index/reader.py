@@ -15,9 +15,11 @@ window are read in overlapping windows, at a cost that grows with their length. 
 """
 
 import json
+import os
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice, pairwise
@@ -186,22 +188,22 @@ def whole_words(text: Encoding, first: int, last: int) -> tuple[int, int]:
 
 
 def onnx_scorer(folder: Path, threads: int) -> Scorer:
-    """int8 on the CPU. One window at a time: no padding, and a mark never depends on the passages beside it."""
+    """int8 on the CPU. A window is one thread's: no padding, and a mark never depends on the passages beside it.
+
+    Threads that share a window wait for one another a hundred times in it: two then take as long as one.
+    """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Waiting threads would burn the cores that the embedder and the language model need.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+    pool = ThreadPoolExecutor(threads, "reader")
 
-    def score(windows: Sequence[Window]) -> list[Floats]:
-        outputs = []
-        for window in windows:
-            rows = (window.ids, window.types, range(len(window.ids)))
-            inputs = {name: np.array([row]) for name, row in zip(("ids", "types", "positions"), rows, strict=True)}
-            outputs.append(session.run(["logits"], inputs)[0][0])
-        return outputs
+    def one(window: Window) -> Floats:
+        rows = (window.ids, window.types, range(len(window.ids)))
+        inputs = {name: np.array([row]) for name, row in zip(("ids", "types", "positions"), rows, strict=True)}
+        scores: Floats = session.run(["logits"], inputs)[0][0]
+        return scores
 
-    return score
+    return lambda windows: list(pool.map(one, windows))
 
 
 class TorchScorer:
@@ -270,15 +272,16 @@ def reader_folder(path: str = "") -> Path:
     return Path(path) if path else Path(str(files("index") / "weights" / "reader"))
 
 
-def load_reader(path: str = "", device: str = "cpu", threads: int = 2) -> Reader:
+def load_reader(path: str = "", device: str = "cpu", threads: int | None = None) -> Reader:
     """The reader in a folder that `python -m app.train.export_reader` wrote; "" is the one in the package.
 
-    `threads` is the size of the CPU pool that all calls of this reader share.
+    `threads` is the size of the CPU pool that all calls of this reader share: by default as many as there are cores.
     """
     folder = reader_folder(path)
     missing = [name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()]
     if missing:
         raise InvalidRequest("path", f"no reader in {folder}: {' and '.join(missing)} missing; export it once more")
+    threads = (os.cpu_count() or 1) if threads is None else threads
     if threads < 1:
         raise InvalidRequest("threads", f"threads must be at least 1, not {threads}")
     config = Config(**json.loads((folder / "config.json").read_text()))

@@ -21,7 +21,7 @@ from index.catalog import Catalog, chunks
 from index.checks import check_hits, check_neighbours, check_queries, check_share, check_timeout
 from index.distinct import distinct
 from index.filters import Predicate, compile_filter
-from index.rank import READ, reread
+from index.rank import FEW, READ, SURE, WORTH, reread
 from index.shelf import Shelf
 from index.together import Together
 from index.types import Chunk, Embedder, Hit, PassageReader, Vectors
@@ -62,6 +62,7 @@ class Searcher:
         only_distinct: bool | None = None,
         neighbours: int = 0,
         timeout: float | None = None,
+        until_sure: bool = False,
     ) -> tuple[list[Hit], int, bool]:
         """The hits, the version of the store that they were found in, and whether there was time for the reader.
 
@@ -84,7 +85,7 @@ class Searcher:
         hits = [self._hits(fused, count, folds) for fused in all_found]
         complete = True
         if reader:
-            hits, complete = _read(reader, asked, hits, until)
+            hits, complete = _read(reader, asked, hits, until, max(k, FEW) if until_sure else READ)
         best: dict[str, Hit] = {}
         for hit in chain.from_iterable(hits):
             known = best.get(hit.chunk.id)
@@ -152,21 +153,27 @@ def _chosen(rows: Mapping[int, Chunk], fused: Mapping[int, float], count: int, f
 
 
 def _read(
-    reader: PassageReader, asked: Sequence[str], found: Sequence[Sequence[Hit]], until: float | None
+    reader: PassageReader, asked: Sequence[str], found: Sequence[Sequence[Hit]], until: float | None, least: int
 ) -> tuple[list[list[Hit]], bool]:
-    """The first passages of each question as the reader scores them, the others after them; whether all were read."""
-    read = list[list[Hit]]()
+    """The first passages of each question as the reader scores them, the others after them; whether there was time.
+
+    After the first `least` it goes on only while none of them is sure, with those that are worth it.
+    """
+    read, complete = list[list[Hit]](), True
     for question, hits in zip(asked, found, strict=False):  # nothing was asked of an empty store
-        first, judged = hits[:READ], list[Hit]()
-        step = READ if until is None else PIECE
-        for start in range(0, len(first), step):
+        left, judged = list(hits[:READ]), list[Hit]()
+        while left and complete:
             if until is not None and time.monotonic() >= until:
+                complete = False
                 break
-            part = first[start : start + step]
+            step = PIECE if until is not None else READ if judged else least
+            part, left = left[:step], left[step:]
             scores = reread(reader, question, [hit.chunk for hit in part], [hit.score for hit in part])
             judged += [replace(hit, score=score, mark=mark) for hit, (score, mark) in zip(part, scores, strict=True)]
+            if len(judged) >= least:
+                sure = max(hit.score for hit in judged) >= SURE
+                left = [] if sure else [hit for hit in left if hit.score >= WORTH]
         read.append(judged)
-    complete = all(len(judged) == len(hits[:READ]) for judged, hits in zip(read, found, strict=True))
     lowest = min((hit.score for hit in chain.from_iterable(read)), default=1.0)
     return [judged + _below(judged, hits, lowest) for judged, hits in zip(read, found, strict=True)], complete
 

@@ -106,12 +106,16 @@ class ScriptedEngine:
             self.running -= 1
             self._seen.setdefault(key, []).append([*prompt, *written])
 
-    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
+    async def score(
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+    ) -> Scored:
         self.scored.append((list(prompt), list(continuation)))
         cached = self._reused(prompt, key)
         self._seen.setdefault(key, []).append(list(prompt))
-        total = self.scores.pop(0)
-        return Scored((total / len(continuation),) * len(continuation), cached)
+        totals = [self.scores.pop(0) for _ in instead] or [self.scores.pop(0)]
+        each = totals[0] / len(continuation)
+        before = each * (len(continuation) - 1)
+        return Scored((each,) * len(continuation), cached, tuple(total - before for total in totals if instead))
 
     def forget(self, key: str | None = None) -> None:
         for known in [known for known in self._seen if known.startswith(key or "")]:

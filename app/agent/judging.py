@@ -19,6 +19,8 @@ from app.agent.verdict import PassageChosen, Place, SumWritten, Verdict, differi
 from app.cores import grammar
 from app.engine.types import Token
 
+OTHERS = (grammar.ABSENT, grammar.LEADS, grammar.RECKONS, grammar.AGAIN)  # than an answer
+
 
 class Judging:
     """Writes the verdicts of one turn. `past` are earlier messages whose words a query may take."""
@@ -32,10 +34,8 @@ class Judging:
         rounds, prompt = self.rounds, list(self.rounds.ids)
         if any(WORD.search(excerpt.text) for excerpt in excerpts):
             profile = rounds.core.profile
-            absent = await self._chance(grammar.ABSENT)
-            leads = await self._chance(grammar.LEADS) if profile.hops > 1 else 0.0
-            reckons = await self._chance(grammar.RECKONS) if profile.reckons else 0.0
-            again = await self._chance(grammar.AGAIN) if profile.rephrases else 0.0
+            chances = await self._chances()
+            absent, leads, reckons, again = (chances.get(other, 0.0) for other in OTHERS)
             none = absent + leads + reckons + again
             if again > max(absent, leads, reckons, 1 - none) and self.lookups.count == 1 and self.lookups.left:
                 attempts = [self._again(verdict)]
@@ -44,7 +44,7 @@ class Judging:
             elif reckons > 1 - none:
                 attempts = [self._reckon(excerpts, reckons, verdict)]
                 if not numbers(self.user):  # with nothing to calculate with, the number as it stands may be the answer
-                    found = await self._chance(grammar.FOUND)
+                    found = chances[grammar.FOUND]
                     none = 1 - found / (found + absent + leads) if found else 1.0
                     attempts.append(self._answer(excerpts, none, verdict))
             else:
@@ -61,9 +61,19 @@ class Judging:
             async for piece in pieces:
                 yield piece
 
-    async def _chance(self, verdict: str) -> float:
-        opening = confidence.opening(self.rounds.core.tokenizer, verdict)
-        return confidence.probability(await self.rounds.score(opening))
+    async def _chances(self) -> dict[str, float]:
+        """How probable each verdict is that the core has learned to give."""
+        profile = self.rounds.core.profile
+        learned = {
+            grammar.ABSENT: True,
+            grammar.LEADS: profile.hops > 1,
+            grammar.RECKONS: profile.reckons,
+            grammar.FOUND: profile.reckons,  # else it is what is left
+            grammar.AGAIN: profile.rephrases,
+        }
+        asked = [verdict for verdict, known in learned.items() if known]
+        openings = [confidence.opening(self.rounds.core.tokenizer, verdict) for verdict in asked]
+        return dict(zip(asked, await self.rounds.chances(openings), strict=True))
 
     async def _answer(self, excerpts: Sequence[Excerpt], none: float, verdict: Verdict) -> AsyncGenerator[Piece]:
         """Answer with words of a passage: those that the core writes, or those that the reader marked."""

@@ -54,6 +54,7 @@ class Lookups:
             rerank=policy.rerank,
             threshold=policy.score_threshold,
             dense_weight=policy.dense_weight,
+            until_sure=True,
         )
 
 

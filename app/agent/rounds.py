@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
+from app.agent import confidence
 from app.agent.events import Done, FinishReason, Round, Text, Thinking
 from app.agent.mask import GrammarMask, Vocabulary, vocabulary_of
 from app.agent.parser import Call, Malformed, Piece, ReplyParser, Stops
@@ -15,7 +16,7 @@ from app.agent.prompt import Renderer
 from app.agent.turn import Turn
 from app.cores.grammar import Grammar
 from app.cores.load import Core
-from app.engine.types import Mask, PromptTooLong, Token
+from app.engine.types import Mask, PromptTooLong, Scored, Token
 
 FORBIDDEN = -100.0
 BETWEEN_ROUNDS = 5.0  # seconds that a round's KV is kept for the next one: a tool call is quicker, mostly
@@ -99,10 +100,18 @@ class Rounds:
 
     async def score(self, continuation: Sequence[int]) -> Sequence[float]:
         """Log-probabilities of what the core might say next. What this prefills, the round need not."""
-        scored = await self.core.engine.score(self.ids, continuation, key=self.turn.key)
+        return (await self._scored(continuation)).logprobs
+
+    async def chances(self, openings: Sequence[Sequence[int]]) -> list[float]:
+        """How probably the core says each of these next: they differ in their last id alone, and take one pass."""
+        scored = await self._scored(openings[0], [opening[-1] for opening in openings])
+        return [confidence.probability([*scored.logprobs[:-1], last]) for last in scored.instead]
+
+    async def _scored(self, continuation: Sequence[int], instead: Sequence[int] = ()) -> Scored:
+        scored = await self.core.engine.score(self.ids, continuation, instead=instead, key=self.turn.key)
         if self._cached is None:
             self._cached = scored.cached
-        return scored.logprobs
+        return scored
 
     def force(self, ids: Sequence[int]) -> list[Piece]:
         """Put words into the core's mouth: they are parsed and shown as if it had written them."""

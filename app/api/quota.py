@@ -119,9 +119,11 @@ class Metered:
                 self._quota.spend(1)
                 yield token
 
-    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
+    async def score(
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+    ) -> Scored:
         self._quota.spend(len(continuation))
-        return await self._engine.score(prompt, continuation, key=key)
+        return await self._engine.score(prompt, continuation, instead=instead, key=key)
 
     def forget(self, key: str | None = None) -> None:
         self._engine.forget(key)

@@ -37,7 +37,7 @@ class _Span:
     slot: int
     rows: slice
     keys: slice
-    mask: Tensor  # [group · count, keys]
+    mask: Tensor  # [group · count, keys], added
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +158,11 @@ class Attention:
     def _mask(self, segment: Segment, first: int, reach: int) -> Tensor:
         before = segment.start - first
         length = before + segment.count
-        seen = torch.ones(segment.count, length, dtype=torch.bool, device=self.cache.data.device).tril(before)
+        hidden = self.cache.data.new_full((segment.count, length), -torch.inf)
+        mask = hidden.triu(before + 1)
         if reach < length:
-            seen = seen.triu(before + 1 - reach)
-        return seen.repeat(self.group, 1)
+            mask += hidden.tril(before - reach)
+        return mask.repeat(self.group, 1) if self.group > 1 else mask
 
     def write(self, layer: int, kv: Tensor) -> None:
         """kv: [tokens, 2 · kv_heads, head_dim], keys then values."""

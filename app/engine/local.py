@@ -52,12 +52,15 @@ class LocalEngine:
         finally:
             self._scheduler.cancel(request)
 
-    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
-        """Log-probability of each continuation id given all before it; the prompt's KV stays for the next request."""
+    async def score(
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+    ) -> Scored:
+        """Log-probabilities of a continuation, and of others of its last id; the prompt's KV stays for what follows."""
         ids = known_ids("prompt", prompt, self.vocab_size) + known_ids("continuation", continuation, self.vocab_size)
         if len(ids) > self.context_length:
             raise PromptTooLong(len(ids), self.context_length)
         request = Request(ids, len(prompt), key, None, asyncio.get_running_loop(), SCORED)
+        request.instead = known_ids("ids instead", instead, self.vocab_size) if instead else []
         self._scheduler.submit(request)
         try:
             outcome = await request.inbox.get()

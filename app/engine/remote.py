@@ -79,14 +79,19 @@ class RemoteEngine:
         room = self.context_length - len(ids)
         return self._placed(ids, replace(sampling, max_tokens=min(sampling.max_tokens, room)), key)
 
-    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
+    async def score(
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+    ) -> Scored:
         """Log-probability of each continuation id given all before it, or an upper bound: see above."""
         ids, more = (known_ids(n, i, self.vocab_size) for n, i in (("prompt", prompt), ("continuation", continuation)))
         if len(ids) + len(more) >= self.context_length:
             raise PromptTooLong(len(ids) + len(more), self.context_length)
+        instead = known_ids("ids instead", instead, self.vocab_size) if instead else []
+        told = self._echoed if self._served.echoes else self._walked
         async with self._place():
-            scores = await (self._echoed(ids, more, key) if self._served.echoes else self._walked(ids, more, key))
-        return Scored(tuple(scores))
+            scores = await told(ids, more, key)
+            others = [(await told(ids, [*more[:-1], one], key))[-1] for one in instead]
+        return Scored(tuple(scores), instead=tuple(others))
 
     def forget(self, key: str | None = None) -> None:
         """A salt that was never sent finds nothing. What the servers hold is theirs to overwrite."""

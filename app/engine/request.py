@@ -13,7 +13,8 @@ Outcome = Token | Scored | EngineError
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """`sampler` None asks for scores of ids[prompt:]; otherwise `ids` grows by what is drawn and what a mask forces.
+    """`sampler` None asks for scores of ids[prompt:], and of the ids `instead` of the last one; otherwise `ids` grows by
+    what is drawn and what a mask forces.
 
     The first `told` ids are the prompt and what the client has been told of; the others wait to be run. Its KV is kept
     `keep` seconds after its end where there is a choice, and not at all when it is `doomed`.
@@ -25,6 +26,7 @@ class Request:
     sampler: Sampler | None
     loop: asyncio.AbstractEventLoop
     keep: float = 0.0
+    instead: list[int] = field(default_factory=list)
     inbox: asyncio.Queue[Outcome] = field(default_factory=asyncio.Queue)
     slot: Slot | None = None
     drafter: Drafter = field(default_factory=Drafter)

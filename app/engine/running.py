@@ -191,7 +191,8 @@ class Running:
         if request.sampler is None:
             request.scores.append(score - total)
             if last:
-                self.finish(request, Scored(tuple(request.scores), request.cached))
+                others = (step.logits[row, request.instead] - total).tolist() if request.instead else ()
+                self.finish(request, Scored(tuple(request.scores), request.cached, tuple(others)))
             return
         self._meter.told(request, self._clock())
         top: tuple[tuple[int, float], ...] = ()

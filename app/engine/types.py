@@ -104,10 +104,14 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Log-probability of each continuation id. `cached` counts the ids whose KV was reused."""
+    """Log-probability of each continuation id, and of each id that was asked for in place of the last one.
+
+    `cached` counts the ids whose KV was reused.
+    """
 
     logprobs: tuple[float, ...]
     cached: int = 0
+    instead: tuple[float, ...] = ()
 
 
 class Engine(Protocol):
@@ -122,8 +126,13 @@ class Engine(Protocol):
         """Stream tokens; closing the generator cancels. `key` salts prefix reuse: only equal keys share KV."""
         ...
 
-    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
-        """Log-probability of each continuation id given all before it. Leaves the prompt's KV ready for reuse."""
+    async def score(
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+    ) -> Scored:
+        """Log-probability of each continuation id given all before it, and of each of `instead` where the last stands.
+
+        Leaves the prompt's KV ready for reuse.
+        """
         ...
 
     def forget(self, key: str | None = None) -> None:

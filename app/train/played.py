@@ -87,8 +87,10 @@ class Recorder:
                 self.ids.append(token.id)
                 yield token
 
-    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
-        return await self._engine.score(prompt, continuation, key=key)
+    async def score(
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+    ) -> Scored:
+        return await self._engine.score(prompt, continuation, instead=instead, key=key)
 
     def forget(self, key: str | None = None) -> None:
         self._engine.forget(key)

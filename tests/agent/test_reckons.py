@@ -118,7 +118,7 @@ async def test_what_is_calculated_counts_for_how_sure_it_is(stage: Stage, store:
     engine, sums = reckoned(stage, store), stage.ids("12.50 * 4")
     guessed = ScriptedEngine(
         [*engine.scripts[:2], stage.ids(grammar.ABSENT)],
-        scores=engine.scores[:3],
+        scores=engine.scores,
         logprob=lambda _, token: -1.0 if token in sums else 0.0,
     )
     events = await stage.play(turn(store), guessed)
@@ -160,7 +160,7 @@ async def test_what_another_passage_says_is_told_and_quoted_too(stage: Stage, st
         stage.ids("Kelvo lamps cost", grammar.CALL_END),
         stage.ids(grammar.FOUND.format(here), *answer),
     ]
-    events = await stage.play(turn(store), ScriptedEngine(scripts, scores=[SURE, UNSURE, NEVER]))
+    events = await stage.play(turn(store), ScriptedEngine(scripts, scores=[SURE, UNSURE, NEVER, SURE]))
     text = reply(events)
     assert text.startswith(f"The answer is 12.50 euros [{here}], but another passage says 11 euros [{there}].")
     first, second = only(events, Cited)
@@ -182,7 +182,7 @@ async def test_a_passage_does_not_differ_from_itself(stage: Stage, store: str) -
     here = number(stage, store, "lamp.md")
     itself = [" 12.50 euros", grammar.but(here), " Two fit", grammar.cite(here)]
     scripts = [stage.ids("Kelvo lamps cost", grammar.CALL_END), stage.ids(grammar.FOUND.format(here), *itself)]
-    events = await stage.play(turn(store), ScriptedEngine(scripts, scores=[SURE, UNSURE, NEVER]))
+    events = await stage.play(turn(store), ScriptedEngine(scripts, scores=[SURE, UNSURE, NEVER, SURE]))
     cited = only(events, Cited)
     assert len({c.hit.chunk.id for c in cited}) == len(cited)
 

@@ -157,11 +157,13 @@ class Slow(ScriptedEngine):
 
     refuses = False
 
-    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
+    async def score(
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+    ) -> Scored:
         await asyncio.sleep(0.4)
         if self.refuses:
             raise EngineBusy("64 requests wait already", 1.5)
-        return await super().score(prompt, continuation, key=key)
+        return await super().score(prompt, continuation, instead=instead, key=key)
 
 
 def test_a_long_prefill_keeps_the_connection(tmp_path: Path) -> None:

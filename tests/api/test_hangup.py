@@ -134,7 +134,9 @@ class Failing(ScriptedEngine):
 
 
 class Full(ScriptedEngine):
-    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
+    async def score(
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+    ) -> Scored:
         raise EngineBusy("64 requests wait already", 1.5)
 
 

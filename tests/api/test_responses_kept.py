@@ -262,7 +262,9 @@ class TestInTheBackground:
 class Waiting(ScriptedEngine):
     """Never gets to answer."""
 
-    async def score(self, prompt: Sequence[int], continuation: Sequence[int], *, key: str = "") -> Scored:
+    async def score(
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+    ) -> Scored:
         await asyncio.sleep(60)
         raise AssertionError("nobody ended it")
 

@@ -97,6 +97,8 @@ async def test_refused_up_front(engine: LocalEngine) -> None:
         await engine.score([1], [])
     with pytest.raises(InvalidPrompt, match=f"continuation has the id {VOCAB}"):
         await engine.score([1], [VOCAB])
+    with pytest.raises(InvalidPrompt, match=f"ids instead has the id {VOCAB}"):
+        await engine.score([1], [2], instead=[VOCAB])
     with pytest.raises(InvalidSampling, match="top_p"):
         engine.generate([1], Sampling(top_p=2))
 
@@ -160,6 +162,10 @@ async def test_score(engine: LocalEngine, reference: PreTrainedModel) -> None:
     expected = [want[len(prompt) - 1 + place, token].item() for place, token in enumerate(continuation)]
     for _ in range(2):  # the second time the prompt is cached
         assert (await engine.score(prompt, continuation, key="score")).logprobs == pytest.approx(expected, abs=1e-4)
+    others = ids(4, 102)
+    scored = await engine.score(prompt, continuation, instead=others, key="score")
+    assert scored.logprobs == pytest.approx(expected, abs=1e-4)
+    assert scored.instead == pytest.approx(want[len(prompt) + len(continuation) - 2, others].tolist(), abs=1e-4)
     tokens = await collect(engine, prompt, Sampling(max_tokens=5), key="score")
     assert tokens[0].cached == len(prompt) - 1
     assert numbers(tokens) == greedy(reference, prompt, 5)

@@ -114,6 +114,9 @@ async def test_score(parts: Parts, server: str, between: Between) -> None:
     async with remote(server) as engine:
         for more, scores in zip((written, unlikely), want, strict=True):
             assert (await engine.score(PROMPT, more)).logprobs == pytest.approx(scores, abs=1e-4)
+        beside = await engine.score(PROMPT, written[:2], instead=[unlikely[1], written[1]])
+        first = (await parts.core.engine.score(PROMPT, [written[0], unlikely[1]])).logprobs
+        assert beside.instead == pytest.approx((first[1], want[0][1]), abs=1e-4)
     between.echoes = False
     try:
         async with remote(server) as engine:

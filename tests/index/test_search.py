@@ -177,6 +177,34 @@ def test_when_the_time_is_over_what_was_found_and_read_is_there(open_memory: Ope
     assert refused.value.field == "cogcore.timeout"
 
 
+class Sure:
+    """Is as sure of every passage that names a duck as it is told, and counts what it reads."""
+
+    def __init__(self, probability: float) -> None:
+        self.probability, self.count = probability, 0
+
+    def read(self, question: str, passages: Sequence[str], headings: Sequence[Sequence[str]]) -> list[Mark]:
+        self.count += len(passages)
+        return [Mark(0, 4, self.probability if "duck" in text else 0.01) for text in passages]
+
+
+@pytest.mark.parametrize(("probability", "k", "read"), [(0.99, 4, 4), (0.99, 6, 6), (0.99, 1, 4), (0.3, 4, None)])
+def test_a_search_for_the_best_alone_reads_until_one_is_sure(
+    open_memory: Open, probability: float, k: int, read: int | None
+) -> None:
+    reader = Sure(probability)
+    memory = open_memory(reader=reader)
+    for n in range(12):
+        short(memory, f"{n}.md", " ".join(["duck"] * (n == 0) + ["boat"] * (n < 7) + ["lamp", WORDS[n]]))
+    worth = sum(hit.score >= 0.3 for hit in memory.search("default", "duck boat lamp", k=10, rerank=False))
+    assert 4 < worth < 10
+    hits = memory.search("default", "duck boat lamp", k=k, until_sure=True)
+    assert reader.count == (read or worth) and hits.complete
+    assert len(hits) == k and all(hit.mark for hit in hits)
+    assert hits[0] == memory.search("default", "duck boat lamp", k=k)[0]
+    assert reader.count == (read or worth) + 10
+
+
 @pytest.mark.parametrize("reader", [None, Slow()])
 @pytest.mark.parametrize("timeout", [None, 1e-9])
 def test_scores_fall_from_the_first_to_the_last_within_0_and_1(
