@@ -84,7 +84,12 @@ class Settings(BaseSettings):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the core runs.")
     profile: str = Field("", description="How the core is prompted. Empty: as its checkpoint suggests.")
-    threads: int = Field(0, ge=0, le=1024, description="CPU threads of the core. 0: as many as there are cores.")
+    threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="CPU threads of the core. 0: one where it has fewer than 16 million parameters, else all.",
+    )
     max_sequences: int = Field(8, ge=1, le=4096, description="Sequences that the engine decodes at once.")
     cache_tokens: int = Field(
         0, ge=0, description="Tokens of KV kept in all. 0: as the core's context needs, and free memory allows."

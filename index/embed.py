@@ -10,6 +10,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,6 +59,7 @@ class SentenceEmbedder:
         self._model = model
         self._window = window
         self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(os.cpu_count(), "embedder") if model.device.type == "cpu" else None
         # A copy of its own: the model's tokenizer cuts, and a text that is always cut always fits.
         self._counter = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
         self._counter.no_truncation()
@@ -88,8 +90,16 @@ class SentenceEmbedder:
         prefix = self._model.prompts.get(prompt) or ""
         prompted = [prefix + text for text in texts]
         vectors = np.empty((len(prompted), self.dimension), np.float32)
-        for batch in self._batches(prompted):
+
+        def embed(batch: list[int]) -> None:
             vectors[batch] = self._forward([prompted[i] for i in batch])
+
+        batches = list(self._batches(prompted))
+        if len(batches) > 1 and self._pool is not None and torch.get_num_threads() == 1:
+            list(self._pool.map(embed, batches))  # where torch may use one core for a batch, the others take others
+        else:
+            for batch in batches:
+                embed(batch)
         return vectors
 
     def _batches(self, texts: Sequence[str]) -> Iterator[list[int]]:

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def rows(given: argparse.Namespace, budget: Budget) -> list[Ratio]:
-    settings = {"device": given.device, "threads": given.threads, "max_sequences": given.clients}
+    settings = {"device": given.device, "max_sequences": given.clients}
     with serving(given.url, **settings) as url:
         return asyncio.run(_measure(url, given, budget))
 

@@ -190,11 +190,12 @@ def standing(folder: Path, gone: Collection[str], when: str) -> Iterator[str]:
 
 
 def _coded(folder: Path, memory: Memory) -> Iterator[str]:
-    for numbers in folder.glob(f"catalog.words/*.codes/{NUMBERS}"):
-        with np.load(numbers) as kept, memory._catalog.read() as tx:
-            gone = set(kept["documents"].tolist()) - documents.completed(tx, int(numbers.parent.stem))
-        if gone:
-            yield f"codes of the documents {sorted(gone)}, which were deleted, stand in {numbers.parent}"
+    with memory._catalog.writing:  # what is completed just now may take another's place, whose codes then go with it
+        for numbers in folder.glob(f"catalog.words/*.codes/{NUMBERS}"):
+            with np.load(numbers) as kept, memory._catalog.read() as tx:
+                gone = set(kept["documents"].tolist()) - documents.completed(tx, int(numbers.parent.stem))
+            if gone:
+                yield f"codes of the documents {sorted(gone)}, which were deleted, stand in {numbers.parent}"
 
 
 def _place(name: str, data: bytes, at: int) -> str:

@@ -54,6 +54,13 @@ class DecoderConfig:
     logits_scale: float
     dtype: str
 
+    @property
+    def parameters(self) -> int:
+        """In the matrices, about: embeddings that are tied count once."""
+        attention = 2 * self.hidden * (self.heads + self.kv_heads) * self.head_dim
+        block = attention + 3 * self.hidden * self.intermediate
+        return self.layers * block + (1 + (not self.tied)) * self.vocab_size * self.hidden
+
     def kv_bytes(self, itemsize: int) -> int:
         """Of one token, in all layers."""
         return 2 * self.layers * self.kv_heads * self.head_dim * itemsize

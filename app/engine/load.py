@@ -37,6 +37,7 @@ TOKENIZER = ["*.json", "*.txt", "*.model", "*.jinja"]
 # Mistral's repositories carry the weights a second time, as consolidated.safetensors.
 WANTED = [*TOKENIZER, "model*.safetensors"]
 DEFAULT_CONTEXT = 8192
+SMALL = 16_000_000  # parameters: threads that share a step of fewer wait for one another longer than they work
 SHARE = 0.8  # of the memory that is free beside the weights: the rest is for a step's own tensors, and for others
 # Old checkpoints carry these tables; they are computed here.
 DERIVED = ("rotary_emb.inv_freq",)
@@ -76,7 +77,8 @@ def load_engine(
     2 · max_sequences slots of equal size; the context length is one slot's share. By default it is the model's own up
     to 8192, and there are fewer slots where memory is short. `prefill_chunk` is the most prompt tokens in a step;
     while somebody is being answered there are only as many as a step of `step_seconds` has time for. `speculation` is
-    the most ids that are drafted for a request and step, 0 for none. `threads` sets torch's for the whole process.
+    the most ids that are drafted for a request and step, 0 for none. `threads` sets torch's for the whole process: by
+    default one for a model under SMALL on a CPU, else as many as there are cores.
     "auto" is float32 on a CPU (quickest for small models, and the same numbers everywhere) and the checkpoint's own
     dtype elsewhere.
     """
@@ -104,6 +106,8 @@ def load_engine(
         drafts = replace(drafts, most=speculation)
     planner = Planner(prefill_chunk or chunk, quantum, step_seconds, drafts)
     places = Slots(cache, slots, clock)
+    if threads is None and device == "cpu" and config.parameters < SMALL:
+        threads = 1
     return LocalEngine(Scheduler(decoder, places, planner, min(max_sequences, slots), queue, threads, clock))
 
 

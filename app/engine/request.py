@@ -13,8 +13,8 @@ Outcome = Token | Scored | EngineError
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """`sampler` None asks for scores of ids[prompt:], and of the ids `instead` of the last one; otherwise `ids` grows by
-    what is drawn and what a mask forces.
+    """`sampler` None asks for scores of ids[prompt:] and of the ids `instead` of the last; else `ids` grows by what is
+    drawn and what a mask forces.
 
     The first `told` ids are the prompt and what the client has been told of; the others wait to be run. Its KV is kept
     `keep` seconds after its end where there is a choice, and not at all when it is `doomed`.
