@@ -190,7 +190,7 @@ def whole_words(text: Encoding, first: int, last: int) -> tuple[int, int]:
 def onnx_scorer(folder: Path, threads: int) -> Scorer:
     """int8 on the CPU. A window is one thread's: no padding, and a mark never depends on the passages beside it.
 
-    Threads that share a window wait for one another a hundred times in it: two then take as long as one.
+    Threads that shared one would wait for one another hundreds of times in it.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         help="`tiny`, `random` (27M), `large` (1.7B) or a folder; rows 1-5",
     )
     add("--device", default="auto", help="auto, cpu or cuda")
-    add("--threads", type=int, default=os.cpu_count(), help="of either side")
+    add("--threads", type=int, default=os.cpu_count(), help="of either side; in row 6 our server has its own")
     add("--repeats", type=int, default=5)
     add("--minutes", type=float, default=20, help="after which no further repetition begins (20)")
     add("--streams", type=int, default=32, help="rows 1, 4 (32)")
