@@ -112,10 +112,10 @@ class ScriptedEngine:
         self.scored.append((list(prompt), list(continuation)))
         cached = self._reused(prompt, key)
         self._seen.setdefault(key, []).append(list(prompt))
-        totals = [self.scores.pop(0) for _ in instead] or [self.scores.pop(0)]
-        each = totals[0] / len(continuation)
-        before = each * (len(continuation) - 1)
-        return Scored((each,) * len(continuation), cached, tuple(total - before for total in totals if instead))
+        if not instead:
+            return Scored((self.scores.pop(0) / len(continuation),) * len(continuation), cached)
+        last = tuple(self.scores.pop(0) for _ in instead)  # all that comes before is certain
+        return Scored((0.0,) * (len(continuation) - 1) + last[:1], cached, last)
 
     def forget(self, key: str | None = None) -> None:
         for known in [known for known in self._seen if known.startswith(key or "")]:

@@ -72,6 +72,7 @@ def reckoned(stage: Stage, store: str, expression: str = "12.50 * 4", chance: fl
 async def test_a_sum_over_what_a_passage_gives_quotes_the_passage(stage: Stage, store: str) -> None:
     engine = reckoned(stage, store)
     events = await stage.play(turn(store), engine)
+    assert len(engine.scored) == 2  # whether to search, and all verdicts in one pass
     n = number(stage, store, "lamp.md")
     assert [type(e) for e in events if isinstance(e, Searched | Calculated | Cited)] == [Searched, Calculated, Cited]
     thoughts = "".join(thought.text for thought in only(events, Thinking))
