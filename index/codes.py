@@ -23,7 +23,7 @@ INDEX, NUMBERS = "index.faiss", "numbers.npz"
 
 def part(embedder: Embedder, tiers: Tiers) -> Part:
     """FAISS's version, since it is its format; the rest decides what the codes are."""
-    return Part(".codes", f"1, faiss {VERSION}, {tiers.faiss}, {embedder.fingerprint}")
+    return Part(".codes", f"2, faiss {VERSION}, {tiers.faiss}, {embedder.fingerprint}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The nearest vectors by inner product, by FAISS: exactly while they are few, by their codes when they are many.
 
 An `Exact` keeps float32 values in RAM, 1.5 KB for 384 dimensions, and compares all: 100,000 take some 15 ms of one
-thread. An `Approximate` keeps a short code of each, about 70 bytes with its number, in lists around trained centres; it
+thread. An `Approximate` keeps a short code of each, about 75 bytes with its number, in lists around trained centres; it
 finds candidates by their codes and scores them again with their vectors, which it reads from the store's file. Few
 chunks that a filter leaves are all scored so: that is exact again, and costs less than to look through the lists.
 
@@ -33,8 +33,9 @@ AUTO, EXACT = "auto", "exact"
 EXACT_UP_TO = 20_000
 LISTS = ((200_000, 64), (1_500_000, 256), (6_000_000, 1024))  # for so many vectors, so many lists
 MOST_LISTS = 4096
-PROBES, PROBED = 64, 8  # lists that are looked through: so many, and one in so many where that is more
-CANDIDATES = 400  # scored exactly, at least
+PROBES, PROBED = 128, 8  # lists that are looked through: so many, and one in so many where that is more
+CANDIDATES = 250  # scored exactly, at least
+CODED = 3, 4, 2  # dimensions that share four bits of a code: the first that divides all
 REMAINDER = 5_000  # chunks that are all scored exactly when a filter leaves no more
 GROWTH = 4  # trained again when there are so many times as many
 TRAINED_ON, PER_LIST = 16_384, 40  # vectors at least; FAISS asks for 39 a list
@@ -66,20 +67,23 @@ class Tiers:
     exact_up_to: int = EXACT_UP_TO
     gpu: bool = True  # where there is one
 
-    def factory(self, count: int) -> str | None:
+    def factory(self, count: int, dimension: int) -> str | None:
         """FAISS's name of the index for so many vectors; None for the exact one."""
-        if self.faiss == EXACT or count <= self.exact_up_to:
+        if self._exact(count):
             return None
         if self.faiss != AUTO:
             return self.faiss
         lists = next((lists for most, lists in LISTS if count < most), MOST_LISTS)
-        return f"IVF{lists},RaBitQfs"
+        return f"IVF{lists},PQ{dimension // next((n for n in CODED if dimension % n == 0), 1)}x4fs"
 
     def suits(self, dense: Dense, count: int) -> bool:
         """Whether an index may stay as it is for so many vectors. One that is at a border does not swing."""
         if isinstance(dense, Approximate):
             return self.exact_up_to < 2 * count and count < GROWTH * dense.built_for
-        return self.factory(count) is None
+        return self._exact(count)
+
+    def _exact(self, count: int) -> bool:
+        return self.faiss == EXACT or count <= self.exact_up_to
 
     def check(self, dimension: int) -> None:
         """Raises FaissRefused where the string is no index that can do what a store needs."""

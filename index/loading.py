@@ -216,7 +216,7 @@ class Loader:
     def _fitting(self, file: str, listed: Sequence[Searchable], rows: Rows) -> Dense:
         """An index of the kind that suits so many vectors, with nothing in it yet, trained on some of them."""
         dimension, count = self._embedder.dimension, self._count(listed)
-        factory = self._tiers.factory(count)
+        factory = self._tiers.factory(count, dimension)
         if factory is None:
             return Exact(dimension)
         return Approximate(dimension, factory, self._sample(file, listed, sample_size(factory)), rows, count)

@@ -58,7 +58,7 @@ class Trainer:
             log.warning("store %d keeps the index that it has: %s", store, error)
             return
         if built is not None and self._shelf.swap_vectors(store, opened, *built):
-            kind = self._tiers.factory(count) or "exact"
+            kind = self._tiers.factory(count, opened.dimension) or "exact"
             log.info("store %d: %s for %d vectors, in %.1f s", store, kind, len(opened), time.monotonic() - began)
 
     @property

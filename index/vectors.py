@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from index.blocks import (
     DTYPE,
@@ -101,7 +102,7 @@ class VectorFiles:
                 for start, end, at in zip(starts.tolist(), ends.tolist(), wanted[starts].tolist(), strict=True):
                     os.preadv(file.fileno(), [into[start * width : end * width]], at)
         found = np.zeros((len(places), self._dimension), np.float32)
-        found[order] = data
+        found[order] = torch.from_numpy(data).float().numpy()  # numpy takes twenty times as long
         return found
 
     def erase(self, name: str, block: Block) -> None:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import settings
 
 from app.engine.device import pick
-from index.embed import SentenceEmbedder, load_embedder
+from index.embed import Embedder, load_embedder
 from index.memory import Memory
 from index.reader import Reader, load_reader
 
@@ -42,7 +42,7 @@ def device() -> str:
 
 
 @pytest.fixture(scope="session")
-def embedder(device: str) -> SentenceEmbedder:
+def embedder(device: str) -> Embedder:
     return load_embedder(device=device)
 
 
@@ -52,7 +52,7 @@ def reader(device: str) -> Reader:
 
 
 @pytest.fixture
-def open_memory(embedder: SentenceEmbedder, reader: Reader) -> Iterator[Callable[[Path], Memory]]:
+def open_memory(embedder: Embedder, reader: Reader) -> Iterator[Callable[[Path], Memory]]:
     """Opens real memories, all closed after the test."""
     with ExitStack() as stack:
         yield lambda folder: stack.enter_context(closing(Memory(folder, embedder, reader)))

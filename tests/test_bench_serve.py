@@ -20,9 +20,9 @@ from app.bench.visits import HOSTILE, Fault, ask, client, offend
 from app.cores.load import load_core
 from app.sample import documents
 from app.settings import read
-from index.embed import SentenceEmbedder
 from index.memory import DEFAULT_STORE, Memory
 from index.reader import Reader
+from index.types import Embedder
 from tests.api.live import listening, live
 from tests.bench_servers import Server
 from tests.engine import checkpoints
@@ -37,9 +37,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PreTrain
 
 
 @pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder, reader: Reader, device: str
-) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder, reader: Reader, device: str) -> Iterator[str]:
     """The whole server over the sample's Markdown."""
     folder = tmp_path_factory.mktemp("served")
     memory = Memory(folder, embedder, reader)

@@ -13,9 +13,9 @@ from app.bench.swaps import Known, Seen, _agreed, _found, breaches
 from app.bench.visits import Fault, client
 from app.cores.load import load_core
 from app.settings import read
-from index.embed import SentenceEmbedder
 from index.memory import Memory
 from index.reader import Reader
+from index.types import Embedder
 from tests.api.live import live, scripted
 from tests.fakes import ScriptedEngine
 
@@ -66,7 +66,7 @@ def test_what_did_not_happen_is_a_breach() -> None:
 
 
 def test_chats_notice_no_move(
-    tmp_path: Path, embedder: SentenceEmbedder, reader: Reader, device: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, embedder: Embedder, reader: Reader, device: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parts = Parts(load_core(device=device, threads=1), Memory(tmp_path, embedder, reader), read(data_dir=tmp_path))
     with live(parts) as url:

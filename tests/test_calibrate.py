@@ -28,9 +28,9 @@ from app.eval.calibrate import Outcome, platt, refit, usable
 from app.eval.cloze import cloze
 from app.eval.questions import EvalError, Question
 from app.settings import read
-from index.embed import SentenceEmbedder
 from index.memory import Memory
 from index.reader import Reader
+from index.types import Embedder
 
 NAMES = "Tern Kestrel Finch Alder Rowan Heron Linnet Osier Plover Sorrel Wren Yarrow Birch Cedar Dunlin Egret".split()
 QUESTION = "What is the maximum load of the Heron crane?"
@@ -43,7 +43,7 @@ def documents() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder, reader: Reader) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder, reader: Reader) -> Path:
     """A data folder with a store that was calibrated by the command, and one that was not."""
     made = tmp_path_factory.mktemp("calibrated")
     with closing(Memory(made, embedder, reader)) as memory:
@@ -60,7 +60,7 @@ def command(folder: Path, *given: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def calibrated(folder: Path, embedder: SentenceEmbedder) -> Path:
+def calibrated(folder: Path, embedder: Embedder) -> Path:
     assert command(folder, "--questions", "16", "--keep-threshold", "--wrong", "0.4") == 0
     with closing(Memory(folder, embedder)) as memory:
         found = kept(memory, "default")
@@ -71,7 +71,7 @@ def calibrated(folder: Path, embedder: SentenceEmbedder) -> Path:
 
 
 @pytest_asyncio.fixture
-async def parts(calibrated: Path, embedder: SentenceEmbedder, reader: Reader) -> AsyncIterator[Parts]:
+async def parts(calibrated: Path, embedder: Embedder, reader: Reader) -> AsyncIterator[Parts]:
     made = Parts(load_core(threads=1), Memory(calibrated, embedder, reader), read(data_dir=calibrated))
     yield made
     await made.close()
@@ -168,7 +168,7 @@ async def test_questions_are_the_same_for_a_seed(parts: Parts) -> None:
         usable([replace(own, kind="talk", file=None)], parts.memory, "default")
 
 
-async def test_forgetting(calibrated: Path, embedder: SentenceEmbedder) -> None:
+async def test_forgetting(calibrated: Path, embedder: Embedder) -> None:
     with closing(Memory(calibrated, embedder)) as memory:
         before = kept(memory, "default")
     assert before is not None

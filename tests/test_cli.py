@@ -20,16 +20,16 @@ from app.__main__ import main
 from app.api import Parts
 from app.cores.load import load_core
 from app.settings import read
-from index.embed import SentenceEmbedder
 from index.memory import Memory
 from index.reader import Reader
+from index.types import Embedder
 from tests.api.live import live
 
 RIVERS = "# Rivers\n\nThe Sorne is the longest river of the valley. It is 312 kilometres long.\n"
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder, reader: Reader, device: str) -> Parts:
+def parts(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder, reader: Reader, device: str) -> Parts:
     folder = tmp_path_factory.mktemp("served")
     core = load_core(device=device, threads=1)
     return Parts(core, Memory(folder, embedder, reader), read(data_dir=folder, need_threshold=0, abstain_below=0))
@@ -241,7 +241,7 @@ def test_all_work_without_a_server(tmp_path: Path, docs: Path, capsys: pytest.Ca
 
 @pytest.mark.usefixtures("alone")
 def test_a_data_folder_belongs_to_one_process(
-    tmp_path: Path, docs: Path, embedder: SentenceEmbedder, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, docs: Path, embedder: Embedder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     memory = Memory(tmp_path / "data", embedder)
     try:
@@ -282,7 +282,7 @@ def test_help_loads_no_models() -> None:
 
 
 @pytest.mark.usefixtures("alone")
-def test_serve_prints_what_works(tmp_path: Path, embedder: SentenceEmbedder) -> None:
+def test_serve_prints_what_works(tmp_path: Path, embedder: Embedder) -> None:
     """The curl line and the Python lines, run as they are printed; then a clean stop. Documents that wait do not
     keep the server from answering."""
     with closing(Memory(tmp_path / "data", embedder, workers=0)) as memory:

@@ -103,7 +103,7 @@ def main(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = VectorFiles(Path(folder), DIMENSION, "drawn")
         store = Store(DIMENSION, rows=Rows("a", files.rows))
-        factory = Tiers(given.faiss, EXACT_UP_TO).factory(count)
+        factory = Tiers(given.faiss, EXACT_UP_TO).factory(count, DIMENSION)
         if factory is not None:
             sample = draw(min(count, sample_size(factory)), 2)
             store.swap_vectors(Approximate(DIMENSION, factory, sample, store.rows, count))

@@ -14,7 +14,7 @@ from itertools import groupby, takewhile
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, insert, or_, select
+from sqlalchemy import ColumnElement, Row, bindparam, func, insert, or_, select
 
 from index.blocks import Block
 from index.catalog import Transaction
@@ -26,6 +26,24 @@ from index.types import Chunk, Extent, Scalar, Sight, Vectors
 ROWS = 4096  # per fetch
 FIELDS = ("text", "start", "end", "page", "headings")
 CHECKED, SUM = 38, 8  # characters of an id that ends in a checksum, and of that; older ids are shorter
+SHOWN = (  # made once: each search asks for it
+    select(
+        chunks.c.n,
+        chunks.c.id.label("chunk_id"),
+        chunks.c.text,
+        chunks.c.start,
+        chunks.c.end,
+        chunks.c.page,
+        chunks.c.headings,
+        documents.c.attributes,
+        documents.c.file,
+        files.c.id,
+        files.c.filename,
+    )
+    .join(documents, chunks.c.document == documents.c.n)
+    .join(files, documents.c.file == files.c.n)
+    .where(chunks.c.n.in_(bindparam("numbers", expanding=True)))
+)
 log = logging.getLogger(__name__)
 
 
@@ -154,24 +172,7 @@ def is_whole(tx: Transaction, store: int, covers: Extent) -> bool:
 
 def get(tx: Transaction, numbers: Sequence[int]) -> dict[int, Chunk]:
     """Those of the chunks that still are there. Raises FolderFault where one is damaged beyond mending."""
-    rows = tx.execute(
-        select(
-            chunks.c.n,
-            chunks.c.id.label("chunk_id"),
-            chunks.c.text,
-            chunks.c.start,
-            chunks.c.end,
-            chunks.c.page,
-            chunks.c.headings,
-            documents.c.attributes,
-            documents.c.file,
-            files.c.id,
-            files.c.filename,
-        )
-        .join(documents, chunks.c.document == documents.c.n)
-        .join(files, documents.c.file == files.c.n)
-        .where(chunks.c.n.in_(numbers))
-    ).all()
+    rows = tx.execute(SHOWN, {"numbers": list(numbers)}).all()
     return {
         row.n: Chunk(
             id=row.chunk_id,

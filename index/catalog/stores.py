@@ -3,7 +3,23 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, cast, delete, func, insert, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    String,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    true,
+    union_all,
+    update,
+)
 
 from index.catalog import Transaction
 from index.catalog.paging import Cut, cut
@@ -13,6 +29,16 @@ from index.errors import AmbiguousName, InvalidRequest, StoreNotFound
 from index.types import Batch, FileStatus, Page, Sight, StoreInfo
 
 STATUSES: tuple[FileStatus, ...] = ("in_progress", "completed", "failed", "cancelled")
+
+# A store by what it is called, made once: each search asks for it.
+_KEPT = stores.c.n, stores.c.id, stores.c.owner, stores.c.last_active_at, stores.c.expires_after_days
+_NAME = bindparam("called", type_=String)
+_OURS = stores.c.owner == bindparam("owner")
+CALLED = union_all(
+    select(*_KEPT, literal(0).label("way")).where(stores.c.id == _NAME),
+    select(*_KEPT, literal(1)).join(aliases).where(aliases.c.name == _NAME, _OURS),
+    select(*_KEPT, literal(2)).where(stores.c.name == _NAME, _OURS),
+).order_by("way")
 
 
 def add(tx: Transaction, info: StoreInfo) -> None:
@@ -39,20 +65,22 @@ def seen(sight: Sight | None) -> ColumnElement[bool]:
 
 def number(tx: Transaction, id_or_name: str, sight: Sight | None = None) -> int:
     """Of an id, an alias or a name, in this order. Names are an owner's: without a sight, the default owner's."""
-    named_for = seen(sight or Sight())
-    for exact in (
-        select(stores.c.n).where(stores.c.id == id_or_name, seen(sight)),
-        select(stores.c.n).join(aliases).where(aliases.c.name == id_or_name, named_for),
-    ):
-        found = tx.execute(exact).scalar_one_or_none()
-        if found is not None:
-            return int(found)
-    named = tx.execute(select(stores.c.n).where(stores.c.name == id_or_name, named_for)).scalars().all()
-    if not named:
+    return int(_called(tx, id_or_name, sight).n)
+
+
+def _called(tx: Transaction, id_or_name: str, sight: Sight | None) -> Row[*tuple[Any, ...]]:
+    rows = tx.execute(CALLED, {"called": id_or_name, "owner": (sight or Sight()).owner}).all()
+    ours = [row for row in rows if sight is None or (row.owner == sight.owner and _holds(sight, row.id))]
+    best = [row for row in ours if row.way == ours[0].way]
+    if not best:
         raise StoreNotFound(f"there is no store {id_or_name!r}; list the stores to see their ids and names")
-    if len(named) > 1:
-        raise AmbiguousName(f"{len(named)} stores are named {id_or_name!r}; use the id of the one you mean")
-    return int(named[0])
+    if len(best) > 1:
+        raise AmbiguousName(f"{len(best)} stores are named {id_or_name!r}; use the id of the one you mean")
+    return best[0]
+
+
+def _holds(sight: Sight, store_id: str) -> bool:
+    return sight.stores is None or store_id in sight.stores
 
 
 def named(tx: Transaction, name: str, owner: str) -> bool:
@@ -63,8 +91,7 @@ def named(tx: Transaction, name: str, owner: str) -> bool:
 
 def known(tx: Transaction, id_or_name: str, sight: Sight | None = None) -> str:
     """The id."""
-    found: str = tx.execute(select(stores.c.id).where(stores.c.n == number(tx, id_or_name, sight))).scalar_one()
-    return found
+    return str(_called(tx, id_or_name, sight).id)
 
 
 def owner(tx: Transaction, store: int) -> str:
@@ -81,14 +108,13 @@ def version(tx: Transaction, store: int) -> int:
 
 def usable(tx: Transaction, id_or_name: str, now: int, sight: Sight | None = None) -> tuple[int, str]:
     """The number and the id of a store that has not expired."""
-    n = number(tx, id_or_name, sight)
-    row = tx.execute(select(stores).where(stores.c.n == n)).one()
+    row = _called(tx, id_or_name, sight)
     if row.expires_after_days is not None and row.last_active_at + row.expires_after_days * 86_400 <= now:
         raise InvalidRequest(
             "vector_store_id",
             f"the store {id_or_name!r} expired after {row.expires_after_days} days without use; create a new one",
         )
-    return n, row.id
+    return row.n, row.id
 
 
 def get(tx: Transaction, id_or_name: str, sight: Sight | None = None) -> StoreInfo:

@@ -11,9 +11,9 @@ from app.agent.events import Calculated, Cited, Decided, Done, Event, Searched, 
 from app.agent.loop import answer
 from app.agent.turn import Policy, Turn
 from app.cores.load import Core, load_core
-from index.embed import SentenceEmbedder
 from index.memory import Memory
 from index.reader import Reader
+from index.types import Embedder
 
 FACTS = {
     "Who founded the company Brambleworks?": ("Brambleworks was founded in 2009 by Ines Kortum.", "Ines Kortum"),
@@ -26,7 +26,7 @@ FACTS = {
 
 
 @pytest.fixture(scope="module")
-def notes(tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder, reader: Reader) -> Iterator[Memory]:
+def notes(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder, reader: Reader) -> Iterator[Memory]:
     made = Memory(Path(tmp_path_factory.mktemp("notes")), embedder, reader)
     for n, (text, _) in enumerate(FACTS.values()):
         file = made.add_file(f"note{n}.md", text.encode())

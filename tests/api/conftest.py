@@ -9,9 +9,9 @@ from openai import OpenAI
 from app.api import Parts
 from app.cores.load import load_core
 from app.settings import read
-from index.embed import SentenceEmbedder
 from index.memory import Memory
 from index.reader import Reader
+from index.types import Embedder
 from tests.api.live import live
 
 RIVERS = b"""# Rivers
@@ -23,7 +23,7 @@ The Little Ebb is a side arm of the Sorne. Its bridge was built in 1874 by the e
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder, reader: Reader, device: str) -> Parts:
+def parts(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder, reader: Reader, device: str) -> Parts:
     """Closed by the server that is made of them."""
     folder = tmp_path_factory.mktemp("data")
     memory = Memory(folder, embedder, reader)

@@ -21,17 +21,15 @@ from app.api.quota import OverLimit
 from app.cores.load import Core, load_core
 from app.engine.types import EngineBusy, EngineClosed, PromptTooLong
 from app.settings import read
-from index.embed import SentenceEmbedder
 from index.errors import EmbedderMismatch
 from index.memory import Memory
+from index.types import Embedder
 from tests.api.conftest import RIVERS
 from tests.api.live import live
 
 
 @pytest.fixture(scope="module")
-def locked(
-    tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder, device: str
-) -> Iterator[tuple[str, FastAPI]]:
+def locked(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder, device: str) -> Iterator[tuple[str, FastAPI]]:
     folder = tmp_path_factory.mktemp("locked")
     core = load_core(device=device, threads=1)
     parts = Parts(core, Memory(folder, embedder), read(data_dir=folder, api_key="sesame"))

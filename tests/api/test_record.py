@@ -15,9 +15,9 @@ from app.api import Parts
 from app.cores.load import load_core
 from app.logs import OURS, JsonLines
 from app.settings import read
-from index.embed import SentenceEmbedder
 from index.memory import Memory
 from index.reader import Reader
+from index.types import Embedder
 from tests.api.live import live
 
 CANARY = "zyzzyva"
@@ -65,7 +65,7 @@ def use(client: httpx.Client) -> None:
 
 
 def test_no_word_of_what_was_said(
-    tmp_path: Path, embedder: SentenceEmbedder, reader: Reader, device: str, log: io.StringIO
+    tmp_path: Path, embedder: Embedder, reader: Reader, device: str, log: io.StringIO
 ) -> None:
     settings = read(data_dir=tmp_path, api_key="sesame", need_threshold=0, abstain_below=0)
     parts = Parts(load_core(device=device, threads=1), Memory(tmp_path, embedder, reader), settings)

@@ -15,9 +15,9 @@ from app.cores.load import load_core
 from app.keys import ORGANISATION
 from app.reviews import Reviews
 from app.settings import read
-from index.embed import SentenceEmbedder
 from index.memory import Memory
 from index.reader import Reader
+from index.types import Embedder
 
 PATH = "/v1/cogcore/reviews"
 QUESTION = "How long is the Sorne?"
@@ -25,7 +25,7 @@ LENGTH = "It is 312 kilometres long and ends in Lake Arven."
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory, embedder: SentenceEmbedder, reader: Reader, device: str) -> Parts:
+def parts(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder, reader: Reader, device: str) -> Parts:
     folder = tmp_path_factory.mktemp("data")
     memory = Memory(folder, embedder, reader)
     return Parts(load_core(device=device, threads=1), memory, read(data_dir=folder, autonomy=0))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from index.catalog import Catalog
-from index.embed import SentenceEmbedder, load_embedder
+from index.embed import Embedder, load_embedder
 from index.memory import Memory
 from index.types import Chunking, Scalar
 from tests import postgres
@@ -87,7 +87,7 @@ def holding(folder: Path, data: bytes) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def embedder() -> SentenceEmbedder:
+def embedder() -> Embedder:
     return load_embedder()
 
 

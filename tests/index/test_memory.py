@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from index.embed import SentenceEmbedder
 from index.errors import (
     AmbiguousName,
     ChunkNotFound,
@@ -19,7 +18,7 @@ from index.errors import (
     StoreNotFound,
 )
 from index.reader import load_reader
-from index.types import Attachment, Chunking, Mark, Scalar
+from index.types import Attachment, Chunking, Embedder, Mark, Scalar
 from tests.fakes import HashedWords
 from tests.index.conftest import Open, holding, put
 
@@ -43,7 +42,7 @@ The Nile flows north for 6,650 kilometres. The Amazon carries more water than th
 """
 
 
-def test_a_question_finds_its_passage_and_its_place(open_memory: Open, embedder: SentenceEmbedder) -> None:
+def test_a_question_finds_its_passage_and_its_place(open_memory: Open, embedder: Embedder) -> None:
     memory = open_memory(embedder=embedder)
     handbook = put(memory, "handbook.md", HANDBOOK)
     put(memory, "rivers.md", RIVERS)
@@ -57,7 +56,7 @@ def test_a_question_finds_its_passage_and_its_place(open_memory: Open, embedder:
     assert "Nile" in memory.search("default", "length of the longest African river")[0].chunk.text
 
 
-def test_the_reader_marks_the_answer(open_memory: Open, embedder: SentenceEmbedder) -> None:
+def test_the_reader_marks_the_answer(open_memory: Open, embedder: Embedder) -> None:
     memory = open_memory(embedder=embedder, reader=load_reader())
     put(memory, "handbook.md", HANDBOOK)
     put(memory, "rivers.md", RIVERS)
@@ -119,7 +118,7 @@ def test_filters_are_exact_and_follow_changed_attributes(open_memory: Open) -> N
     assert {hit.chunk.attributes["year"] for hit in hits} == {2006, 2010}
 
 
-def test_a_second_start_answers_the_same(open_memory: Open, embedder: SentenceEmbedder) -> None:
+def test_a_second_start_answers_the_same(open_memory: Open, embedder: Embedder) -> None:
     first = open_memory(embedder=embedder)
     put(first, "handbook.md", HANDBOOK, kind="rules")
     put(first, "rivers.md", RIVERS)

@@ -8,7 +8,8 @@ import torch
 from transformers import BertConfig, BertForQuestionAnswering
 
 from app.train.calibrate_reader import logistic
-from app.train.export_reader import export, quantized
+from app.train.export_reader import export
+from index.int8 import quantized
 from index.reader import Reader, Window, load_reader
 
 WINDOWS = [

@@ -1,0 +1,67 @@
+"""The packaged embedder, all-MiniLM-L6-v2, in int8 on a CPU, through ONNX Runtime.
+
+The graph comes with this package (`python -m app.train.export_embedder` made it), the weights with the model's own,
+and are rounded when it is loaded. Beside the graph are a few texts and their vectors in float32, to be held against.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer
+
+from index.int8 import encoder
+from index.tokens import Tokens
+from index.types import Vectors
+
+HOME = Path(str(files("index") / "weights" / "embedder"))
+GRAPH, REFERENCE = HOME / "model.onnx", HOME / "reference.json"
+SAME = 0.99  # the least cosine to float32
+
+
+class MiniLM(Tokens):
+    """An Embedder. A text is one thread's, and its vector never depends on the texts beside it."""
+
+    def __init__(self, folder: Path, source: str, weights: str, window: int) -> None:
+        """`source` and `weights` as in SentenceEmbedder; `window` counts special tokens; longer texts are cut."""
+        super().__init__(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        self._cls, self._sep = self._tokens.encode("").ids
+        config = json.loads((folder / "config.json").read_text())
+        self.dimension = int(config["hidden_size"])
+        self.fingerprint = f"{source}@{weights}/{self.dimension}"
+        self.name, self.window = source, window - 2
+        tensors = encoder(load_file(folder / "model.safetensors"), config["num_hidden_layers"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # threads that shared a text would wait for one another in it
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in tensors.values()]
+        options.add_external_initializers(list(tensors), values)
+        self._session = onnxruntime.InferenceSession(GRAPH.read_bytes(), options, providers=["CPUExecutionProvider"])
+        self._pool = ThreadPoolExecutor(os.cpu_count(), "embedder")
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        vectors = np.empty((len(texts), self.dimension), np.float32)
+        cut = [one.ids[: self.window] for one in self._tokens.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+        def embed(i: int) -> None:
+            ids = np.array([[self._cls, *cut[i], self._sep]])
+            (pooled,) = self._session.run(["pooled"], {"ids": ids, "positions": np.arange(ids.size)[None]})[0]
+            vectors[i] = pooled / np.linalg.norm(pooled)
+
+        if len(texts) == 1:
+            embed(0)
+        else:
+            list(self._pool.map(embed, range(len(texts))))
+        return vectors
+
+    encode_queries = encode
+
+    def agrees(self) -> bool:
+        """Whether this machine, and the weights that are here, give the vectors that they should."""
+        told = json.loads(REFERENCE.read_text())
+        return bool((self.encode(told["texts"]) * np.array(told["vectors"])).sum(1).min() >= SAME)
