@@ -191,24 +191,23 @@ class Approximate:
             ids = numbers(allowed)
             if len(ids) > REMAINDER:
                 ids, _ = self._candidates(vector, max(CANDIDATES, 2 * k), ids)
-        scores = self._scores(vector, ids)
-        return {n: scores[n] for n in sorted(scores, key=lambda n: (-scores[n], n))[:k]}
+        ids, scores = self._scores(vector, ids)
+        best = np.lexsort((ids, -scores))[:k]
+        return dict(zip(ids[best].tolist(), scores[best].tolist(), strict=True))
 
     def search_each(self, vectors: Vectors, k: int, allowed: Collection[int] | None = None) -> list[dict[int, float]]:
         # One by one: they look through different lists, so there is nothing to share.
         only = None if allowed is None else numbers(allowed)
         return [self.search(vector, k, only) for vector in vectors]
 
-    def _scores(self, vector: Vectors, ids: Ids) -> dict[int, float]:
+    def _scores(self, vector: Vectors, ids: Ids) -> tuple[Ids, Vectors]:
         """By their vectors; where one cannot be read, by its code."""
         vectors, whole = self._rows.read(ids)
-        exact = vectors[whole] @ vector
-        scores = dict(zip(ids[whole].tolist(), exact.tolist(), strict=True))
-        if not whole.all():
-            lost = ids[~whole]
-            ids, estimates = self._candidates(vector, len(lost), lost)
-            scores |= zip(ids.tolist(), estimates.tolist(), strict=True)
-        return scores
+        if whole.all():
+            return ids, vectors @ vector
+        lost = ids[~whole]
+        coded, estimates = self._candidates(vector, len(lost), lost)
+        return np.concatenate([ids[whole], coded]), np.concatenate([vectors[whole] @ vector, estimates])
 
     def _nearest(self, vector: Vectors, count: int) -> Ids:
         found = None if self.copy is None else self.copy.candidates(vector, count)

@@ -32,7 +32,10 @@ def distinct(hits: Iterable[Hit], asked: str = "", most: int | None = None) -> l
         else:
             kept.append(said)
             alike.append(hit.alike)
-    return [replace(said.hit, alike=count) for said, count in zip(kept, alike, strict=True)]
+    return [
+        said.hit if said.hit.alike == count else replace(said.hit, alike=count)
+        for said, count in zip(kept, alike, strict=True)
+    ]
 
 
 class _Said:

@@ -20,8 +20,9 @@ def fuse(dense: Mapping[int, float], lexical: Mapping[int, float], weight: float
     """
     if not lexical or not dense:
         weight = 1.0 if dense else 0.0
-    parts = ((weight, _stretch(dense)), (1.0 - weight, _stretch(lexical)))
-    scores = {n: min(1.0, sum(share * part.get(n, 0.0) for share, part in parts)) for n in {**dense, **lexical}}
+    scores = {n: weight * score for n, score in _stretch(dense).items()}
+    for n, score in _stretch(lexical).items():
+        scores[n] = min(1.0, scores.get(n, 0.0) + (1.0 - weight) * score)
     return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0])))
 
 
