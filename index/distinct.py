@@ -42,9 +42,16 @@ class _Said:
     """A hit, its words with a space around each, and those that the reader marked."""
 
     def __init__(self, hit: Hit) -> None:
-        text, mark = hit.chunk.text, hit.mark
-        self.hit, self.words = hit, _plain(text)
-        self.answer = _plain(text[mark.start : mark.end]).strip() if mark else ""
+        self.hit = hit
+
+    @cached_property
+    def words(self) -> str:
+        return _plain(self.hit.chunk.text)
+
+    @cached_property
+    def answer(self) -> str:
+        mark = self.hit.mark
+        return _plain(self.hit.chunk.text[mark.start : mark.end]).strip() if mark else ""
 
     @cached_property
     def shingles(self) -> set[tuple[str, ...]]:
@@ -52,11 +59,12 @@ class _Said:
         return set(zip(*(words[i:] for i in range(SHINGLE)), strict=False))
 
     def adds_nothing_to(self, better: "_Said", asked: str) -> bool:
+        mine, other = self.hit.chunk, better.hit.chunk
+        if mine.headings != other.headings:
+            return False
         if not (self.words in better.words or self._almost(better, asked)) or not self.words.strip():
             return False
-        mine, other = self.hit.chunk, better.hit.chunk
-        long = self.words.count(" ") > SHORT
-        return mine.headings == other.headings and (long or _title(mine) == _title(other))
+        return self.words.count(" ") > SHORT or _title(mine) == _title(other)
 
     def _almost(self, better: "_Said", asked: str) -> bool:
         if not self.answer or self.answer != better.answer:

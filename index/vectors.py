@@ -45,7 +45,6 @@ from index.types import Vectors
 NEXT = "next"
 PIECE = 1 << 20  # bytes looked at or copied at once
 ALIGNED = np.dtype(DTYPE).itemsize
-NONE = np.empty(0, np.void)
 log = logging.getLogger(__name__)
 
 
@@ -65,6 +64,7 @@ class VectorFiles:
         self._folder, self._dimension = folder, dimension
         self._width = dimension * ALIGNED
         self._maps: dict[str, _Map] = {}
+        self._none = np.empty(0, f"V{self._width}")
         self._header = header(dimension, embedder)
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -109,13 +109,11 @@ class VectorFiles:
 
         By a map, in one call: hundreds of reads would let go of the interpreter's lock, and wait for it, as often.
         """
-        found = np.zeros((len(places), self._dimension), np.float32)
         starting = self._starting(name)
-        there = np.flatnonzero((places >= HEADER) & (places // ALIGNED < len(starting)))
-        if len(there):
-            halves = starting[places[there] // ALIGNED].view(DTYPE).reshape(-1, self._dimension)
-            found[there] = torch.from_numpy(halves).float().numpy()  # numpy takes twenty times as long for it
-        return found
+        there = (places >= HEADER) & (places // ALIGNED < len(starting))
+        halves = np.zeros((len(places), self._dimension), DTYPE)
+        halves.view(starting.dtype)[there, 0] = starting[places[there] // ALIGNED]
+        return torch.from_numpy(halves).float().numpy()  # numpy takes twenty times as long for it
 
     def _starting(self, name: str) -> npt.NDArray[np.void]:
         """A vector from each even byte of the file on, as far as it goes now: reading beyond would kill the process."""
@@ -126,7 +124,7 @@ class VectorFiles:
                 known = self._maps[name] = self._map(name)
         except FileNotFoundError:
             self._maps.pop(name, None)
-            return NONE
+            return self._none
         return known.starting[: max(0, (now.st_size - self._width) // ALIGNED + 1)]
 
     def _map(self, name: str) -> _Map:
@@ -134,10 +132,10 @@ class VectorFiles:
             told = os.fstat(file.fileno())
             count = (told.st_size - self._width) // ALIGNED + 1
             if count <= 0:
-                return _Map(told.st_ino, told.st_size, NONE)
+                return _Map(told.st_ino, told.st_size, self._none)
             mapped = mmap.mmap(file.fileno(), told.st_size, prot=mmap.PROT_READ)
         mapped.madvise(mmap.MADV_RANDOM)
-        starting = np.ndarray((count,), f"V{self._width}", mapped, strides=(ALIGNED,))
+        starting = np.ndarray((count,), self._none.dtype, mapped, strides=(ALIGNED,))
         return _Map(told.st_ino, told.st_size, starting)
 
     def erase(self, name: str, block: Block) -> None:
