@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from tokenizers import Tokenizer
 
 from index.errors import InvalidRequest
 from index.minilm import MiniLM
+from index.together import Together
 from index.tokens import Tokens
 from index.types import Embedder, Vectors
 
@@ -38,6 +40,7 @@ DEFAULT = "all-MiniLM-L6-v2"
 WINDOW = 512  # MiniLM's own limit of 256 would cut a chunk of 256 tokens below its headings
 BATCH_TOKENS = 4096  # padding included
 BATCH_TEXTS = 64
+MET = 16  # searches whose questions are embedded together, at most
 log = logging.getLogger(__name__)
 
 
@@ -78,6 +81,7 @@ class SentenceEmbedder(Tokens):
         self._window = window
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(os.cpu_count(), "embedder") if model.device.type == "cpu" else None
+        self._asked = Together(self._queries, MET)
         dimension = model.get_embedding_dimension()
         if dimension is None:
             raise InvalidRequest("embedder", f"{source} does not say how many dimensions its vectors have")
@@ -91,7 +95,12 @@ class SentenceEmbedder(Tokens):
         return self._encode(texts, "document")
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._encode(texts, "query")
+        return self._asked(texts)
+
+    def _queries(self, searches: Sequence[Sequence[str]]) -> list[Vectors]:
+        """The vectors of all questions of several searches."""
+        vectors = self._encode(list(chain.from_iterable(searches)), "query")
+        return np.split(vectors, np.cumsum([len(asked) for asked in searches])[:-1])
 
     def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
         prefix = self._model.prompts.get(prompt) or ""

@@ -45,21 +45,25 @@ class MiniLM(Tokens):
         self._pool = ThreadPoolExecutor(os.cpu_count(), "embedder")
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        vectors = np.empty((len(texts), self.dimension), np.float32)
-        cut = [one.ids[: self.window] for one in self._tokens.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return self._vectors(list(self._pool.map(self._pooled, self._cut(texts))))
 
-        def embed(i: int) -> None:
-            ids = np.array([[self._cls, *cut[i], self._sep]])
-            (pooled,) = self._session.run(["pooled"], {"ids": ids, "positions": np.arange(ids.size)[None]})[0]
-            vectors[i] = pooled / np.linalg.norm(pooled)
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """In the caller's thread: questions are short, and do not wait for passages."""
+        return self._vectors([self._pooled(ids) for ids in self._cut(texts)])
 
-        if len(texts) == 1:
-            embed(0)
-        else:
-            list(self._pool.map(embed, range(len(texts))))
+    def _cut(self, texts: Sequence[str]) -> list[list[int]]:
+        encoded = self._tokens.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [[self._cls, *one.ids[: self.window], self._sep] for one in encoded]
+
+    def _pooled(self, ids: list[int]) -> Vectors:
+        fed = {"ids": np.array([ids]), "positions": np.arange(len(ids))[None]}
+        vector: Vectors = self._session.run(["pooled"], fed)[0][0]
+        return vector
+
+    def _vectors(self, pooled: Sequence[Vectors]) -> Vectors:
+        vectors: Vectors = np.array(pooled, np.float32).reshape(-1, self.dimension)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
-
-    encode_queries = encode
 
     def agrees(self) -> bool:
         """Whether this machine, and the weights that are here, give the vectors that they should."""

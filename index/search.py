@@ -1,21 +1,21 @@
 """A question to hits: embed, search both indexes, fuse, let the reader look, merge the questions.
 
-Searches that meet are embedded together, whatever their stores, and together compared with all vectors of a small store
-(dense.py). All questions of a search are answered in one version of the store. When its time is over, a search ends
-with what was found and read until then, and says so; before anything was found it goes on, which takes milliseconds
-once a store is open.
+A question's words are looked up while it is embedded. Searches that meet are together compared with all vectors of a
+small store (dense.py). All questions of a search are answered in one version of the store. When its time is over, a
+search ends with what was found and read until then, and says so; before anything was found it goes on, which takes
+milliseconds once a store is open.
 
 A score lies in [0, 1]. With a reader it is a probability that the passage answers, lowered by how far the passage was
 from first before it was read; what the reader did not get to see comes after what it saw. Without one it ranks, and
 says nothing about how good the best is.
 """
 
+import os
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, islice
-
-import numpy as np
 
 from index.catalog import Catalog, chunks
 from index.checks import check_hits, check_neighbours, check_queries, check_share, check_timeout
@@ -23,10 +23,8 @@ from index.distinct import distinct
 from index.filters import Predicate, compile_filter
 from index.rank import FEW, READ, SURE, WORTH, reread
 from index.shelf import Shelf
-from index.together import Together
-from index.types import Chunk, Embedder, Hit, PassageReader, Vectors
+from index.types import Chunk, Embedder, Hit, PassageReader
 
-MET = 16  # searches embedded together, at most
 PIECE = 2  # passages read between two looks at the clock
 REACH = 16  # neighbours on each side
 
@@ -48,7 +46,7 @@ class Searcher:
     ) -> None:
         self._catalog, self._shelf, self._embedder, self._reader = catalog, shelf, embedder, reader
         self._only_distinct, self._timeout = only_distinct, timeout
-        self._encoded = Together(self._encode, MET)
+        self._pool = ThreadPoolExecutor(os.cpu_count(), "words")
 
     def search(
         self,
@@ -100,18 +98,11 @@ class Searcher:
         self, store: int, asked: Sequence[str], accepts: Predicate | None, weight: float
     ) -> tuple[list[dict[int, float]], int]:
         """What each question finds, all in one version of the store."""
-        opened = self._shelf.get(store)
+        opened, encode = self._shelf.get(store), self._embedder.encode_queries
         with opened.gate.read():
             if not len(opened):
                 return [], opened.version
-        vectors = self._encoded(asked)
-        with opened.gate.read():
-            return opened.search_each(asked, vectors, accepts, weight), opened.version
-
-    def _encode(self, searches: Sequence[Sequence[str]]) -> list[Vectors]:
-        """The vectors of all questions of several searches."""
-        vectors = self._embedder.encode_queries(list(chain.from_iterable(searches)))
-        return np.split(vectors, np.cumsum([len(asked) for asked in searches])[:-1])
+            return opened.search_each(asked, encode, accepts, weight, self._pool), opened.version
 
     def _hits(self, fused: Mapping[int, float], count: int, folds: bool) -> list[Hit]:
         """The best that still exist: a document may have been removed since its chunks were found."""

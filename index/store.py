@@ -6,7 +6,8 @@ it is follows the size, see dense.py and tiers.py.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import Executor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -182,20 +183,34 @@ class Store:
         self, question: str, vector: Vectors, accepts: Predicate | None = None, weight: float = DENSE_WEIGHT
     ) -> dict[int, float]:
         """Chunks with their fused scores, best first. The caller holds the gate for reading."""
-        return self.search_each([question], vector[None], accepts, weight)[0]
+        documents, chunks = self._left_by(accepts)
+        near, worded = self._dense.search(vector, DEPTH, chunks), self._lexical.search(question, DEPTH, documents)
+        return fuse(near, worded, weight)
 
     def search_each(
-        self, questions: Sequence[str], vectors: Vectors, accepts: Predicate | None, weight: float
+        self,
+        questions: Sequence[str],
+        encode: Callable[[Sequence[str]], Vectors],
+        accepts: Predicate | None,
+        weight: float,
+        pool: Executor,
     ) -> list[dict[int, float]]:
-        """The same for each of several questions."""
-        documents = chunks = None
-        if accepts is not None:
-            documents = [n for n, document in self._documents.items() if accepts(document.filterable)]
-            left = [numbers(self._documents[n].chunks) for n in documents]
-            chunks = np.concatenate(left) if left else numbers([])
-        dense = self._dense.search_each(vectors, DEPTH, chunks)
-        lexical = [self._lexical.search(question, DEPTH, documents) for question in questions]
-        return [fuse(near, worded, weight) for near, worded in zip(dense, lexical, strict=True)]
+        """The same for each of several questions: a thread of the pool looks their words up while they are encoded."""
+        documents, chunks = self._left_by(accepts)
+        looking = pool.submit(lambda: [self._lexical.search(question, DEPTH, documents) for question in questions])
+        try:
+            near = self._dense.search_each(encode(questions), DEPTH, chunks)
+        finally:
+            wait([looking])  # the gate is not left before
+        return [fuse(one, worded, weight) for one, worded in zip(near, looking.result(), strict=True)]
+
+    def _left_by(self, accepts: Predicate | None) -> tuple[list[int] | None, Ids | None]:
+        """The documents that a filter leaves, and their chunks; without a filter None, which is all."""
+        if accepts is None:
+            return None, None
+        documents = [n for n, document in self._documents.items() if accepts(document.filterable)]
+        left = [numbers(self._documents[n].chunks) for n in documents]
+        return documents, np.concatenate(left) if left else numbers([])
 
     def _take(self, parts: Iterable[Indexed]) -> Iterator[Entry]:
         for part in parts:

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -129,6 +130,29 @@ def test_batches_are_embedded_beside_one_another(in_torch: SentenceEmbedder, mon
     monkeypatch.setattr(in_torch, "_pool", ThreadPoolExecutor(2))
     vectors = in_torch.encode(texts[:160])
     assert float((vectors[:10] * np.array(alone)).sum(1).min()) > 0.999
+
+
+def test_questions_that_meet_are_embedded_in_one_pass(
+    in_torch: SentenceEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, passes, open_ = in_torch._forward, list[int](), threading.Event()
+
+    def counted(part: list[str]) -> np.ndarray:
+        passes.append(len(part))
+        assert open_.wait(30)
+        vectors: np.ndarray = forward(part)
+        return vectors
+
+    alone = [in_torch.encode_queries([f"Question {n}?"])[0] for n in range(8)]
+    monkeypatch.setattr(in_torch, "_forward", counted)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(in_torch.encode_queries, [f"Question {n}?"]) for n in range(8)]
+        while len(in_torch._asked._waiting) < 7:
+            time.sleep(0.001)
+        open_.set()
+        found = [one.result()[0] for one in asked]
+    assert passes == [1, 7]  # the first, and all that came meanwhile
+    assert float((np.array(found) * np.array(alone)).sum(1).min()) > 0.999
 
 
 def test_the_fingerprint_names_the_weights_and_not_how_they_are_run(in_torch: SentenceEmbedder) -> None:

@@ -1,11 +1,12 @@
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pytest
 
 from index.errors import InvalidRequest
+from index.lexical import Lexical
 from index.memory import Memory
 from index.types import Chunking, Hit, Mark, Scalar, Vectors
 from tests.fakes import HashedWords
@@ -29,17 +30,15 @@ class Slow:
         return [Mark(0, 4, (1 + sum(map(ord, text)) % 97) / 100) for text in passages]
 
 
-class Gated(HashedWords):
-    """Lets the questions through when told to, and says which came together."""
+class Patient(HashedWords):
+    """Embeds questions once it is told that their words are looked up."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.open = threading.Event()
-        self.together: list[list[str]] = []
+        self.looked_up = threading.Event()
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        self.together.append(list(texts))
-        assert self.open.wait(30)
+        assert self.looked_up.wait(30)
         return super().encode_queries(texts)
 
 
@@ -47,7 +46,7 @@ def plain(hits: Sequence[Hit]) -> list[tuple[str, float]]:
     return [(hit.chunk.id, hit.score) for hit in hits]
 
 
-def at_once(searches: Sequence[Callable[[], Sequence[Hit]]], between: Callable[[], None]) -> list[Sequence[Hit]]:
+def at_once(searches: Sequence[Callable[[], Sequence[Hit]]]) -> list[Sequence[Hit]]:
     found: dict[int, Sequence[Hit]] = {}
 
     def run(n: int) -> None:
@@ -56,15 +55,13 @@ def at_once(searches: Sequence[Callable[[], Sequence[Hit]]], between: Callable[[
     threads = [threading.Thread(target=run, args=(n,)) for n in range(len(searches))]
     for thread in threads:
         thread.start()
-    between()
     for thread in threads:
         thread.join(60)
     return [found[n] for n in range(len(searches))]
 
 
-def test_searches_that_meet_are_one_and_find_what_each_finds_alone(open_memory: Open) -> None:
-    embedder = Gated()
-    memory = open_memory(embedder=embedder)
+def test_searches_that_meet_find_what_each_finds_alone(open_memory: Open) -> None:
+    memory = open_memory()
     for n in range(40):
         short(memory, f"{n}.md", " ".join(WORDS[(n * i) % 12] for i in range(1, 8)) + f" number{n}.", even=n % 2 == 0)
     even = {"type": "eq", "key": "even", "value": True}
@@ -73,18 +70,22 @@ def test_searches_that_meet_are_one_and_find_what_each_finds_alone(open_memory: 
         asked = WORDS[n % 12] if n % 3 else [WORDS[n % 12], "harbour gate"]
         filters = even if n % 4 == 1 else None
         searches.append(lambda asked=asked, filters=filters, k=3 + n: memory.search("default", asked, k, filters))  # type: ignore[misc]
-    embedder.open.set()
     alone = [plain(search()) for search in searches]
-    embedder.open.clear()
-    embedder.together.clear()
+    assert [plain(hits) for hits in at_once(searches)] == alone
 
-    def all_but_one_wait() -> None:
-        while len(memory._searcher._encoded._waiting) < 15:
-            time.sleep(0.001)
-        embedder.open.set()
 
-    assert [plain(hits) for hits in at_once(searches, all_but_one_wait)] == alone
-    assert len(embedder.together) == 2  # the first, and all that came meanwhile
+def test_words_are_looked_up_while_the_question_is_embedded(open_memory: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = Patient()
+    memory = open_memory(embedder=embedder)
+    short(memory, "river.md", "The river floods the meadow.")
+    search = Lexical.search
+
+    def told(self: Lexical, question: str, k: int, allowed: Collection[int] | None = None) -> dict[int, float]:
+        embedder.looked_up.set()
+        return search(self, question, k, allowed)
+
+    monkeypatch.setattr(Lexical, "search", told)
+    assert len(memory.search("default", "river")) == 1
 
 
 def test_copies_make_room_for_others(open_memory: Open) -> None:
