@@ -44,8 +44,11 @@ MET = 16  # searches whose questions are embedded together, at most
 log = logging.getLogger(__name__)
 
 
-def load_embedder(name: str = "", device: str = "cpu") -> Embedder:
-    """The packaged model for an empty name, else a folder or an id of the local Hugging Face cache."""
+def load_embedder(name: str = "", device: str = "cpu", half: bool = True) -> Embedder:
+    """The packaged model for an empty name, else a folder or an id of the local Hugging Face cache.
+
+    Unless `half` is false, sentence-transformers runs in bf16 where that is quicker.
+    """
     folder = embedder_folder(name)
     _stay_small()
     source, weights = name or DEFAULT, digest(folder)
@@ -62,7 +65,7 @@ def load_embedder(name: str = "", device: str = "cpu") -> Embedder:
         model = SentenceTransformer(str(folder), device=device, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise InvalidRequest("embedder", f"{name or folder} is not a sentence-transformers model: {error}") from error
-    if multiplies_bf16(device):
+    if half and multiplies_bf16(device):
         model = model.bfloat16()
     positions = getattr(getattr(model[0], "auto_model", None), "config", None)
     window = max(model.max_seq_length or 0, min(getattr(positions, "max_position_embeddings", WINDOW), WINDOW))

@@ -71,3 +71,10 @@ def test_gain_and_miscalibration_by_hand() -> None:
     assert [gain(place) for place in (0, 1, None)] == pytest.approx([1.0, 0.6309, 0.0], abs=1e-4)
     assert miscalibration([0.5] * 20, [True, False] * 10) == pytest.approx(0.0)
     assert miscalibration([0.9] * 20, [False] * 20) == pytest.approx(0.9)
+
+
+def test_the_ways_to_run_the_embedder_are_compared(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["embed", "--data", str(data), "--passages", "4", "--questions", "2", "--repeats", "1"])
+    int8, exact = capsys.readouterr().out.splitlines()[2:4]
+    assert int8.split()[0] == "int8" and float(int8.split()[3]) > 0.99
+    assert exact.split()[0] == "float32" and float(exact.split()[3]) == pytest.approx(1, abs=1e-3)

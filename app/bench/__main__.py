@@ -8,6 +8,7 @@ BENCHES = {
     "catalog": "app.bench.catalog",
     "crashes": "app.bench.crashes",
     "dense": "app.bench.dense",
+    "embed": "app.bench.embed",
     "flips": "app.bench.flips",
     "hostile": "app.bench.hostile",
     "kills": "app.bench.kills",
