@@ -95,6 +95,23 @@ def test_a_file_cut_anywhere_keeps_what_is_whole(made: VectorFiles, tmp_path: Pa
             assert read(9, again) is not None
 
 
+def test_rows_follow_the_file_as_it_grows_is_cut_and_goes(made: VectorFiles, tmp_path: Path) -> None:
+    """They are read by a map: beyond the end of the file that would kill the process."""
+    blocks, path = three(made), tmp_path / "vectors" / "a"
+    places = np.concatenate([np.array([-1, 10**6]), *(block.rows(8) for block in blocks.values())])
+    wanted = np.concatenate([np.zeros((2, 8)), *(rounded(vectors(n, n)) for n in blocks)])
+    assert np.array_equal(made.rows("a", places), wanted)
+    new = made.append("a", 4, range(40, 44), vectors(4, 4))
+    assert np.array_equal(made.rows("a", new.rows(8)), rounded(vectors(4, 4)))
+    for length in (new.end - 1, *range(new.at, HEADER, -5), 0):
+        os.truncate(path, length)
+        there = places + 16 <= length
+        assert np.array_equal(made.rows("a", places), np.where(there[:, None], wanted, 0))
+    made.drop("a")
+    assert not made.rows("a", places).any()
+    assert str(path) not in Path("/proc/self/maps").read_text()  # its room is given back
+
+
 def test_vectors_of_another_embedder_are_refused_and_left(made: VectorFiles, tmp_path: Path) -> None:
     blocks = three(made)
     before = (tmp_path / "vectors" / "a").read_bytes()
