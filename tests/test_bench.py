@@ -69,6 +69,8 @@ def test_a_passage_that_the_reader_prefers_moves_up(tmp_path: Path, capsys: pyte
     assert printed[0].startswith("2 questions over 3 passages")
     fused, reread = ([float(share) for share in line.split()[1:-1]] for line in printed[2:4])
     assert fused[0] < reread[0] == 100.0 and fused == sorted(fused) and fused[-1] == reread[-1] == 100.0
+    main(["rerank", str(other), str(file), "--reader", "none"])
+    assert capsys.readouterr().out.splitlines() == printed[:3]
 
 
 def test_what_an_answer_copies_stands_in_its_prompt() -> None:

@@ -29,6 +29,7 @@ from index.types import Chunk, Embedder, PassageReader
 DEPTHS = (1, 3, 5, READ)
 BATCH = 256
 PARTS = 10
+NO_READER = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,19 @@ def indexed(passages: Sequence[str], embedder: Embedder) -> Store:
     return store
 
 
-def ranked(store: Store, passages: Sequence[str], case: Case, embedder: Embedder, reader: PassageReader) -> Ranked:
+def ranked(
+    store: Store, passages: Sequence[str], case: Case, embedder: Embedder, reader: PassageReader | None
+) -> Ranked:
     """One question, searched as the server does."""
     fused = store.search(case.question, embedder.encode_queries([case.question])[0])
     first = list(fused)[:READ]
+    place = _place(first, passages, case)
+    if reader is None:
+        return Ranked(place, place, 0.0)
     chunks = [Chunk(str(n), "", "", passages[n], 0, len(passages[n]), None, ()) for n in first]
     scores = [score for score, _ in reread(reader, case.question, chunks, [fused[n] for n in first])]
     again = [n for _, n in sorted(zip(scores, first, strict=True), key=lambda pair: -pair[0])]
-    return Ranked(_place(first, passages, case), _place(again, passages, case), max(scores))
+    return Ranked(place, _place(again, passages, case), max(scores))
 
 
 def _place(order: Sequence[int], passages: Sequence[str], case: Case) -> int | None:
@@ -83,7 +89,9 @@ def miscalibration(scores: Sequence[float], right: Sequence[bool]) -> float:
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser("app.bench rerank", description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("squad", type=Path, nargs="+", help="files as for the reader's measure; the last is asked")
-    parser.add_argument("--reader", default="", help="an exported reader; by default the one in the package")
+    parser.add_argument(
+        "--reader", default="", help="an exported reader; by default the one in the package; none: fused alone"
+    )
     parser.add_argument("--questions", type=int, default=1000, help="how many, drawn with seed 0")
     parser.add_argument("--passages", type=int, default=0, help="how many, the last file's kept (0 for all)")
     parser.add_argument("--device", default="cpu")
@@ -98,13 +106,18 @@ def main(arguments: Sequence[str]) -> None:
         asked = [case for case in asked if case.passage in kept]
     sample = random.Random(0).sample(asked, min(given.questions, len(asked)))
     embedder = load_embedder(device=given.device)
-    reader = load_reader(given.reader, device=given.device, threads=given.threads)
+    reader = None
+    if given.reader != NO_READER:
+        reader = load_reader(given.reader, device=given.device, threads=given.threads)
     store = indexed(passages, embedder)
     places = [ranked(store, passages, case, embedder, reader) for case in tqdm(sample, "asking", mininterval=10)]
     print(f"{len(sample)} questions over {len(passages)} passages; percent whose own passage is among the first k")
     print(f"{'':<8}" + "".join(f"{f'R@{k}':>8}" for k in DEPTHS) + f"{f'nDCG@{READ}':>9}")
-    for name, found in (("fused", [p.fused for p in places]), ("reread", [p.read for p in places])):
+    both = (("fused", [p.fused for p in places]), ("reread", [p.read for p in places]))
+    for name, found in both if reader else both[:1]:
         shares = (100 * sum(at is not None and at < k for at in found) / len(found) for k in DEPTHS)
         print(f"{name:<8}" + "".join(f"{share:>8.1f}" for share in shares) + f"{np.mean([*map(gain, found)]):>9.3f}")
+    if not reader:
+        return
     off = miscalibration([p.score for p in places], [p.read == 0 for p in places])
     print(f"the first one's score, reread, misses the share that is right by {off:.3f}")
