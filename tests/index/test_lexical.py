@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from index.lexical import Lexical
+from index.lexical import WAITING, Lexical
 
 TEXTS = [
     (1, 10, "The cancelled subscription is refunded within fourteen days."),
@@ -50,3 +52,42 @@ def test_no_query_is_a_syntax_error(lexical: Lexical, query: str) -> None:
 
 def test_k_bounds_the_answer(lexical: Lexical) -> None:
     assert len(lexical.search("days day the", 2)) == 2
+
+
+def test_texts_wait_for_a_search_or_for_many_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = list[int]()
+    commit = Lexical._commit
+    monkeypatch.setattr(Lexical, "_commit", lambda self, writer: (commits.append(1), commit(self, writer))[1])
+    made = Lexical()
+    for n in range(WAITING + 10):
+        made.add([(n, n, "A refund.")])
+    assert len(commits) == 1
+    assert len(made.search("refund", 2 * WAITING)) == WAITING + 10
+    assert made.search("refund", 1)
+    assert len(commits) == 2
+
+
+def test_what_is_removed_while_it_waits_is_not_found() -> None:
+    made = Lexical()
+    made.add([(1, 10, "A refund."), (2, 20, "A refund.")])
+    made.remove(1)
+    assert set(made.search("refund", 10)) == {20}
+
+
+def test_a_failed_commit_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Lexical()
+    made.add([(1, 10, "A refund.")])
+    with monkeypatch.context() as patch:
+        patch.setattr(Lexical, "_commit", fail)
+        with pytest.raises(OSError, match="no room"):
+            made.search("refund", 10)
+    assert set(made.search("refund", 10)) == {10}
+
+
+def test_in_a_folder_nothing_waits(tmp_path: Path) -> None:
+    Lexical(tmp_path).add([(1, 10, "A refund.")])
+    assert set(Lexical(tmp_path).search("refund", 10)) == {10}
+
+
+def fail(*_: object) -> None:
+    raise OSError("no room")
