@@ -15,6 +15,7 @@ from pathlib import PurePath
 from index.types import Chunk, Hit
 
 SHORT = 20  # words
+BEGINNING = 100  # characters whose words are looked for first
 SHINGLE, ALMOST = 3, 0.9  # words in a row; the share of such rows that both passages have
 BETWEEN = re.compile(r"[\W_]+")
 
@@ -45,13 +46,22 @@ class _Said:
         self.hit = hit
 
     @cached_property
+    def folded(self) -> str:
+        return self.hit.chunk.text.casefold()
+
+    @cached_property
+    def beginning(self) -> list[str]:
+        """What stands wherever its words do, the last perhaps cut: to look for it costs less than to make `words`."""
+        return BETWEEN.split(self.folded[:BEGINNING])
+
+    @cached_property
     def words(self) -> str:
-        return _plain(self.hit.chunk.text)
+        return _plain(self.folded)
 
     @cached_property
     def answer(self) -> str:
         mark = self.hit.mark
-        return _plain(self.hit.chunk.text[mark.start : mark.end]).strip() if mark else ""
+        return _plain(self.hit.chunk.text[mark.start : mark.end].casefold()).strip() if mark else ""
 
     @cached_property
     def shingles(self) -> set[tuple[str, ...]]:
@@ -62,7 +72,8 @@ class _Said:
         mine, other = self.hit.chunk, better.hit.chunk
         if mine.headings != other.headings:
             return False
-        if not (self.words in better.words or self._almost(better, asked)) or not self.words.strip():
+        same = all(word in better.folded for word in self.beginning) and self.words in better.words
+        if not (same or self._almost(better, asked)) or not self.words.strip():
             return False
         return self.words.count(" ") > SHORT or _title(mine) == _title(other)
 
@@ -71,12 +82,12 @@ class _Said:
             return False
         shared = len(self.shingles & better.shingles)
         lacking = {word for row in self.shingles - better.shingles for word in row} - set(better.words.split())
-        return shared >= ALMOST * len(self.shingles) > 0 and not lacking.intersection(_plain(asked).split())
+        return shared >= ALMOST * len(self.shingles) > 0 and not lacking.intersection(_plain(asked.casefold()).split())
 
 
 def _title(chunk: Chunk) -> str:
     return PurePath(chunk.filename).stem
 
 
-def _plain(text: str) -> str:
-    return f" {BETWEEN.sub(' ', text.casefold()).strip()} "
+def _plain(folded: str) -> str:
+    return f" {BETWEEN.sub(' ', folded).strip()} "

@@ -35,6 +35,7 @@ from index.blocks import (
     line_of,
     pack,
     unpack,
+    widened,
 )
 from index.disk import sync
 from index.errors import FolderFault
@@ -112,7 +113,7 @@ class VectorFiles:
         there = (places >= HEADER) & (places // ALIGNED < len(starting))
         halves = np.zeros((len(places), self._dimension), DTYPE)
         halves.view(starting.dtype)[there, 0] = starting[places[there] // ALIGNED]
-        return halves.astype(np.float32)
+        return widened(halves)
 
     def _starting(self, name: str) -> npt.NDArray[np.void]:
         """A vector from each even byte of the file on, as far as it goes now: reading beyond would kill the process."""

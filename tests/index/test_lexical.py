@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import tantivy
 
 from index.lexical import WAITING, Lexical
 
@@ -55,9 +56,14 @@ def test_k_bounds_the_answer(lexical: Lexical) -> None:
 
 
 def test_texts_wait_for_a_search_or_for_many_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    commits = list[int]()
+    commits = list[tantivy.IndexWriter]()
     commit = Lexical._commit
-    monkeypatch.setattr(Lexical, "_commit", lambda self, writer: (commits.append(1), commit(self, writer))[1])
+
+    def counted(self: Lexical, writer: tantivy.IndexWriter) -> None:
+        commits.append(writer)
+        commit(self, writer)
+
+    monkeypatch.setattr(Lexical, "_commit", counted)
     made = Lexical()
     for n in range(WAITING + 10):
         made.add([(n, n, "A refund.")])

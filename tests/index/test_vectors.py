@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.blocks import HEADER, Block, rounded
+from index.blocks import HEADER, Block, rounded, widened
 from index.catalog import Catalog, documents, stores
 from index.catalog.documents import Place
 from index.dense import Tiers
@@ -110,6 +110,13 @@ def test_rows_follow_the_file_as_it_grows_is_cut_and_goes(made: VectorFiles, tmp
     made.drop("a")
     assert not made.rows("a", places).any()
     assert str(path) not in Path("/proc/self/maps").read_text()  # its room is given back
+
+
+def test_each_finite_half_is_widened_exactly_and_no_other_can_pass_for_a_vector() -> None:
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = np.isfinite(halves)
+    assert np.array_equal(widened(halves)[finite].view(np.uint32), halves[finite].astype(np.float32).view(np.uint32))
+    assert np.abs(widened(halves)[~finite]).min() >= 65536
 
 
 def test_vectors_of_another_embedder_are_refused_and_left(made: VectorFiles, tmp_path: Path) -> None:
