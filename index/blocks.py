@@ -67,8 +67,12 @@ def rounded(vectors: Vectors) -> Vectors:
 def widened(halves: npt.NDArray[np.float16]) -> Vectors:
     """Finite float16 in float32, by their bits: a third of the time of `astype`. Others become 65,536 and more."""
     bits = halves.view(np.uint16).astype(np.uint32)
-    signs = (bits & 0x8000) << 16
-    values: Vectors = (((bits & 0x7FFF) << 13) | signs).view(np.float32)
+    signs = bits & 0x8000
+    signs <<= 16
+    bits &= 0x7FFF
+    bits <<= 13
+    bits |= signs
+    values: Vectors = bits.view(np.float32)
     values *= np.float32(2.0**112)  # between the exponents' biases, 15 and 127
     return values
 

@@ -92,9 +92,10 @@ class Rows:
 
     def _find(self, chunks: Ids) -> Ids:
         """Their positions; NOWHERE for those that are unknown."""
-        known = self._chunks[: self._count]
-        at = np.searchsorted(known, chunks)
-        found = np.zeros(len(chunks), np.bool_)
-        inside = at < self._count
-        found[inside] = known[at[inside]] == chunks[inside]
-        return np.where(found, at, NOWHERE)
+        if not self._count:
+            return np.full(len(chunks), NOWHERE)
+        known, last = self._chunks[: self._count], self._count - 1
+        at = np.clip(chunks - known[0], 0, last)  # where no number is missing, as in an only store; a third of the time
+        if np.any(known[at] != chunks):
+            at = np.minimum(np.searchsorted(known, chunks), last)
+        return np.where(known[at] == chunks, at, NOWHERE)

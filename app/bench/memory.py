@@ -104,7 +104,8 @@ def ingest(given: argparse.Namespace) -> None:
     embedder.encode(["warm"] * GROUP)
     for name, files in (("docs_kb", documentation(given.data)), ("wiki", articles(given.data))):
         with opened(None, embedder) as memory:
-            ratios, rates, last = list[float](), list[float](), 0
+            ingested(memory, [("warm.md", b"The parser's process is there.")])
+            ratios, rates, last = list[float](), list[float](), texts_after(memory, 0)[1]
             with tqdm(total=given.size, desc=name, mininterval=10) as bar:
                 while bar.n < given.size and (some := list(islice(files, at_once(given.size)))):
                     seconds = ingested(memory, some)
