@@ -16,7 +16,7 @@ from tantivy import Document, Filter, Occur, Query, TextAnalyzer, TextAnalyzerBu
 
 KIND = f"1, tantivy {version('tantivy')}"  # raise the number when other words are made of the same texts
 HEAP_BYTES = 15_000_000  # the least that tantivy takes; it only bounds what is buffered between two segments
-WAITING = 512  # texts at most that a search takes in first: some 30 ms
+WAITING = 512  # texts at most that a search takes in first: some 40 ms
 LONGEST_WORD = 60
 QUERY_WORDS = 64
 
@@ -60,7 +60,7 @@ def asked_words(analyzed: TextAnalyzer, question: str) -> list[str]:
 class Lexical:
     """Texts under the numbers of their documents and chunks. Raises ValueError where that is damaged.
 
-    In RAM, texts wait for the next search or for many others: a commit costs as much as the words of 500 texts. One
+    In RAM, texts wait for the next search or for many others: a commit and its share of merges cost as much as the words of 200 texts. One
     that fails leaves them waiting.
     """
 
