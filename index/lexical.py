@@ -60,8 +60,8 @@ def asked_words(analyzed: TextAnalyzer, question: str) -> list[str]:
 class Lexical:
     """Texts under the numbers of their documents and chunks. Raises ValueError where that is damaged.
 
-    In RAM, texts wait for the next search or for many others: a commit and its share of merges cost as much as the words of 200 texts. One
-    that fails leaves them waiting.
+    In RAM, texts wait for the next search or for many others: a commit and its share of merges cost as much as the
+    words of 200 texts. One that fails leaves them waiting.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
