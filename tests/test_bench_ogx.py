@@ -57,11 +57,19 @@ def test_a_side_counts_asks_and_is_told(small: Callable[[str], httpx.Client]) ->
     assert lines[0].split()[-3:] == ["2.0", "1.0", "3.00"]
     assert lines[1].split()[-3:] == ["2.0", "1.5", "2.00"]
     assert lines[2].split()[-3:] == ["2.0", "0.8", "4.00"]
-    assert [re.sub(r"\d+\.\d +", "", line.strip(), count=1).split()[-1] for line in lines[4:]] == [
+    assert lines[3].split()[-2:] == ["0", "0"]
+    assert [re.sub(r"\d+\.\d +", "", line.strip(), count=1).split()[-1] for line in lines[5:]] == [
         "100.0",
         "0.0",
         "0.0",
     ]
+
+
+def test_a_file_that_is_not_taken_is_told_and_not_counted(small: Callable[[str], httpx.Client]) -> None:
+    theirs = Side(OGX, small(OGX), {})
+    theirs.store = "/v1/vector_stores/vs_1"
+    theirs.count(theirs.ingest([("0.txt", b"one two"), ("bad.txt", b"one two")]))
+    assert (theirs.lost, theirs.chunks) == (1, [3])
 
 
 @pytest.fixture
@@ -76,7 +84,7 @@ def small() -> Callable[[str], httpx.Client]:
                 case "POST", "/v1/vector_stores":
                     return httpx.Response(200, json={"id": "vs_1"})
                 case "POST", "/v1/files":
-                    return httpx.Response(200, json={"id": "file_1"})
+                    return httpx.Response(200, json={"id": "file_bad" if b"bad.txt" in request.content else "file_1"})
                 case "POST", "/v1/vector_stores/vs_1/file_batches":
                     sent = json.loads(request.content)
                     assert sent["chunking_strategy"]["static"]["max_chunk_size_tokens"] == 200
@@ -84,6 +92,9 @@ def small() -> Callable[[str], httpx.Client]:
                     return httpx.Response(200, json={"id": "b_1", "status": "in_progress"})
                 case "GET", "/v1/vector_stores/vs_1/file_batches/b_1":
                     return httpx.Response(200, json={"status": "completed", "file_counts": {"completed": 1}})
+                case "GET", "/v1/vector_stores/vs_1/files/file_1" | "/v1/vector_stores/vs_1/files/file_bad":
+                    bad = request.url.path.endswith("bad")
+                    return httpx.Response(200, json={"status": "failed" if bad else "completed"})
                 case "GET", "/v1/vector_stores/vs_1/files/file_1/content":
                     return httpx.Response(200, json={"data": [{}] * 3})
                 case "GET", "/metrics":
