@@ -12,8 +12,8 @@ from index.dense import Approximate, Tiers
 from index.types import Vectors
 from tests.fakes import HashedWords
 from tests.index.conftest import Open, holding
+from tests.index.test_kept_vectors import alive, stored, vector_file
 from tests.index.test_tiers import TIERS, finds, opened, passage, put
-from tests.index.test_vectors import alive, stored, vector_file
 
 SEEN = "come from a snapshot"
 

@@ -15,7 +15,7 @@ from index.reembed import reembed
 from index.types import Vectors
 from tests.fakes import HashedWords
 from tests.index.conftest import Open, holding, put
-from tests.index.test_vectors import scores, stored
+from tests.index.test_kept_vectors import scores, stored
 
 NEW = HashedWords(64, "newer")
 

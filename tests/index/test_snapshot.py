@@ -19,7 +19,7 @@ from index.snapshot import Snapshots
 from index.tiers import Trainer
 from index.types import Extent
 from tests.index.conftest import Open, holding, put
-from tests.index.test_vectors import scores
+from tests.index.test_kept_vectors import scores
 
 SECRET = "the quuxzanzibar treaty"
 

@@ -19,7 +19,7 @@ from index.types import Chunking
 from tests.fakes import HashedWords
 from tests.index import conftest
 from tests.index.conftest import Open
-from tests.index.test_vectors import alive, vector_file
+from tests.index.test_kept_vectors import alive, vector_file
 
 TIERS = Tiers("IVF4,RaBitQfs", 100)
 VOCABULARY = [f"word{n}" for n in range(400)]
