@@ -11,6 +11,7 @@ with `--keep FOLDER` they are kept there for the next time. A search is fused an
 """
 
 import argparse
+import random
 import statistics
 import tempfile
 import time
@@ -38,7 +39,7 @@ from index.types import Attachment, Embedder, PassageReader
 
 WORKERS = 2
 FILES, FEW = 64, 100  # ingested at once: so many, or one for so many chunks where that is less
-TENTH = 10
+POINTS, TENTH = 100, 10  # of an ingest where the bare embedder is timed too, evenly over its chunks; first and last ones
 SEARCHERS = 16
 ROUNDS = 3  # of one searcher and of many, in turn
 HITS = 10
@@ -102,7 +103,9 @@ def bare(embedder: Embedder, texts: Sequence[str]) -> float:
 def ingest(given: argparse.Namespace) -> None:
     embedder = load_embedder()
     embedder.encode(["warm"] * GROUP)
-    for name, files in (("docs_kb", documentation(given.data)), ("wiki", articles(given.data))):
+    mixed = list(documentation(given.data))
+    random.Random(0).shuffle(mixed)  # each project's files are of one kind
+    for name, files in (("docs_kb", iter(mixed)), ("wiki", articles(given.data))):
         with opened(None, embedder) as memory:
             ingested(memory, [("warm.md", b"The parser's process is there.")])
             ratios, rates, last = list[float](), list[float](), texts_after(memory, 0)[1]
@@ -112,7 +115,9 @@ def ingest(given: argparse.Namespace) -> None:
                     texts, last = texts_after(memory, last)
                     if texts:
                         rates.append(len(texts) / seconds)
-                        ratios.append(bare(embedder, texts) / seconds)
+                        if bar.n >= len(ratios) * given.size / POINTS:
+                            ratios.append(bare(embedder, texts) / seconds)
+                            bar.set_postfix(ratio=ratios[-1], refresh=False)
                         bar.update(len(texts))
             part = max(1, len(ratios) // TENTH)
             flat = statistics.median(ratios[-part:]) / statistics.median(ratios[:part])
