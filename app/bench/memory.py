@@ -39,7 +39,7 @@ from index.types import Attachment, Embedder, PassageReader
 
 WORKERS = 2
 FILES, FEW = 64, 100  # ingested at once: so many, or one for so many chunks where that is less
-POINTS, TENTH = 100, 10  # of an ingest where the bare embedder is timed too, evenly over its chunks; first and last ones
+POINTS, TENTH = 100, 10  # where an ingest's bare embedder is timed too, evenly over its chunks; first and last ones
 SEARCHERS = 16
 ROUNDS = 3  # of one searcher and of many, in turn
 HITS = 10
