@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from app.engine.types import PromptTooLong, Sampling, Scored, Token
+from app.engine.types import ANYBODY, PromptTooLong, Sampling, Scored, Token, Whose
 from index.types import Vectors
 
 Finish = Literal["stop", "length"] | None
@@ -74,18 +74,22 @@ class ScriptedEngine:
         self.prompts: list[list[int]] = []
         self.samplings: list[Sampling] = []
         self.scored: list[tuple[list[int], list[int]]] = []
+        self.begun: list[bool] = []
         self.running = 0
         self._logprob = logprob
         self._seen: dict[str, list[list[int]]] = {}
 
-    async def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
+    async def generate(
+        self, prompt: Sequence[int], sampling: Sampling, *, whose: Whose = ANYBODY
+    ) -> AsyncGenerator[Token]:
         if len(prompt) >= self.context_length:
             raise PromptTooLong(len(prompt), self.context_length)
         self.prompts.append(list(prompt))
         self.samplings.append(sampling)
+        self.begun.append(whose.begun)
         script, written = iter(self.scripts.pop(0)), list[int]()
         banned = {number for number, bias in sampling.logit_bias if bias <= -100}
-        cached = self._reused(prompt, key)
+        cached = self._reused(prompt, whose.key)
         self.running += 1
         try:
             for count in range(1, min(sampling.max_tokens, self.context_length - len(prompt)) + 1):
@@ -104,14 +108,15 @@ class ScriptedEngine:
                     return
         finally:
             self.running -= 1
-            self._seen.setdefault(key, []).append([*prompt, *written])
+            self._seen.setdefault(whose.key, []).append([*prompt, *written])
 
     async def score(
-        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), whose: Whose = ANYBODY
     ) -> Scored:
         self.scored.append((list(prompt), list(continuation)))
-        cached = self._reused(prompt, key)
-        self._seen.setdefault(key, []).append(list(prompt))
+        self.begun.append(whose.begun)
+        cached = self._reused(prompt, whose.key)
+        self._seen.setdefault(whose.key, []).append(list(prompt))
         if not instead:
             return Scored((self.scores.pop(0) / len(continuation),) * len(continuation), cached)
         last = tuple(self.scores.pop(0) for _ in instead)  # all that comes before is certain

@@ -16,7 +16,7 @@ from app.agent.prompt import Renderer
 from app.agent.turn import Turn
 from app.cores.grammar import Grammar
 from app.cores.load import Core
-from app.engine.types import Mask, PromptTooLong, Scored, Token
+from app.engine.types import Mask, PromptTooLong, Scored, Token, Whose
 
 FORBIDDEN = -100.0
 BETWEEN_ROUNDS = 5.0  # seconds that a round's KV is kept for the next one: a tool call is quicker, mostly
@@ -38,6 +38,7 @@ class Rounds:
         self.cut_short = False
         self._stops = Stops(turn.stop)
         self._gap = ""
+        self._begun = False
         self._cached: int | None = None  # of the round's prompt, if it was scored before it was continued
         self._unread: list[Token] = []  # may come out of the parser as text
         self._unshown: list[Token] = []  # of text that has not been shown
@@ -81,6 +82,10 @@ class Rounds:
         room = self.core.engine.context_length - len(self.ids)
         return max(min(self.turn.sampling.max_tokens - self.written, room), 0)
 
+    @property
+    def _whose(self) -> Whose:
+        return replace(self.turn.whose, begun=self._begun)
+
     def encode(self, text: str) -> list[int]:
         return list(self.core.tokenizer.encode(text, add_special_tokens=False))
 
@@ -108,7 +113,8 @@ class Rounds:
         return [confidence.probability([*scored.logprobs[:-1], last]) for last in scored.instead]
 
     async def _scored(self, continuation: Sequence[int], instead: Sequence[int] = ()) -> Scored:
-        scored = await self.core.engine.score(self.ids, continuation, instead=instead, key=self.turn.key)
+        scored = await self.core.engine.score(self.ids, continuation, instead=instead, whose=self._whose)
+        self._begun = True
         if self._cached is None:
             self._cached = scored.cached
         return scored
@@ -158,13 +164,14 @@ class Rounds:
         )
         prompt, cached, count = len(self.ids), 0, 0
         try:
-            async with aclosing(self.core.engine.generate(self.ids, sampling, key=self.turn.key)) as stream:
+            async with aclosing(self.core.engine.generate(self.ids, sampling, whose=self._whose)) as stream:
                 async for token in stream:
                     cached, count = token.cached if self._cached is None else self._cached, count + 1
                     self.written += 1
                     yield token
         finally:
             self.passes.append(Round(prompt, cached, count))
+            self._begun = True
 
     def read(self, token: Token) -> list[Piece]:
         """Take a token into the conversation, and what it adds to thoughts and reply."""

@@ -8,7 +8,7 @@ import ast
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from decimal import ROUND_FLOOR, Context, Decimal, DecimalException, localcontext
+from decimal import ROUND_FLOOR, Context, Decimal, Overflow, localcontext
 from typing import Any
 
 from simpleeval import InvalidExpression, SimpleEval
@@ -113,10 +113,12 @@ def calculate(expression: str) -> str:
     try:
         with localcontext(_CONTEXT):
             value = _evaluate(text)
+            if not value.is_finite():
+                raise Overflow
             return shown(value)
     except ZeroDivisionError:
         raise CalculationError("division by zero") from None
-    except DecimalException:
+    except ArithmeticError:
         raise CalculationError("the result is too large or not defined") from None
     except InvalidExpression as error:
         raise CalculationError(f"not arithmetic: {error}") from None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from app.calibration import Calibration
-from app.engine.types import Sampling
+from app.engine.types import ANYBODY, Sampling, Whose
 from index.rank import DENSE_WEIGHT
 
 Message = Mapping[str, Any]
@@ -52,9 +52,8 @@ class Turn:
     `messages` are OpenAI's, as plain dicts with text contents, ending with a user or tool message; `tools` the client's
     functions in OpenAI's form; `stores` ids (none: nothing can be looked up). `sampling.max_tokens` counts everything
     the core writes in the turn, thoughts and calls included; its mask, stop ids and logit bias for calls are the
-    turn's own. `stop` ends the visible reply, which is JSON after `reply_schema` where there is one. Turns share cached
-    KV only with turns of the same `key`. `calibrations` are those of the stores, all of them or none. `versions` are
-    those that the stores had when the turn was asked.
+    turn's own. `stop` ends the visible reply, which is JSON after `reply_schema` where there is one. `calibrations` are
+    those of the stores, all of them or none. `versions` are those that the stores had when the turn was asked.
     """
 
     messages: Sequence[Message]
@@ -64,7 +63,7 @@ class Turn:
     sampling: Sampling = field(default_factory=Sampling)
     stop: Sequence[str] = ()
     reply_schema: Mapping[str, Any] | None = None
-    key: str = ""
+    whose: Whose = ANYBODY
     calibrations: Sequence[Calibration] = ()
     versions: Mapping[str, int] = field(default_factory=dict)
 

@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 from fastapi import Depends, Request
 
 from app.api.quota import Quota
+from app.engine.types import Whose
 from app.keys import Key, Keys
 from index.memory import Memory
 from index.types import Sight
@@ -51,14 +52,15 @@ class Caller:
         """Whose what is kept for later is: the organisation's, or this key's alone where it does not see all stores."""
         return self.organisation if self.key.stores is None else self.key.id
 
-    def cache_key(self, secret: bytes, salt: str = "") -> str:
-        """Equal for equal salts of callers of one organisation who see the same: these alone share cached prompts.
+    def whose(self, secret: bytes, salt: str = "") -> Whose:
+        """What the engine is told. The key is equal for equal salts of callers of one organisation who see the same.
 
         It begins with `cache_keys`. Tells nothing of either, since other servers that run the core are sent it.
         """
         seen = "\0".join(sorted(self.key.stores)) if self.key.stores is not None else "all"
-        whose = "\0\0".join((self.organisation, seen, self.bearer, salt))
-        return self.cache_keys(secret) + hmac.digest(secret, whose.encode(), "sha256").hex()
+        alike = "\0\0".join((self.organisation, seen, self.bearer, salt))
+        key = self.cache_keys(secret) + hmac.digest(secret, alike.encode(), "sha256").hex()
+        return Whose(key, client=self.bearer or self.key.id)
 
     def cache_keys(self, secret: bytes) -> str:
         """What the cache keys of this organisation begin with, and no other's."""

@@ -23,7 +23,7 @@ from app.api.parts import Parts
 from app.api.wire import frames, whole_json
 from app.cores.load import Core
 from app.engine.prompt import known_ids
-from app.engine.types import InvalidPrompt, PromptTooLong
+from app.engine.types import InvalidPrompt, PromptTooLong, Whose
 
 Wire = dict[str, Any]
 
@@ -51,8 +51,8 @@ def routes(parts: Parts) -> APIRouter:
             said = f"The model '{wanted.model}' completes no prompts: '{MODEL}' does, and no store is read."
             raise ApiError(said, param="model", code="model_not_found", status=404)
         prompt = prompt_of(wanted, parts.core)
-        key = caller.cache_key(parts.secret, wanted.cache_salt)
-        reply, made = Reply(wanted, prompt, parts.core), steps(wanted, prompt, caller.quota.metered(parts.core), key)
+        whose = caller.whose(parts.secret, wanted.cache_salt)
+        reply, made = Reply(wanted, prompt, parts.core), steps(wanted, prompt, caller.quota.metered(parts.core), whose)
         try:
             if wanted.stream:
                 # Refusals come with the first step, while a status can still be chosen.
@@ -76,22 +76,22 @@ def prompt_of(wanted: CompletionRequest, core: Core) -> list[int]:
     return wanted.prompt
 
 
-async def steps(wanted: CompletionRequest, prompt: list[int], core: Core, key: str) -> AsyncGenerator[Step]:
+async def steps(wanted: CompletionRequest, prompt: list[int], core: Core, whose: Whose) -> AsyncGenerator[Step]:
     """The prompt's tokens, if they are to be echoed, then the core's. The last one has `finish`."""
+    sampling = replace(
+        wanted.sampling(wanted.max_tokens, core),
+        stop_ids=core.ends | frozenset(wanted.stop_token_ids),
+        top_logprobs=wanted.logprobs or 0,
+    )
     special = frozenset(n for n, token in core.tokenizer.added_tokens_decoder.items() if token.special)
     words, stops = Detokenizer(core.tokenizer, special), Stops(wanted.stop or ())
     if wanted.echo:
         last = len(prompt) - 1 if not wanted.max_tokens else None
-        for place, (id_, logprob) in enumerate(await _echoed(wanted, prompt, core, key)):
+        for place, (id_, logprob) in enumerate(await _echoed(wanted, prompt, core, whose)):
             yield Step(id_, logprob, words.feed(id_), finish="length" if place == last else None, echoed=True)
         if not wanted.max_tokens:
             return
-    sampling = replace(
-        wanted.sampling(wanted.max_tokens, core.profile),
-        stop_ids=core.ends | frozenset(wanted.stop_token_ids),
-        top_logprobs=wanted.logprobs or 0,
-    )
-    async with aclosing(core.engine.generate(prompt, sampling, key=key)) as tokens:
+    async with aclosing(core.engine.generate(prompt, sampling, whose=replace(whose, begun=wanted.echo))) as tokens:
         async for token in tokens:
             text = "" if token.finish == "stop" else stops.feed(words.feed(token.id))
             finish = "stop" if stops.hit else token.finish
@@ -101,11 +101,13 @@ async def steps(wanted: CompletionRequest, prompt: list[int], core: Core, key: s
                 return
 
 
-async def _echoed(wanted: CompletionRequest, prompt: list[int], core: Core, key: str) -> list[tuple[int, float | None]]:
+async def _echoed(
+    wanted: CompletionRequest, prompt: list[int], core: Core, whose: Whose
+) -> list[tuple[int, float | None]]:
     known_ids("prompt", prompt, core.engine.vocab_size)
     scores: list[float | None] = [None] * len(prompt)
     if wanted.logprobs is not None and len(prompt) > 1:
-        scores[1:] = (await core.engine.score(prompt[:1], prompt[1:], key=key)).logprobs
+        scores[1:] = (await core.engine.score(prompt[:1], prompt[1:], whose=whose)).logprobs
     return list(zip(prompt, scores, strict=True))
 
 

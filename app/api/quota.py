@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from app.cores.load import Core
-from app.engine.types import Engine, Sampling, Scored, Token
+from app.engine.types import ANYBODY, Engine, Sampling, Scored, Token, Whose
 from app.keys import Key
 from app.settings import Settings
 
@@ -112,18 +112,20 @@ class Metered:
         self._engine, self._quota = engine, quota
         self.vocab_size, self.context_length, self.masks = engine.vocab_size, engine.context_length, engine.masks
 
-    async def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
+    async def generate(
+        self, prompt: Sequence[int], sampling: Sampling, *, whose: Whose = ANYBODY
+    ) -> AsyncGenerator[Token]:
         self._quota.spend(len(prompt))
-        async with aclosing(self._engine.generate(prompt, sampling, key=key)) as tokens:
+        async with aclosing(self._engine.generate(prompt, sampling, whose=whose)) as tokens:
             async for token in tokens:
                 self._quota.spend(1)
                 yield token
 
     async def score(
-        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), whose: Whose = ANYBODY
     ) -> Scored:
         self._quota.spend(len(continuation))
-        return await self._engine.score(prompt, continuation, instead=instead, key=key)
+        return await self._engine.score(prompt, continuation, instead=instead, whose=whose)
 
     def forget(self, key: str | None = None) -> None:
         self._engine.forget(key)

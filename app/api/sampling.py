@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from app.api.errors import ApiError
 from app.api.limits import Only, Strict
-from app.cores.profile import Profile
+from app.cores.load import Core
 from app.engine.types import Sampling
 
 
@@ -61,8 +62,12 @@ class Sampled(Strict):
     def include_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def sampling(self, max_tokens: int, profile: Profile) -> Sampling:
-        """As asked, and as the profile says where nothing is asked."""
+    def sampling(self, max_tokens: int, core: Core) -> Sampling:
+        """As asked, and as the core's profile says where nothing is asked. Raises ApiError."""
+        profile, size = core.profile, core.engine.vocab_size
+        if unknown := [token for token in self.logit_bias or {} if int(token) >= size]:
+            said = f"'logit_bias' names the token {unknown[0]}; those of {core.name!r} are below {size}."
+            raise ApiError(said, param="logit_bias")
         return Sampling(
             max_tokens=max_tokens,
             temperature=profile.temperature if self.temperature is None else self.temperature,

@@ -36,11 +36,11 @@ async def turn_of(wanted: ChatRequest, parts: Parts, caller: Caller) -> Turn:
         tools=[tool.model_dump(exclude_none=True) for tool in tools],
         policy=policy,
         sampling=replace(
-            wanted.sampling(_most(wanted, parts.core.profile), parts.core.profile), top_logprobs=_likeliest(wanted)
+            wanted.sampling(_most(wanted, parts.core.profile), parts.core), top_logprobs=_likeliest(wanted)
         ),
         stop=wanted.stop or (),
         reply_schema=wanted.reply_schema,
-        key=caller.cache_key(parts.secret, wanted.prompt_cache_key or ""),
+        whose=caller.whose(parts.secret, wanted.prompt_cache_key or ""),
     )
     return await grounded(turn, parts, caller, wanted.model, named_in(given), given.abstain_below)
 

@@ -26,7 +26,7 @@ from transformers.generation.continuous_batching import ContinuousBatchingManage
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
 from app.engine.local import LocalEngine
-from app.engine.types import Sampling
+from app.engine.types import Sampling, Whose
 
 Stamped = tuple[int, float]
 """A token and when it was there, in seconds."""
@@ -40,7 +40,7 @@ class Writer(Protocol):
 
 def ours(engine: LocalEngine, keep: float = 0.0, key: str = "") -> Writer:
     async def write(prompt: Sequence[int], count: int) -> AsyncGenerator[Stamped]:
-        async with aclosing(engine.generate(prompt, Sampling(max_tokens=count, keep=keep), key=key)) as tokens:
+        async with aclosing(engine.generate(prompt, Sampling(max_tokens=count, keep=keep), whose=Whose(key))) as tokens:
             async for token in tokens:
                 yield token.id, time.perf_counter()
 

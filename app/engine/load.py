@@ -73,12 +73,12 @@ def load_engine(
 ) -> LocalEngine:
     """Load a checkpoint of a family that `config` names and start its thread. Blocks.
 
-    Raises UnsupportedModel, and NotEnoughMemory. `cache_tokens` is the KV of all slots together, in tokens,
-    2 · max_sequences slots of equal size; the context length is one slot's share. By default it is the model's own up
-    to 8192, and there are fewer slots where memory is short. `prefill_chunk` is the most prompt tokens in a step;
-    while somebody is being answered there are only as many as a step of `step_seconds` has time for. `speculation` is
-    the most ids that are drafted for a request and step, 0 for none. `threads` sets torch's for the whole process: by
-    default one for a model under SMALL on a CPU, else as many as there are cores.
+    Raises UnsupportedModel, and NotEnoughMemory. `cache_tokens` is the KV of all slots together, in tokens, 2 ·
+    max_sequences slots of equal size (on a GPU mostly one more); the context length is one slot's share. By default it
+    is the model's own up to 8192, and there are fewer slots where memory is short. `prefill_chunk` is the most prompt
+    tokens in a step; while somebody is being answered there are only as many as a step of `step_seconds` has time for.
+    `speculation` is the most ids that are drafted for a request and step, 0 for none. `threads` sets torch's for the
+    whole process: by default one for a model under SMALL on a CPU, else as many as there are cores.
     "auto" is float32 on a CPU (quickest for small models, and the same numbers everywhere) and the checkpoint's own
     dtype elsewhere.
     """
@@ -86,15 +86,16 @@ def load_engine(
         raise ValueError(f"max_sequences and queue must be at least 1, not {max_sequences} and {queue}")
     folder = resolve(path)
     config = read_config(folder)
-    slots = 2 * max_sequences
+    kind = _dtype(dtype, config, device)
+    quick = device != "cpu" and works(config, kind, torch.device(device), varlen_attn)
+    slots = 2 * max_sequences + quick  # where a GPU's graphs leave the rows that nobody needs
     context = min(config.context, DEFAULT_CONTEXT if cache_tokens is None else cache_tokens // slots)
     if context < 2:
         raise ValueError(f"cache_tokens={cache_tokens} leaves {context} tokens to each of {slots} slots: give more")
-    kind = _dtype(dtype, config, device)
     weights = _weights(folder, config, kind, device)
-    slots = _fitting(slots, context, config.kv_bytes(kind.itemsize), device, all_or_none=cache_tokens is not None)
+    least = 1 + quick if cache_tokens is None else slots
+    slots = _fitting(slots, least, context, config.kv_bytes(kind.itemsize), device) - quick
     decoder = Decoder(config, weights, context)
-    quick = device != "cpu" and works(config, kind, decoder.device, varlen_attn)
     cache = KVCache(config.layers, slots + quick, config.kv_heads, context, config.head_dim, kind, device)
     if quick:
         decoder.quicken(cache, slots, max_sequences, varlen_attn, Capturing())
@@ -111,13 +112,12 @@ def load_engine(
     return LocalEngine(Scheduler(decoder, places, planner, min(max_sequences, slots), queue, threads, clock))
 
 
-def _fitting(slots: int, context: int, token_bytes: int, device: str, *, all_or_none: bool) -> int:
-    """How many of the slots can be had. Raises NotEnoughMemory when that is none, or not all that were asked for."""
+def _fitting(slots: int, least: int, context: int, token_bytes: int, device: str) -> int:
+    """How many of the slots can be had. Raises NotEnoughMemory when it is less than the least."""
     room = int(SHARE * free_memory(device)) // token_bytes
-    needed = slots if all_or_none else 1
-    if room < needed * context:
+    if room < least * context:
         raise NotEnoughMemory(
-            f"{needed} · {context} tokens of KV need {needed * context * token_bytes / 2**30:.2f} GiB, and the free "
+            f"{least} · {context} tokens of KV need {least * context * token_bytes / 2**30:.2f} GiB, and the free "
             f"memory of {device} has room for {room}: free some, set COGCORE_CACHE_TOKENS to at most {room}, or take "
             "a smaller core"
         )

@@ -13,7 +13,7 @@ from app.engine.prompt import known_ids, prompt_ids
 from app.engine.request import Request
 from app.engine.sampler import Sampler, check
 from app.engine.scheduler import Scheduler
-from app.engine.types import EngineError, PromptTooLong, Sampling, Scored, Token
+from app.engine.types import ANYBODY, EngineError, PromptTooLong, Sampling, Scored, Token, Whose
 
 GRACE = 30.0  # seconds that `close` gives what was accepted
 SCORED = 5.0  # seconds that a scored prompt is kept for the request that goes on from it
@@ -29,16 +29,16 @@ class LocalEngine:
         self.vocab_size = scheduler.decoder.config.vocab_size
         self.context_length = scheduler.context
 
-    def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
+    def generate(self, prompt: Sequence[int], sampling: Sampling, *, whose: Whose = ANYBODY) -> AsyncGenerator[Token]:
         """Raises InvalidPrompt, PromptTooLong and InvalidSampling at the call, all else from the stream."""
         ids = prompt_ids(prompt, self.vocab_size, self.context_length)
         check(sampling, self.vocab_size)
-        return self._stream(ids, sampling, key)
+        return self._stream(ids, sampling, whose)
 
-    async def _stream(self, ids: list[int], sampling: Sampling, key: str) -> AsyncGenerator[Token]:
+    async def _stream(self, ids: list[int], sampling: Sampling, whose: Whose) -> AsyncGenerator[Token]:
         room = self.context_length - len(ids)
         sampler = Sampler(replace(sampling, max_tokens=min(sampling.max_tokens, room)), self.vocab_size)
-        request = Request(ids, len(ids), key, sampler, asyncio.get_running_loop(), sampling.keep)
+        request = Request(ids, len(ids), whose, sampler, asyncio.get_running_loop(), sampling.keep)
         self._scheduler.submit(request)
         try:
             while True:
@@ -53,13 +53,13 @@ class LocalEngine:
             self._scheduler.cancel(request)
 
     async def score(
-        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), whose: Whose = ANYBODY
     ) -> Scored:
         """Log-probabilities of a continuation, and of others of its last id; the prompt's KV stays for what follows."""
         ids = known_ids("prompt", prompt, self.vocab_size) + known_ids("continuation", continuation, self.vocab_size)
         if len(ids) > self.context_length:
             raise PromptTooLong(len(ids), self.context_length)
-        request = Request(ids, len(prompt), key, None, asyncio.get_running_loop(), SCORED)
+        request = Request(ids, len(prompt), whose, None, asyncio.get_running_loop(), SCORED)
         request.instead = known_ids("ids instead", instead, self.vocab_size) if instead else []
         self._scheduler.submit(request)
         try:

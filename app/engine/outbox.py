@@ -25,11 +25,16 @@ class Outbox:
         for request, outcome in posted:
             loops[request.loop].append((request, outcome))
         for loop, posts in loops.items():
-            try:
-                loop.call_soon_threadsafe(hand_over, posts)
-            except RuntimeError:  # that loop is closed: nobody reads any more
-                for request, _ in posts:
-                    request.cancelled = True
+            post(loop, posts)
+
+
+def post(loop: asyncio.AbstractEventLoop, posts: Sequence[Post]) -> None:
+    """From any thread to clients on that loop."""
+    try:
+        loop.call_soon_threadsafe(hand_over, posts)
+    except RuntimeError:  # that loop is closed: nobody reads any more
+        for request, _ in posts:
+            request.cancelled = True
 
 
 def hand_over(posts: Sequence[Post]) -> None:

@@ -10,11 +10,10 @@ the temperature), a server's own end token ends too, and `cached` is always 0: i
 sent as the cache's salt, which llama.cpp does not know; nor does it send tokens that end in half a character.
 """
 
-import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,10 +21,11 @@ import httpx
 
 from app.engine.completions import body, tokens
 from app.engine.prompt import known_ids, prompt_ids
-from app.engine.replicas import BUSY, Replicas, choice_of, complaint, options, words
+from app.engine.replicas import AWAY, Replicas, choice_of, complaint, options, words
 from app.engine.sampler import check
+from app.engine.seats import Seats
 from app.engine.types import (
-    EngineBusy,
+    ANYBODY,
     EngineUnavailable,
     InvalidSampling,
     PromptTooLong,
@@ -34,11 +34,11 @@ from app.engine.types import (
     Scored,
     Token,
     UnsupportedModel,
+    Whose,
 )
 
 logger = logging.getLogger(__name__)
 TOP = 20  # the most that vLLM tells unless it is started otherwise
-RETRY_AFTER = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +60,27 @@ class Reading:
 
 
 class RemoteEngine:
-    """At most `max_sequences` requests are under way at once and `queue` wait, whatever the servers would take."""
+    """At most `max_sequences` requests are under way and `queue` new ones wait, whatever the servers would take."""
 
     masks = False
 
     def __init__(self, replicas: Replicas, served: Served, vocab_size: int, max_sequences: int, queue: int) -> None:
         self.vocab_size, self.context_length = vocab_size, served.context_length
         self._replicas, self._served = replicas, served
-        self._places, self._queue, self._waiting = asyncio.Semaphore(max_sequences), queue, 0
+        self._seats = Seats(max_sequences, queue)
         self._salts: dict[str, str] = {}  # by what the keys begin with that they are for
 
-    def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
+    def generate(self, prompt: Sequence[int], sampling: Sampling, *, whose: Whose = ANYBODY) -> AsyncGenerator[Token]:
         """Raises InvalidPrompt, PromptTooLong and InvalidSampling at the call, all else from the stream."""
         ids = prompt_ids(prompt, self.vocab_size, self.context_length)
         if sampling.mask is not None:
             raise InvalidSampling("a mask needs an engine on this machine: other servers take none")
         check(sampling, self.vocab_size)
         room = self.context_length - len(ids)
-        return self._placed(ids, replace(sampling, max_tokens=min(sampling.max_tokens, room)), key)
+        return self._placed(ids, replace(sampling, max_tokens=min(sampling.max_tokens, room)), whose)
 
     async def score(
-        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), whose: Whose = ANYBODY
     ) -> Scored:
         """Log-probability of each continuation id given all before it, or an upper bound: see above."""
         ids, more = (known_ids(n, i, self.vocab_size) for n, i in (("prompt", prompt), ("continuation", continuation)))
@@ -88,9 +88,9 @@ class RemoteEngine:
             raise PromptTooLong(len(ids) + len(more), self.context_length)
         instead = known_ids("ids instead", instead, self.vocab_size) if instead else []
         told = self._echoed if self._served.echoes else self._walked
-        async with self._place():
-            scores = await told(ids, more, key)
-            others = [(await told(ids, [*more[:-1], one], key))[-1] for one in instead]
+        async with self._seats.one(whose):
+            scores = await told(ids, more, whose.key)
+            others = [(await told(ids, [*more[:-1], one], whose.key))[-1] for one in instead]
         return Scored(tuple(scores), instead=tuple(others))
 
     def forget(self, key: str | None = None) -> None:
@@ -104,22 +104,8 @@ class RemoteEngine:
         """Refuse new requests and break off those under way. Idempotent."""
         await self._replicas.close()
 
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        if self._places.locked() and self._waiting >= self._queue:
-            raise EngineBusy(f"{self._waiting} requests are waiting already; try again later", RETRY_AFTER)
-        self._waiting += 1
-        try:
-            await self._places.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._places.release()
-
-    async def _placed(self, ids: list[int], sampling: Sampling, key: str) -> AsyncGenerator[Token]:
-        async with self._place(), aclosing(self._tokens(ids, sampling, key)) as stream:
+    async def _placed(self, ids: list[int], sampling: Sampling, whose: Whose) -> AsyncGenerator[Token]:
+        async with self._seats.one(whose), aclosing(self._tokens(ids, sampling, whose.key)) as stream:
             async for token in stream:
                 yield token
 
@@ -243,7 +229,7 @@ def _survey(client: httpx.Client, url: str, name: str, reading: Reading, context
 
 def _post(client: httpx.Client, url: str, asked: Mapping[str, Any]) -> httpx.Response:
     answer = client.post(f"{url}/v1/completions", json=asked)
-    if answer.status_code in BUSY:
+    if answer.status_code in AWAY:
         raise EngineUnavailable(complaint(answer))
     return answer
 

@@ -1,10 +1,10 @@
 """Requests to several servers of one model: the least busy first, and none to one that is sick.
 
-A server that cannot be reached, breaks off or is silent rests, longer each time, and must answer /health before it is
-asked again; one that says 429 or 503 rests for as long as it says, a minute at most. Until the first choice of a reply
-has come, a request goes on to the next server that does not rest, and waits PATIENCE seconds for one. Afterwards
-nothing is asked twice, nor after a silence: the work may still be done there. Closing the stream of choices closes the
-connection, which cancels.
+A server that cannot be reached, breaks off, is silent or fails (5xx) rests, longer each time, and must answer /health
+before it is asked again; one that says 429 or 503 rests for as long as it says, a minute at most. Until the first
+choice of a reply has come, a request goes on to the next server that does not rest, and waits PATIENCE seconds for one;
+of servers that fail it meets two at most, for it may be what fails them. Afterwards nothing is asked twice, nor after a
+silence: the work may still be done there. Closing the stream of choices closes the connection, which cancels.
 """
 
 import asyncio
@@ -24,12 +24,17 @@ CONNECT = 5.0  # seconds for a connection, and for an answer of /health
 PATIENCE = 10.0
 FIRST_REST, LONGEST_REST = 0.5, 60.0
 BUSY = (429, 503)
+AWAY = (*BUSY, 502, 504)  # says nothing of the request
 
 
 class _Busy(Exception):
     def __init__(self, message: str, seconds: float | None) -> None:
         super().__init__(message)
         self.seconds = seconds
+
+
+class _Failed(Exception):
+    """The message is the server's."""
 
 
 @dataclass(eq=False, slots=True)
@@ -66,7 +71,7 @@ class Replicas:
 
         Raises EngineBusy, EngineUnavailable, EngineClosed, and RequestFailed for what another try would not mend.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline, failed = time.monotonic() + PATIENCE, False
         while True:
             replica, begun = await self._choose(deadline), False
             replica.running += 1
@@ -78,6 +83,11 @@ class Replicas:
                 return
             except _Busy as said:
                 replica.rest(str(said), busy=True, seconds=said.seconds)
+            except _Failed as said:
+                replica.rest(str(said))
+                if failed:
+                    raise RequestFailed(str(said)) from said
+                failed = True
             except httpx.TransportError as error:
                 silent = isinstance(error, httpx.ReadTimeout)
                 replica.rest(f"{replica.url} {f'was silent for {self._silence:g} s' if silent else words(error)}")
@@ -126,6 +136,8 @@ class Replicas:
                 await answer.aread()
                 if answer.status_code in BUSY:
                     raise _Busy(complaint(answer), _seconds(answer.headers.get("retry-after", "")))
+                if answer.is_server_error:
+                    raise _Failed(complaint(answer))
                 yield choice_of(answer)
                 return
             done = False

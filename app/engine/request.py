@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from app.engine.cache import Slot
 from app.engine.draft import Drafter
 from app.engine.sampler import Sampler
-from app.engine.types import EngineError, Scored, Token
+from app.engine.types import EngineError, Scored, Token, Whose
 
 Outcome = Token | Scored | EngineError
 
@@ -22,7 +22,7 @@ class Request:
 
     ids: list[int]
     prompt: int
-    key: str
+    whose: Whose
     sampler: Sampler | None
     loop: asyncio.AbstractEventLoop
     keep: float = 0.0

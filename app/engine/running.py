@@ -67,7 +67,7 @@ class Running:
 
     def admit(self, request: Request) -> None:
         # The last prompt token is always run again: its logits are what the first new token is drawn from.
-        slot = self._slots.take(request.ids, request.key, request.prompt - 1)
+        slot = self._slots.take(request.ids, request.whose.key, request.prompt - 1)
         slot.doomed = request.doomed
         request.slot, request.cached, request.told = slot, len(slot.ids), request.prompt
         request.admitted = self._clock()

@@ -19,6 +19,7 @@ from app.engine.admission import Waiting
 from app.engine.cache import Slots
 from app.engine.meter import Meter, Usage
 from app.engine.model import Decoder
+from app.engine.outbox import post
 from app.engine.plan import Planner
 from app.engine.request import Request
 from app.engine.running import Running
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class Scheduler:
-    """At most `max_sequences` requests run and `queue` wait. `threads` sets torch's; `clock` tells seconds."""
+    """At most `max_sequences` requests run and `queue` new ones wait. `threads` sets torch's; `clock` tells seconds."""
 
     def __init__(
         self,
@@ -44,9 +45,9 @@ class Scheduler:
         self.slots = slots
         self.context = slots.cache.context
         self._planner, self._clock = planner, clock
-        self._max_sequences, self._queue, self._threads = max_sequences, queue, threads
+        self._max_sequences, self._threads = max_sequences, threads
         self._meter = Meter()
-        self._waiting = Waiting()
+        self._waiting = Waiting[Request](queue)
         self._running = Running(decoder, slots, planner, self._meter, clock)
         self._forgets: list[tuple[str | None, threading.Event]] = []
         self._changed = threading.Condition()
@@ -60,16 +61,19 @@ class Scheduler:
     # Any thread
 
     def submit(self, request: Request) -> None:
-        """Raises EngineBusy or EngineClosed."""
+        """Raises EngineBusy or EngineClosed. One that has waited may hear EngineBusy in its place, see admission.py."""
         with self._changed:
             if self._closing:
                 raise EngineClosed(self._why_closed)
-            if (count := len(self._waiting)) >= self._queue:
-                self._meter.refused()
-                wait = max(0.5, self._running.seconds * count / self._max_sequences)
-                raise EngineBusy(f"{count} requests are waiting already; try again later", wait)
             request.submitted = self._clock()
-            self._waiting.add(request)
+            if out := self._waiting.add(request):
+                count = len(self._waiting)
+                wait = max(0.5, self._running.seconds * count / self._max_sequences)
+                busy = EngineBusy(f"{count} requests are waiting already; try again later", wait)
+                self._meter.refused()
+                if out is request:
+                    raise busy
+                post(out.loop, [(out, busy)])
             self._changed.notify()
 
     def cancel(self, request: Request) -> None:
@@ -130,7 +134,7 @@ class Scheduler:
             with self._changed:
                 self._closing = self._stopped = True
                 left = [*self._running, *self._waiting]
-                self._waiting = Waiting()
+                self._waiting = Waiting(0)
                 for _, done in self._forgets:
                     done.set()
             for request in left:
@@ -148,8 +152,8 @@ class Scheduler:
                 self._changed.wait()
             if self._aborting or not (self._running or self._waiting or self._forgets):
                 return False
-            forgets, self._forgets = self._forgets, []
-        for key, done in forgets:
+        while self._forgets:  # others only add
+            key, done = self._forgets.pop(0)
             try:
                 self._forget(key)
             finally:
@@ -165,7 +169,7 @@ class Scheduler:
     def _forget(self, key: str | None) -> None:
         with self._changed:
             for request in self._waiting:
-                request.doomed |= request.key.startswith(key or "")
+                request.doomed |= request.whose.key.startswith(key or "")
         self.slots.forget(key)
 
     def _next(self) -> Request | None:
@@ -177,4 +181,4 @@ class Scheduler:
             return request
 
     def _continues(self, request: Request) -> bool:
-        return self.slots.knows(request.ids, request.key, request.prompt // 2 + 1)
+        return self.slots.knows(request.ids, request.whose.key, request.prompt // 2 + 1)

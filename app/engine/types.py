@@ -65,6 +65,21 @@ class EngineUnavailable(EngineError):
 
 
 @dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose a request is. Only equal `key`s share KV; `client`s take turns.
+
+    `begun`: of what it belongs to an earlier request was taken, so it is not refused because others wait.
+    """
+
+    key: str = ""
+    client: str = ""
+    begun: bool = False
+
+
+ANYBODY = Whose()
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How one request is sampled. temperature 0 is greedy; top_k 0 and top_p 1 are off.
 
@@ -122,12 +137,12 @@ class Engine(Protocol):
     masks: bool
     """Whether it keeps to a request's mask."""
 
-    def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
-        """Stream tokens; closing the generator cancels. `key` salts prefix reuse: only equal keys share KV."""
+    def generate(self, prompt: Sequence[int], sampling: Sampling, *, whose: Whose = ANYBODY) -> AsyncGenerator[Token]:
+        """Stream tokens; closing the generator cancels."""
         ...
 
     async def score(
-        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), whose: Whose = ANYBODY
     ) -> Scored:
         """Log-probability of each continuation id given all before it, and of each of `instead` where the last stands.
 

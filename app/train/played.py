@@ -23,7 +23,7 @@ from app.agent.loop import Policy, Turn, answer
 from app.agent.tools import calculate
 from app.cores import grammar
 from app.cores.load import Core
-from app.engine.types import Engine, Sampling, Scored, Token
+from app.engine.types import ANYBODY, Engine, Sampling, Scored, Token, Whose
 from app.eval import metrics
 from app.train import chains
 from app.train.organisations import organisation
@@ -80,17 +80,19 @@ class Recorder:
         self.vocab_size, self.context_length, self.masks = engine.vocab_size, engine.context_length, engine.masks
         self.ids: list[int] = []
 
-    async def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
+    async def generate(
+        self, prompt: Sequence[int], sampling: Sampling, *, whose: Whose = ANYBODY
+    ) -> AsyncGenerator[Token]:
         self.ids = list(prompt)
-        async with aclosing(self._engine.generate(prompt, sampling, key=key)) as tokens:
+        async with aclosing(self._engine.generate(prompt, sampling, whose=whose)) as tokens:
             async for token in tokens:
                 self.ids.append(token.id)
                 yield token
 
     async def score(
-        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), whose: Whose = ANYBODY
     ) -> Scored:
-        return await self._engine.score(prompt, continuation, instead=instead, key=key)
+        return await self._engine.score(prompt, continuation, instead=instead, whose=whose)
 
     def forget(self, key: str | None = None) -> None:
         self._engine.forget(key)

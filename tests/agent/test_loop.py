@@ -9,7 +9,7 @@ import pytest
 from app.agent.events import Calculated, Cited, Decided, Done, Searched, Searching, Text, Thinking, ToolCall
 from app.agent.turn import TurnRefused
 from app.cores.profiles import PROFILES
-from app.engine.types import PromptTooLong, Sampling
+from app.engine.types import PromptTooLong, Sampling, Whose
 from tests.agent.asking import SURE, UNSURE, asked, done, only, reply
 from tests.agent.conftest import Stage
 from tests.fakes import ScriptedEngine
@@ -312,8 +312,9 @@ async def test_passages_that_do_not_fit_are_left_out(generic: Stage) -> None:
 
 async def test_the_key_goes_with_every_request(generic: Stage) -> None:
     engine = ScriptedEngine([generic.ids('bridge"}}\n</tool_call>'), generic.ids("Yes.")], [SURE])
-    await generic.play(replace(asked("When?"), key="tenant"), engine)
+    await generic.play(replace(asked("When?"), whose=Whose("tenant")), engine)
     assert engine.keys == {"tenant"}
+    assert engine.begun == [False, True, True]  # a turn that was let in is not refused on its way
 
 
 async def test_closing_frees_the_engine(generic: Stage) -> None:

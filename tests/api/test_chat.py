@@ -163,6 +163,8 @@ def test_a_prompt_longer_than_the_context(client: OpenAI, stream: bool) -> None:
     assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "messages")
 
 
-def test_a_bias_for_a_token_that_does_not_exist(client: OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="logit_bias"):
-        client.chat.completions.create(model="cogcore", messages=QUESTION, logit_bias={"999999999": 5})
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_bias_for_a_token_that_does_not_exist(client: OpenAI, stream: bool) -> None:
+    with pytest.raises(openai.BadRequestError, match="the token 9000") as refused:
+        client.chat.completions.create(model="cogcore", messages=QUESTION, logit_bias={"9000": 5}, stream=stream)
+    assert refused.value.param == "logit_bias"

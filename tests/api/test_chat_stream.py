@@ -14,7 +14,7 @@ from openai import OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from app.cores.load import TINY_FOLDER, load_tokenizer
-from app.engine.types import EngineBusy, Scored
+from app.engine.types import ANYBODY, EngineBusy, Scored, Whose
 from tests.api.live import scripted
 from tests.api.test_chat import QUESTION, SEARCH
 from tests.fakes import ScriptedEngine
@@ -158,12 +158,12 @@ class Slow(ScriptedEngine):
     refuses = False
 
     async def score(
-        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), whose: Whose = ANYBODY
     ) -> Scored:
         await asyncio.sleep(0.4)
         if self.refuses:
             raise EngineBusy("64 requests wait already", 1.5)
-        return await super().score(prompt, continuation, instead=instead, key=key)
+        return await super().score(prompt, continuation, instead=instead, whose=whose)
 
 
 def test_a_long_prefill_keeps_the_connection(tmp_path: Path) -> None:

@@ -146,6 +146,13 @@ def test_a_prompt_that_is_too_long(client: OpenAI) -> None:
     assert refused.value.code == "context_length_exceeded"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_bias_for_a_token_that_does_not_exist(client: OpenAI, stream: bool) -> None:
+    with pytest.raises(openai.BadRequestError, match="the token 9000") as refused:
+        client.completions.create(model="cogcore", prompt="Hi", echo=True, logit_bias={"9000": 5}, stream=stream)
+    assert refused.value.param == "logit_bias"
+
+
 def test_no_store_completes(client: OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="no store is read") as refused:
         client.completions.create(model="cogcore/default", prompt="Hi")

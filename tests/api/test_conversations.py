@@ -18,7 +18,7 @@ from openai import OpenAI
 from app.api import Parts
 from app.api.reviews import forget_gone
 from app.conversations import ConversationNotFound, Conversations, ItemNotFound
-from app.engine.types import Sampling, Token
+from app.engine.types import ANYBODY, Sampling, Token, Whose
 from app.keys import ORGANISATION as OWNER
 from tests.api.test_chat_stream import UNSURE, call, ids
 from tests.api.test_responses import QUESTION, SEARCH, WEATHER, told
@@ -170,9 +170,11 @@ class Held(ScriptedEngine):
         super().__init__(*given)
         self.go = threading.Event()
 
-    async def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
+    async def generate(
+        self, prompt: Sequence[int], sampling: Sampling, *, whose: Whose = ANYBODY
+    ) -> AsyncGenerator[Token]:
         await asyncio.to_thread(self.go.wait, 30)
-        async with aclosing(super().generate(prompt, sampling, key=key)) as tokens:
+        async with aclosing(super().generate(prompt, sampling, whose=whose)) as tokens:
             async for token in tokens:
                 yield token
 

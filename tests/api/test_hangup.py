@@ -14,7 +14,7 @@ import pytest
 from openai import OpenAI
 
 from app.cores.load import TINY_FOLDER, load_tokenizer
-from app.engine.types import EngineBusy, RequestFailed, Sampling, Scored, Token
+from app.engine.types import ANYBODY, EngineBusy, RequestFailed, Sampling, Scored, Token, Whose
 from tests.api.live import scripted
 from tests.fakes import ScriptedEngine
 
@@ -124,9 +124,11 @@ def test_many_that_leave_while_others_stay(serving: Serving) -> None:
 class Failing(ScriptedEngine):
     """Breaks after some tokens, as an engine does whose logits are no numbers."""
 
-    async def generate(self, prompt: Sequence[int], sampling: Sampling, *, key: str = "") -> AsyncGenerator[Token]:
+    async def generate(
+        self, prompt: Sequence[int], sampling: Sampling, *, whose: Whose = ANYBODY
+    ) -> AsyncGenerator[Token]:
         count = 0
-        async for token in super().generate(prompt, sampling, key=key):
+        async for token in super().generate(prompt, sampling, whose=whose):
             yield token
             count += 1
             if count == 30:
@@ -135,7 +137,7 @@ class Failing(ScriptedEngine):
 
 class Full(ScriptedEngine):
     async def score(
-        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), whose: Whose = ANYBODY
     ) -> Scored:
         raise EngineBusy("64 requests wait already", 1.5)
 

@@ -15,7 +15,7 @@ from app.api import Parts
 from app.api.reviews import forget_gone
 from app.cores.load import TINY_FOLDER, load_tokenizer
 from app.drawn import KEPT_SECONDS
-from app.engine.types import Scored
+from app.engine.types import ANYBODY, Scored, Whose
 from app.keys import ORGANISATION as OWNER
 from app.responses import Kept, ResponseNotFound, Responses
 from tests.api.test_chat_stream import UNSURE, Slow, call, ids
@@ -263,7 +263,7 @@ class Waiting(ScriptedEngine):
     """Never gets to answer."""
 
     async def score(
-        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), key: str = ""
+        self, prompt: Sequence[int], continuation: Sequence[int], *, instead: Sequence[int] = (), whose: Whose = ANYBODY
     ) -> Scored:
         await asyncio.sleep(60)
         raise AssertionError("nobody ended it")

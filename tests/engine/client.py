@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from app.engine.local import LocalEngine
 from app.engine.request import Request
 from app.engine.sampler import Sampler
-from app.engine.types import Sampling, Token
+from app.engine.types import Sampling, Token, Whose
 from tests.engine.checkpoints import VOCAB
 
 
@@ -21,7 +21,7 @@ def ids(count: int, seed: int = 0) -> list[int]:
 
 
 async def collect(engine: LocalEngine, prompt: Sequence[int], sampling: Sampling, key: str = "") -> list[Token]:
-    return [token async for token in engine.generate(prompt, sampling, key=key)]
+    return [token async for token in engine.generate(prompt, sampling, whose=Whose(key, key))]
 
 
 def numbers(tokens: Sequence[Token]) -> list[int]:
@@ -51,10 +51,12 @@ async def until_idle(engine: LocalEngine) -> None:
     assert engine.usage().free_slots == engine.usage().slots
 
 
-def request(prompt: Sequence[int], key: str = "", max_tokens: int = 9) -> Request:
+def request(prompt: Sequence[int], key: str = "", max_tokens: int = 9, begun: bool = False) -> Request:
     """One to look at outside an engine: nobody waits for what it says."""
     nobody = cast(asyncio.AbstractEventLoop, None)
-    return Request(list(prompt), len(prompt), key, Sampler(Sampling(max_tokens=max_tokens), VOCAB), nobody)
+    return Request(
+        list(prompt), len(prompt), Whose(key, key, begun), Sampler(Sampling(max_tokens=max_tokens), VOCAB), nobody
+    )
 
 
 class Clock:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import Parts
@@ -44,6 +44,7 @@ class Between:
     def __init__(self) -> None:
         self.asked = 0
         self.busy: list[str] = []  # Retry-After of the next refusals
+        self.fails: list[int] = []  # the next answers' statuses
         self.silent = False
         self.echoes = True
 
@@ -63,6 +64,8 @@ class Between:
             elif self.busy:
                 headers = {"Retry-After": self.busy.pop(0)}
                 await JSONResponse({"error": {"message": "too much to do"}}, 503, headers)(scope, receive, send)
+            elif self.fails:
+                await PlainTextResponse("gone", self.fails.pop(0))(scope, receive, send)
             elif json.loads(body).get("echo") and not self.echoes:
                 # llama.cpp's words.
                 await JSONResponse({"error": {"message": "Only no echo is supported"}}, 400)(scope, receive, send)

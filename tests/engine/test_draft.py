@@ -20,7 +20,7 @@ from app.engine.draft import LONGEST, MOST_PAUSE, PAUSE, Drafter, Speculation
 from app.engine.local import LocalEngine
 from app.engine.plan import Planner
 from app.engine.request import Request
-from app.engine.types import RequestFailed, Sampling, Token
+from app.engine.types import RequestFailed, Sampling, Token, Whose
 from tests.engine.checkpoints import VOCAB
 from tests.engine.client import collect, ids, numbers, request, until_idle
 
@@ -276,7 +276,7 @@ async def test_leaving_amid_drafts_frees_the_slot_and_leaves_what_was_written(st
     engine = start()
     passage = list(range(60))
     for leave in (1, 2, 4, 7, 15):
-        stream = engine.generate(passage, scripted(passage * 2), key=str(leave))
+        stream = engine.generate(passage, scripted(passage * 2), whose=Whose(str(leave)))
         async with aclosing(stream):
             assert [(await anext(stream)).id for _ in range(leave)] == passage[:leave]
         await until_idle(engine)

@@ -18,6 +18,7 @@ from app.engine.types import (
     InvalidSampling,
     PromptTooLong,
     Sampling,
+    Whose,
 )
 from tests.engine.checkpoints import FAMILIES, VOCAB
 from tests.engine.client import Gate, collect, greedy, ids, numbers, until_idle
@@ -161,9 +162,11 @@ async def test_score(engine: LocalEngine, reference: PreTrainedModel) -> None:
     want = log_probabilities(reference, prompt + continuation)
     expected = [want[len(prompt) - 1 + place, token].item() for place, token in enumerate(continuation)]
     for _ in range(2):  # the second time the prompt is cached
-        assert (await engine.score(prompt, continuation, key="score")).logprobs == pytest.approx(expected, abs=1e-4)
+        assert (await engine.score(prompt, continuation, whose=Whose("score"))).logprobs == pytest.approx(
+            expected, abs=1e-4
+        )
     others = ids(4, 102)
-    scored = await engine.score(prompt, continuation, instead=others, key="score")
+    scored = await engine.score(prompt, continuation, instead=others, whose=Whose("score"))
     assert scored.logprobs == pytest.approx(expected, abs=1e-4)
     assert scored.instead == pytest.approx(want[len(prompt) + len(continuation) - 2, others].tolist(), abs=1e-4)
     tokens = await collect(engine, prompt, Sampling(max_tokens=5), key="score")
@@ -204,6 +207,23 @@ async def test_a_full_queue_is_refused_with_a_time(start: Start) -> None:
     assert engine.usage().waiting == 2
     gate.open.set()
     assert [len(tokens) for tokens in await asyncio.gather(running, *waiting[1:])] == [2, 2, 2]
+
+
+async def test_a_full_queue_takes_what_was_begun_and_gives_each_client_a_share(start: Start) -> None:
+    engine = start(max_sequences=1, queue=2)
+    gate = Gate()
+    running = asyncio.create_task(collect(engine, [1, 2], Sampling(max_tokens=2, mask=gate), "many"))
+    await asyncio.to_thread(gate.reached.wait, 5)
+    many = [asyncio.create_task(collect(engine, [3], Sampling(max_tokens=2), "many")) for _ in range(2)]
+    await asyncio.sleep(0)
+    begun = asyncio.create_task(engine.score([5], [6], whose=Whose("many", "many", begun=True)))
+    few = asyncio.create_task(collect(engine, [4], Sampling(max_tokens=2), "few"))
+    with pytest.raises(EngineBusy, match="3 requests are waiting"):
+        await many[1]
+    assert engine.usage().refused == 1
+    gate.open.set()
+    assert [len(tokens) for tokens in await asyncio.gather(running, many[0], few)] == [2, 2, 2]
+    assert len((await begun).logprobs) == 1
 
 
 async def test_prompts_are_read_in_chunks_that_company_does_not_move(
@@ -262,7 +282,7 @@ def test_slots_are_conserved_whatever_clients_do(
     async def client(index: int, count: int, key: str, leave: int | None, delay: int) -> None:
         for _ in range(delay):
             await asyncio.sleep(0.0005)
-        stream = engine.generate(PROMPTS[index], Sampling(max_tokens=count), key=key)
+        stream = engine.generate(PROMPTS[index], Sampling(max_tokens=count), whose=Whose(key, key))
         got: list[int] = []
         async with aclosing(stream):
             if leave == 0:

@@ -25,6 +25,7 @@ from app.engine.types import (
     InvalidPrompt,
     InvalidSampling,
     PromptTooLong,
+    RequestFailed,
     Sampling,
     Token,
     UnsupportedModel,
@@ -193,6 +194,26 @@ async def test_a_busy_server_is_asked_again_when_it_says(server: str, between: B
         assert between.asked == before + 3
 
 
+@pytest.mark.parametrize("status", [500, 502, 504])
+async def test_a_server_that_fails_is_passed_over(
+    server: str, between: Between, other: tuple[str, Between, Parts], status: int
+) -> None:
+    url, before, _ = other
+    async with remote(server, url) as engine:
+        between.fails, asked = [status], before.asked
+        assert len(await collect(engine, Sampling(max_tokens=2))) == 2
+        assert (between.fails, before.asked) == ([], asked + 1)
+
+
+async def test_what_fails_two_servers_is_asked_no_third_time(server: str, between: Between) -> None:
+    async with remote(server) as engine:
+        between.fails = [500, 500, 500]
+        with pytest.raises(RequestFailed, match=rf"{server}.* 500: gone"):
+            await collect(engine, Sampling(max_tokens=2))
+        assert between.fails == [500]
+        between.fails = []
+
+
 async def test_the_least_busy_is_asked(
     parts: Parts, server: str, between: Between, other: tuple[str, Between, Parts]
 ) -> None:
@@ -235,7 +256,10 @@ async def test_silence_is_an_error_that_names_the_server(server: str, between: B
         assert len(await collect(engine, Sampling(max_tokens=2))) == 2
 
 
-async def test_a_server_that_is_not_there_is_left_out(nobody: str, server: str) -> None:
+async def test_a_server_that_is_not_there_is_left_out(nobody: str, server: str, between: Between) -> None:
+    between.fails = [502]
+    with pytest.raises(EngineUnavailable, match="502: gone"):
+        connect([server], "cogcore", reading())
     async with remote(nobody, server) as engine:
         for _ in range(2):
             assert len(await collect(engine, Sampling(max_tokens=2))) == 2

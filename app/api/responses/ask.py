@@ -39,7 +39,7 @@ async def turn_of(wanted: ResponseRequest, past: Past, parts: Parts, caller: Cal
     check_names([(tool.name, f"tools[{n}].name") for n, tool in wanted.functions], policy.function)
     if wanted.top_logprobs and not wanted.includes("message.output_text.logprobs"):
         raise ApiError("'top_logprobs' needs 'include': [\"message.output_text.logprobs\"].", param="top_logprobs")
-    sampling = wanted.sampling(wanted.max_output_tokens or parts.core.profile.max_tokens, parts.core.profile)
+    sampling = wanted.sampling(wanted.max_output_tokens or parts.core.profile.max_tokens, parts.core)
     turn = Turn(
         messages=messages,
         tools=[_function(tool) for _, tool in wanted.functions],
@@ -47,7 +47,7 @@ async def turn_of(wanted: ResponseRequest, past: Past, parts: Parts, caller: Cal
         sampling=replace(sampling, top_logprobs=wanted.top_logprobs or 0),
         stop=wanted.stop or (),
         reply_schema=wanted.reply_schema,
-        key=caller.cache_key(parts.secret, wanted.prompt_cache_key or ""),
+        whose=caller.whose(parts.secret, wanted.prompt_cache_key or ""),
     )
     turn = await grounded(turn, parts, caller, wanted.model, named, given.abstain_below)
     if wanted.tool_choice == {"type": "file_search"} and not (turn.stores and policy.max_searches):
