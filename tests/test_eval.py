@@ -121,6 +121,19 @@ def test_an_abstention_counts_as_no_answer_even_if_it_has_one() -> None:
     assert (j.exact, j.f1, j.answered, j.recalled, j.supported) == (False, 0.0, False, True, None)
 
 
+def test_what_was_refused_does_not_rank_as_wrong() -> None:
+    sure = replace(WRONG, confidence=0.9)
+    summary = summarise([judge(FACT, reply) for reply in (RIGHT, sure, ABSTAINED, ABSTAINED)])
+    assert summary["confidence_auroc"] == 0.0
+
+
+@pytest.mark.parametrize(("said", "right"), [("-27", True), ("27", False), ("-27.0", True), ("-2.7", False)])
+def test_a_sum_over_a_passage_is_right_by_its_number(said: str, right: bool) -> None:
+    asked = replace(FACT, kind="reckoning", answers=("-27",))
+    j = judge(asked, replace(RIGHT, answer=said, quotes=("from 27 to 54, which is -27",)))
+    assert (j.exact, j.right, j.f1) == (right, right, float(right))
+
+
 def test_a_reply_without_a_bare_answer_is_judged_whole() -> None:
     j = judge(FACT, Reply("You get 26 days.", None, 0.2, 0.9, False, 0, (), (), (40,), 5, 0.4))
     assert (j.exact, j.contains, j.answered, j.searched, j.supported) == (False, True, True, False, False)
@@ -142,8 +155,8 @@ def test_a_summary_by_hand() -> None:
     assert summary["citation_precision"] == 0.5
     assert summary["arithmetic_right"] == 1.0
     assert (summary["abstention_precision"], summary["abstention_recall"]) == (0.5, 0.5)
-    # Of five look-ups only the first is right, and it has the highest confidence.
-    assert summary["confidence_auroc"] == summary["confidence_auroc_answered"] == 1.0
+    # Of five look-ups only the first is right, and it has the highest confidence; the two wrong answers have less.
+    assert summary["confidence_auroc"] == 1.0
     assert summary["coverage_at_5_percent_risk"] == pytest.approx(1 / 5)
     # Half of five is two and a half: the right one at .8, and one and a half of the two wrong ones at .6.
     assert summary["error_at_50_percent_coverage"] == pytest.approx(1.5 / 2.5)

@@ -116,13 +116,12 @@ def test_two_hops_need_two_passages_of_their_store(tmp_path: Path) -> None:
 def test_reckonings_are_sums_over_what_a_document_states(tmp_path: Path) -> None:
     assert main(["--build", "reckonings", "--out", str(tmp_path)]) == 0
     asked = load(str(tmp_path / "questions.jsonl"))
-    assert [sum(q.kind == kind for q in asked) for kind in ("fact", "unanswerable")] == [150, 50]
-    sums = 0
+    kinds = ("reckoning", "fact", "unanswerable")
+    assert [sum(q.kind == kind for q in asked) for kind in kinds] == [120, 30, 50]
     for q in asked:
         if q.file and q.evidence:
             assert q.evidence in (tmp_path / "documents" / str(q.store) / q.file).read_text("utf-8")
-            sums += q.answers[0] not in q.evidence
-    assert sums > 100
+            assert q.kind == "reckoning" or q.answers[0] in q.evidence
 
 
 def test_conflicts_are_settled_or_must_be_told(tmp_path: Path) -> None:
@@ -152,13 +151,14 @@ def test_docs_are_unpacked_without_licences(tmp_path: Path) -> None:
 
 def test_decisions_are_small_talk_and_sums_that_need_no_document(tmp_path: Path) -> None:
     (tmp_path / "clinc150").mkdir()
-    rows = [
-        {"text": "hi there", "intent": "greeting", "domain": "small_talk"},
-        {"text": "move my flight", "intent": "flight", "domain": "travel"},
-    ]
-    with lzma.open(tmp_path / "clinc150" / "val.jsonl.xz", "wt", encoding="utf-8") as out:
-        out.writelines(json.dumps(row) + "\n" for row in rows)
+    said = {"train": ["whats cooking doc"], "val": ["hail, stranger", "What's cooking, doc?", "Hiya pal."]}
+    for part, texts in said.items():
+        rows = [{"text": text, "intent": "greeting", "domain": "small_talk"} for text in texts]
+        rows.append({"text": "move my flight", "intent": "flight", "domain": "travel"})
+        with lzma.open(tmp_path / "clinc150" / f"{part}.jsonl.xz", "wt", encoding="utf-8") as out:
+            out.writelines(json.dumps(row) + "\n" for row in rows)
     assert main(["--build", "decisions", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     talk, *sums = load(str(tmp_path / "out" / "questions.jsonl"))
-    assert talk.question == "hi there" and len(sums) == 200 and not any(q.search for q in (talk, *sums))
+    assert talk.question == "hail, stranger"  # the others are trained on
+    assert len(sums) == 200 and not any(q.search for q in (talk, *sums))
     assert all(q.answers == (calculate(q.answers[0]),) for q in sums)

@@ -40,7 +40,7 @@ class Judged:
     @property
     def right(self) -> bool:
         """Whether it answers, and the answer or its quote is right. An abstention never is."""
-        return self.answered and (self.exact or self.quoted)
+        return self.answered and (self.exact or (self.quoted and not self.question.reckoned))
 
     @property
     def valid(self) -> bool:
@@ -57,7 +57,7 @@ def answer(reply: Reply) -> str:
 def judge(question: Question, reply: Reply) -> Judged:
     given = answer(reply)
     accepted = question.answers
-    number = question.kind == "arithmetic"
+    number = question.reckoned
     right = metrics.same_number(given, accepted) if number else metrics.exact(given, accepted)
     quoted = any(metrics.contains(quote, accepted) for quote in reply.quotes)
     # A quote may be longer than the evidence, or hold the answer in other words of the document.

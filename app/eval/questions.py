@@ -16,7 +16,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Literal, get_args
 
-Kind = Literal["fact", "table", "arithmetic", "talk", "unanswerable"]
+Kind = Literal["fact", "table", "reckoning", "arithmetic", "talk", "unanswerable"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ToolChoice = Literal["auto", "none", "required"]
 SETS = {"sample": Path(__file__).parent / "sample.jsonl"}
@@ -51,7 +51,12 @@ class Question:
     @property
     def documented(self) -> bool:
         """Whether a document answers it."""
-        return self.kind in ("fact", "table")
+        return self.kind in ("fact", "table", "reckoning")
+
+    @property
+    def reckoned(self) -> bool:
+        """Whether the answer is a number that stands nowhere."""
+        return self.kind in ("reckoning", "arithmetic")
 
 
 NEEDED = {field.name for field in fields(Question) if field.default is MISSING}

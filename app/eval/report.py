@@ -70,12 +70,14 @@ def _exchanged(given: Sequence[Judged]) -> dict[str, float | None]:
 
 
 def _confidence(lookups: Sequence[Judged]) -> dict[str, float | None]:
-    """Confidence against a right answer. An abstention, and any answer to the unanswerable, is not one."""
+    """Confidence against a right answer. An abstention, and any answer to the unanswerable, is not one.
+
+    The AUROC is that of the answers: what was refused for its low confidence would rank as if it had been wrong.
+    """
     given = [j for j in lookups if j.answered]
     scores, right = [j.reply.confidence for j in lookups], [j.right for j in lookups]
     return {
-        "confidence_auroc": metrics.auroc(scores, right),
-        "confidence_auroc_answered": metrics.auroc([j.reply.confidence for j in given], [j.right for j in given]),
+        "confidence_auroc": metrics.auroc([j.reply.confidence for j in given], [j.right for j in given]),
         "coverage_at_5_percent_risk": metrics.coverage(scores, right, RISK),
         "error_at_50_percent_coverage": metrics.risk(scores, right, COVERED),
     }

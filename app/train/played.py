@@ -141,8 +141,9 @@ def right(asked: Asked, events: Sequence[Event], end: Done) -> bool:
         return end.abstained and not asked.answers
     quotes = [event.quote for event in events if isinstance(event, Cited)]
     summed = any(isinstance(event, Calculated) for event in events)
-    borne_out = bool(quotes) if summed else any(metrics.contains(quote, asked.answers) for quote in quotes)
-    return metrics.exact(end.answer, asked.answers) and borne_out
+    if summed:
+        return bool(quotes) and metrics.same_number(end.answer, asked.answers)
+    return metrics.exact(end.answer, asked.answers) and any(metrics.contains(q, asked.answers) for q in quotes)
 
 
 def sample(core: Core, memory: Memory, asked: Sequence[Asked], out: Path) -> None:

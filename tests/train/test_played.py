@@ -3,11 +3,12 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from app.agent.events import Cited, Done
+from app.agent.events import Calculated, Cited, Done, Event
 from app.agent.prompt import Renderer
 from app.cores import grammar
 from app.cores.load import Core, load_core
@@ -59,6 +60,9 @@ def test_right_is_what_answers_and_is_borne_out() -> None:
     assert not right(OPENED, [], end(None, abstained=True))
     assert right(PAINTED, [], end(None, abstained=True))
     assert not right(PAINTED, [quoting("It opened in 1969.")], end("1969"))
+    summed: list[Event] = [quoting("It opened in 1969."), Calculated("1969 - 1996", "-27", ok=True)]
+    assert right(replace(OPENED, answers=("-27",)), summed, end("-27"))
+    assert not right(replace(OPENED, answers=("-27",)), summed, end("27"))
 
 
 def test_each_playing_is_a_row_that_training_could_have_written(core: Core, memory: Memory) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from app.agent.tools import calculate
-from app.eval.questions import Question
+from app.eval.questions import Kind, Question
 from app.eval.sets.built import Built, Part, in_stores
 from app.train.reckonings import Page, Reckoning, page
 
@@ -42,4 +42,5 @@ def _question(pages: dict[str, Page], asked: Reckoning, store: str, number: int)
         return Question(identifier, asked.question, "unanswerable", (), True, None, None, store=store)
     file = next(name for name, made in pages.items() if sentence in made.text)
     answer = calculate(asked.expression) if asked.expression else sentence[slice(*asked.span)]
-    return Question(identifier, asked.question, "fact", (answer,), True, file, sentence, store=store)
+    kind: Kind = "reckoning" if asked.expression else "fact"
+    return Question(identifier, asked.question, kind, (answer,), True, file, sentence, store=store)
