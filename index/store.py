@@ -25,12 +25,17 @@ from index.rows import NOWHERE, Ids, Rows, numbers, packed
 from index.types import Scalar, Vectors
 
 READABLE = str.maketrans("_-", "  ")
+LONGEST_PATH = 400  # bytes: no token is less than one, so the embedder's window of 510 has room for the text too
 
 
 def indexed_text(filename: str, headings: Iterable[str], text: str) -> str:
-    """What is embedded and indexed for a passage: its title and heading path say what it is about."""
+    """What is embedded and indexed for a passage: its title and heading path say what it is about.
+
+    Of a path too long the end is kept, which says most.
+    """
     title = PurePath(filename).stem.translate(READABLE)
-    return " > ".join((title, *headings)) + "\n" + text
+    path = " > ".join((title, *headings)).encode()[-LONGEST_PATH:].decode(errors="ignore")
+    return path + "\n" + text
 
 
 class Gate:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from index.catalog.chunks import Entry, Indexed
+from index.embed import Embedder
 from index.filters import compile_filter
 from index.store import Gate, Store, indexed_text
 from tests.fakes import HashedWords
@@ -81,6 +82,13 @@ def test_an_empty_store_finds_nothing() -> None:
 
 def test_title_and_headings_go_before_the_text() -> None:
     assert indexed_text("price_list-2024.pdf", ("Plans", "Pro"), "49 EUR") == "price list 2024 > Plans > Pro\n49 EUR"
+
+
+@pytest.mark.parametrize("letter", ["a", "Ж", "日", "각", "!"])
+def test_headings_never_leave_the_text_without_room(embedder: Embedder, letter: str) -> None:
+    path, text = indexed_text("a.md", (letter * 200,) * 6 + ("Notice",), "Six weeks.").split("\n")
+    assert path.endswith(f"{letter} > Notice") and text == "Six weeks."
+    assert embedder.count_tokens(path) < embedder.window - 100
 
 
 def test_the_gate_never_lets_a_writer_in_with_anyone_else() -> None:
