@@ -47,7 +47,7 @@ def _read(files: Iterable[tuple[str, bytes]], limits: Limits, read_part: ReadPar
         except ParseError as fault:
             unread.append(f"- {name}: {fault}")
         else:
-            out.add("heading", name, level=1)
+            out.section(name, level=1)
             out.include(parsed, level=1)
             read += 1
     if not read:

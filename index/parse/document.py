@@ -15,6 +15,8 @@ from index.errors import InvalidFile
 # A margin is a page's repeated header or footer; parsers make none, index.garbage finds them.
 BlockKind = Literal["heading", "paragraph", "table", "list", "code", "margin"]
 
+LONGEST_HEADING = 200  # characters: every passage below carries it
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -67,16 +69,26 @@ class Rendering:
         self._length = 0
 
     def add(self, kind: BlockKind, text: str, level: int = 0, page: int | None = None) -> None:
-        """Appends one block; text of nothing but space is dropped."""
+        """Appends one block; text of nothing but space is dropped, and a heading too long to be one is a paragraph."""
         text = _lines(text)
         if kind == "heading":
             text = " ".join(text.split())
+            kind = "heading" if len(text) <= LONGEST_HEADING else "paragraph"
         if not text:
             return
         start = self._length + 2 if self._parts else 0
         self._take(start + len(text))
         self._parts.append(text)
         self._blocks.append(Block(start, self._length, kind, min(max(level, 1), 6) if kind == "heading" else 0, page))
+
+    def section(self, name: str, level: int, page: int | None = None) -> None:
+        """A heading that must stand, or else what follows would count to the part before; a long name is cut for it."""
+        name = " ".join(clean(name).split())
+        if len(name) > LONGEST_HEADING:
+            self.add("heading", name[: LONGEST_HEADING - 1] + "…", level, page)
+            self.add("paragraph", name, page=page)
+        else:
+            self.add("heading", name, level, page)
 
     def lines(self, kind: BlockKind, lines: Iterable[str], page: int | None = None) -> None:
         """One block of many lines, which are counted as they come: what is too long is never held whole."""

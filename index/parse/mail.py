@@ -83,7 +83,7 @@ def _attach(part: Message, out: Rendering, limits: Limits, read_part: ReadPart) 
     except ParseError as fault:
         out.add("paragraph", f"Attached, but not read: {name}. {fault}")
         return
-    out.add("heading", name, level=2)
+    out.section(name, level=2)
     out.include(parsed, level=2)
 
 

@@ -63,7 +63,7 @@ def _write(value: Any, out: Rendering, level: int) -> None:
             out.lines("paragraph", (row([(_flat(key), _scalar(one))]) for key, one in value.items() if _is_scalar(one)))
             for key, one in value.items():
                 if not _is_scalar(one):
-                    out.add("heading", key, level)
+                    out.section(key, level)
                     _write(one, out, level + 1)
         case list() if value and all(isinstance(one, dict) for one in value):
             _table(value, out, level)
@@ -83,7 +83,7 @@ def _table(records: Sequence[Mapping[str, Any]], out: Rendering, level: int) -> 
         return
     for number, cells in enumerate(rows, 1):
         named = next((key for key in _TITLES if cells.get(key) and not _is_long(cells[key])), "")
-        out.add("heading", cells.pop(named, str(number)), level)
+        out.section(cells.pop(named, str(number)), level)
         short = ((key, _flat(cell)) for key, cell in cells.items() if not _is_long(cell))
         out.add("paragraph", row(short))
         for key, cell in cells.items():

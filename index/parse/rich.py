@@ -171,7 +171,7 @@ def _node(kind: str, content: dict[str, Any], out: Rendering, page: int | None) 
     match kind:
         case "title":
             out.add("heading", text, level=1, page=page)
-        case "heading" if len(text) <= 200:
+        case "heading":
             out.add("heading", text, level=content["level"], page=page)
         case "table":
             out.add("table", table(_grid(content["grid"])), page=page)

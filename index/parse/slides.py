@@ -39,7 +39,7 @@ def _slide(package: Package, name: str, number: int, out: Rendering) -> None:
             spoken = (block for shape in _shapes(package.tree(notes)) for block in _blocks(shape))
             blocks += [("paragraph", f"Notes: {text}") for _, text in spoken]
     if title or blocks:
-        out.add("heading", title or f"Slide {number}", level=1, page=number)
+        out.section(title or f"Slide {number}", level=1, page=number)
     for block, text in blocks:
         out.add(block, text, page=number)
 

@@ -37,7 +37,7 @@ def xlsx(data: bytes, limits: Limits) -> Parsed:
         if kind == "worksheet":
             rows = dropwhile(lambda cells: not cells, _rows(package.part(part), texts, shows))
             for first in rows:
-                out.add("heading", sheet.get("name", ""), level=1, page=number)
+                out.section(sheet.get("name", ""), level=1, page=number)
                 write(chain([first], rows), out, limits, number)
     return out.done(number)
 

@@ -134,6 +134,12 @@ def test_a_heading_with_nothing_under_it_is_found() -> None:
     assert any("Closed on Sundays" in passage.text for passage in split(parsed, words, 40))
 
 
+def test_a_paragraph_above_a_rule_is_on_no_path() -> None:
+    parsed = markdown("# Minutes\n\n" + "Nobody meant this as a heading. " * 9 + "\n---\n\nSix weeks.\n\n# End\n\nBye.")
+    assert [block.kind for block in parsed.blocks[:3]] == ["heading", "paragraph", "paragraph"]
+    assert {passage.headings for passage in split(parsed, words, 50)} == {("Minutes",), ("End",)}
+
+
 def test_a_title_stands_over_sections_of_its_own_level() -> None:
     parsed = markdown("# Handbook\n\n# Prices\n\nFree.\n\n# Hours\n\nNine.")
     assert {passage.headings[0] for passage in split(parsed, words, 16)} == {"Handbook"}

@@ -7,6 +7,7 @@ from email.message import EmailMessage
 import pytest
 
 from app.bench.hostile import tarred
+from index.chunk import split
 from index.errors import InvalidFile, ParseError, UnsupportedFile
 from index.parse import Limits, Parsed, parse
 from tests.index.made import cells, locked, xlsx, zipped
@@ -175,3 +176,10 @@ def test_all_files_together_have_one_limit_of_text() -> None:
     files = {f"{n}.txt": b"word " * 150 for n in range(2)}
     with pytest.raises(InvalidFile, match="more than 1,000 characters"):
         parse("a.zip", zipped(files), Limits(max_chars=1_000))
+
+
+def test_a_name_too_long_for_a_heading_still_parts_its_file_from_the_one_before() -> None:
+    long = "folder/" * 40 + "b.md"
+    passages = split(parse("a.zip", zipped({"a.md": "Six weeks.", long: "Ten days."})), len, 512)
+    assert [passage.headings for passage in passages] == [("a.md",), (long[:199] + "…",)]
+    assert passages[1].text == f"{long}\n\nTen days."
