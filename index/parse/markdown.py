@@ -11,6 +11,9 @@ from index.parse.document import Limits, Parsed, Rendering, table
 from index.parse.plain import decode
 
 _FRONT = re.compile(r"\A\s*(---|\+\+\+)[ \t]*\n(.*?\n)(?:\1|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+# What begins a line of YAML or TOML: a key, or a table's name; below these also space, `- `, or a bracket that closes.
+_KEY = re.compile(r"[\w\"'][\w\"'.-]*(?: [\w\"'.-]+){0,2}[ \t]*(?:=|:(?:\s|$))|\[{1,2}[\w\"' .-]+\]{1,2}\s*$")
+_BELOW = re.compile(r"[\s\]}]|-(?:\s|$)|$")
 _FIELD = re.compile(r"^(title|description|summary)[ \t]*[:=][ \t]*([^\s|>].*?)[ \t]*$", re.MULTILINE)
 _FENCE = re.compile(r"^[ \t]*(```+|~~~+).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|\{/\*.{0,4000}?\*/\}", re.DOTALL)
@@ -70,8 +73,8 @@ def _outside_code(source: str, change: Callable[[str], str]) -> str:
 
 
 def render(source: str, out: Rendering, page: int | None = None) -> None:
-    """Markdown into `out`; other formats come this way too, once they are Markdown."""
-    _blocks(_parser().parse(_front(source, out)), out, page)
+    """Markdown that another format became into `out`; nothing of it is front matter."""
+    _blocks(_parser().parse(source), out, page)
 
 
 def _parser() -> MarkdownIt:
@@ -79,9 +82,9 @@ def _parser() -> MarkdownIt:
 
 
 def _front(source: str, out: Rendering) -> str:
-    """Of YAML front matter the title and the description are text; the rest configures some site."""
+    """Of YAML or TOML front matter the title and the description are text; the rest configures some site."""
     found = _FRONT.match(source)
-    if not found:
+    if not found or not _configures(found[2]):
         return source
     fields = {name: value.strip("\"'") for name, value in _FIELD.findall(found.group(2))}
     body = source[found.end() :]
@@ -90,6 +93,12 @@ def _front(source: str, out: Rendering) -> str:
         out.add("heading", title, level=1)
     out.add("paragraph", fields.get("description") or fields.get("summary") or "")
     return body
+
+
+def _configures(lines: str) -> bool:
+    """Else the document opens with a rule, and another stands somewhere below it."""
+    first, *others = [line for line in lines.split("\n") if not line.startswith("#")]
+    return bool(_KEY.match(first)) and all(_KEY.match(line) or _BELOW.match(line) for line in others)
 
 
 def _without_components(source: str) -> str:
