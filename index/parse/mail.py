@@ -41,13 +41,13 @@ def _read(message: Message, limits: Limits, read_part: ReadPart) -> Parsed:
         if _is_body(part):
             out.include(_body(part, limits), level=1)
     for part in parts:
-        if not _is_body(part) and "Content-ID" not in part:  # pictures within the text have one
+        if not _is_body(part):
             _attach(part, out, limits, read_part)
     return out.done()
 
 
 def _parts(message: Message) -> Iterator[Message]:
-    """What is no container, in order; of alternatives one."""
+    """What is no container and no picture within the text, in order; of alternatives one."""
     if message.get_content_maintype() != "multipart" or not message.is_multipart():
         yield message
         return
@@ -55,13 +55,21 @@ def _parts(message: Message) -> Iterator[Message]:
     if message.get_content_subtype() == "alternative":
         plain = [child for child in children if child.get_content_type() == "text/plain" and _bytes(child).strip()]
         children = (plain or children[-1:])[:1]
+    related = message.get_content_subtype() == "related"
     for child in children:
-        yield from _parts(child)
+        if not _is_drawn(child, related):
+            yield from _parts(child)
 
 
 def _is_body(part: Message) -> bool:
     named = part.get_content_disposition() == "attachment" or part.get_filename()
     return part.get_content_type() in ("text/plain", "text/html") and not named
+
+
+def _is_drawn(part: Message, related: bool) -> bool:
+    """A picture within the text. What is attached has a Content-ID too, from Gmail and Outlook."""
+    placed = related or part.get_content_disposition() != "attachment"
+    return placed and "Content-ID" in part and part.get_content_maintype() == "image"
 
 
 def _body(part: Message, limits: Limits) -> Parsed:

@@ -65,6 +65,19 @@ def test_a_mail_in_html_alone_with_pictures_in_it() -> None:
     assert outline(parse("a.eml", message.as_bytes()))[2:] == ["## News", "Größe: 3"]
 
 
+def test_what_is_attached_may_have_a_content_id() -> None:
+    message = letter()
+    message.add_attachment(CSV, maintype="text", subtype="csv", filename="plans.csv", cid="<f_1>")
+    message.add_attachment(b"%PDF-", "application", "pdf", filename="a.pdf", cid="<f_2>", disposition="inline")
+    message.add_attachment(b"\x89PNG", maintype="image", subtype="png", filename="chart.png", cid="<f_3>")
+    assert outline(parse("a.eml", message.as_bytes()))[3:] == [
+        "## plans.csv",
+        "| Plan: Pro; Seats: 25.",
+        "Attached, but not read: a.pdf. The PDF is cut off: its end is missing. Upload it again.",
+        "Attached, but not read: chart.png. Its format is not read.",
+    ]
+
+
 @pytest.mark.parametrize("charset", ["x-unknown", "us-ascii"])
 def test_a_mail_that_lies_about_its_charset(charset: str) -> None:
     source = f"Subject: =?nonsense?Q?x?= Größe\nContent-Type: text/plain; charset={charset}\n\nKöln\n"
