@@ -35,10 +35,9 @@ def shown_as(code: str, from_1904: bool = False) -> Callable[[str], str]:
 
 def _date(value: str, from_1904: bool, timed: bool) -> str:
     try:
-        moment = (_EPOCH_1904 if from_1904 else _EPOCH) + timedelta(days=float(value))
+        moment = (_EPOCH_1904 if from_1904 else _EPOCH) + timedelta(days=float(value), milliseconds=500)
     except (ValueError, OverflowError):
         return value
-    moment = (moment + timedelta(milliseconds=500)).replace(microsecond=0)
     return f"{moment:%Y-%m-%d}" + (f" {moment:%H:%M}" if timed else "")
 
 
