@@ -1,10 +1,11 @@
 """Which suffix is read by what. A name is a claim: the first bytes have the last word."""
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from index.errors import InvalidFile, UnsupportedFile
+from index.errors import InvalidFile, ParseError, UnsupportedFile
 from index.parse.archive import tar, tar_gz, zip_
 from index.parse.code import code
 from index.parse.document import Limits, Parsed
@@ -19,6 +20,8 @@ from index.parse.suffixes import ARCHIVES, CODE, IMAGES, suffix_of
 from index.parse.tabular import csv_, tsv
 from index.parse.workbook import xlsx
 from index.parse.zipped import MAGIC, kind
+
+log = logging.getLogger(__name__)
 
 # What images begin with, which are, and their suffix.
 _IMAGES = (
@@ -97,7 +100,7 @@ def _truth(suffix: str, data: bytes) -> str:
 
 
 def _part(name: str, data: bytes, limits: Limits) -> Parsed:
-    """A file within an e-mail or an archive."""
+    """A file within an e-mail or an archive, which alone fails by an error of its parser."""
     suffix = suffix_of(name)
     if suffix in ARCHIVES:
         raise UnsupportedFile("Archives within other files are not opened; upload it by itself.")
@@ -105,7 +108,13 @@ def _part(name: str, data: bytes, limits: Limits) -> Parsed:
         raise UnsupportedFile("Its format is not read.")
     if not data:
         raise InvalidFile("The file is empty.")
-    return read(suffix, data, limits)
+    try:
+        return read(suffix, data, limits)
+    except (ParseError, MemoryError):
+        raise
+    except Exception as fault:
+        log.exception("The parser failed on a %s file of %d bytes within another", suffix, len(data))
+        raise InvalidFile("It could not be read (an error of the parser, now in the log); save it anew.") from fault
 
 
 READERS: Final[Mapping[str, Callable[[bytes, Limits], Parsed]]] = {

@@ -3,6 +3,7 @@
 import gzip
 from email import policy
 from email.message import EmailMessage
+from typing import cast
 
 import pytest
 
@@ -10,6 +11,7 @@ from app.bench.hostile import tarred
 from index.chunk import split
 from index.errors import InvalidFile, ParseError, UnsupportedFile
 from index.parse import Limits, Parsed, parse
+from index.parse.formats import READERS, read
 from tests.index.made import cells, locked, xlsx, zipped
 from tests.index.refusals import is_explained
 
@@ -132,6 +134,24 @@ def test_an_archive_has_a_section_for_each_file(name: str) -> None:
     assert outline(parsed) == READ
     assert parsed.pages is None
     assert {block.page for block in parsed.blocks if "Seats" in parsed.text[block.start : block.end]} == {None, 1}
+
+
+def test_a_parsers_own_error_is_that_of_one_file(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(data: bytes, limits: Limits) -> Parsed:
+        raise {b"bug": ZeroDivisionError, b"big": MemoryError}[data]
+
+    monkeypatch.setitem(cast(dict[str, object], READERS), ".csv", broken)
+    parsed = read(".zip", zipped({"a.txt": "words", "b.csv": "bug"}), Limits())
+    assert outline(parsed)[1:3] == ["words", "# Files that were not read"]
+    assert "- b.csv: It could not be read (an error of the parser" in parsed.text
+    assert "ZeroDivisionError" in caplog.text
+    message = letter()
+    message.add_attachment(b"bug", maintype="text", subtype="csv", filename="b.csv")
+    assert "not read: b.csv. It could not be read" in read(".eml", message.as_bytes(), Limits()).text
+    with pytest.raises(MemoryError):
+        read(".zip", zipped({"a.txt": "words", "b.csv": "big"}), Limits())
 
 
 def test_many_unread_files_are_counted() -> None:
