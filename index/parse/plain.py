@@ -11,6 +11,7 @@ from index.parse.document import Limits, Parsed, Rendering, clean
 
 _BOMS = ((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xef\xbb\xbf", "utf-8-sig"),
          (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))  # fmt: skip
+_BREAKS = re.compile("[\x0c\x85\u2028\u2029]")  # beside \n and \r
 
 
 def decode(data: bytes) -> str:
@@ -18,19 +19,28 @@ def decode(data: bytes) -> str:
 
     A NUL, or many control characters, mean that this is no text at all: InvalidFile.
     """
+    return clean(_decoded(data))
+
+
+def decode_rows(data: bytes) -> str:
+    """The same for records and tables: what breaks lines in prose alone may stand within a cell, and is a space."""
+    return clean(_BREAKS.sub(" ", _decoded(data)))
+
+
+def _decoded(data: bytes) -> str:
     for mark, name in _BOMS:
         if data.startswith(mark):
             try:
-                return clean(data.decode(name))
+                return data.decode(name)
             except UnicodeDecodeError as fault:
                 raise InvalidFile(f"The file begins as {name} text but is damaged at byte {fault.start}.") from fault
     controls = sum(data.count(code) for code in range(32) if code not in b"\t\n\x0b\x0c\r\x1b")
     if b"\0" in data or controls > len(data) // 50:
         raise InvalidFile("The file is not text: it holds binary data. Upload the document it came from.")
     try:
-        return clean(data.decode("utf-8"))
+        return data.decode("utf-8")
     except UnicodeDecodeError:
-        return clean(_eight_bit(data))
+        return _eight_bit(data)
 
 
 def _eight_bit(data: bytes) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from index.errors import InvalidFile
 from index.parse.document import Limits, Parsed, Rendering, row
-from index.parse.plain import decode
+from index.parse.plain import decode_rows
 
 _LONG_TEXT = 300  # characters; longer, or in several lines, is prose and no cell
 _MOST_CELLS = 60  # of a record written as one line
@@ -19,7 +19,7 @@ _TITLES = ("title", "name", "subject", "question", "headline", "label", "id")
 
 
 def json_(data: bytes, limits: Limits) -> Parsed:
-    source = decode(data)
+    source = decode_rows(data)
     try:
         value = _loads(source)
     except json.JSONDecodeError as fault:
@@ -30,7 +30,7 @@ def json_(data: bytes, limits: Limits) -> Parsed:
 
 
 def jsonl(data: bytes, limits: Limits) -> Parsed:
-    return _document(_records(decode(data)), limits)
+    return _document(_records(decode_rows(data)), limits)
 
 
 def _records(source: str) -> list[Any]:

@@ -13,7 +13,7 @@ from itertools import chain, groupby, islice
 
 from index.errors import InvalidFile
 from index.parse.document import Limits, Parsed, Rendering, row
-from index.parse.plain import decode
+from index.parse.plain import decode_rows
 
 Cells = Mapping[int, str]  # by column, in order; empty ones are left out
 
@@ -26,12 +26,12 @@ _YEAR = re.compile(r"(?:19|20)\d\d")
 
 def csv_(data: bytes, limits: Limits) -> Parsed:
     """With any of the usual delimiters, whichever parts most rows alike."""
-    source = decode(data)
+    source = decode_rows(data)
     return _separated(source, max(_DELIMITERS, key=lambda delimiter: _alike(source[:100_000], delimiter)), limits)
 
 
 def tsv(data: bytes, limits: Limits) -> Parsed:
-    return _separated(decode(data), "\t", limits)
+    return _separated(decode_rows(data), "\t", limits)
 
 
 def _alike(source: str, delimiter: str) -> int:

@@ -83,6 +83,19 @@ def test_flat_records_are_a_table() -> None:
         assert [block.kind for block in parsed.blocks] == ["table"]
 
 
+@pytest.mark.parametrize("break_", ["\u2028", "\u2029", "\x85"])
+def test_only_newlines_end_records_and_rows(break_: str) -> None:
+    told = f'{{"Said": "one{break_}two", "By": "Ann"}}'
+    for name, source in (
+        ("a.json", f"[{told}]"),
+        ("a.jsonl", told),
+        ("a.csv", f"Said,By\none{break_}two,Ann\n"),
+        ("a.tsv", f"Said\tBy\none{break_}two\tAnn\n"),
+    ):
+        assert parse(name, source.encode()).text == "Said: one two; By: Ann."
+    assert parse("a.txt", f"one{break_}two".encode()).text == "one\ntwo"
+
+
 def test_records_within_records_are_told_by_their_keys() -> None:
     source = (
         b'[{"id": 1.50, "place": {"city": "Strelsau", "open": true}, "tags": ["a", "b"], "who": [{"name": "Ann"}]}]'
