@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 
 from charset_normalizer import from_bytes
 
@@ -11,11 +12,12 @@ from index.parse.document import Limits, Parsed, Rendering, clean
 
 _BOMS = ((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xef\xbb\xbf", "utf-8-sig"),
          (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))  # fmt: skip
+_JAPANESE = re.compile(rb"\x1b\$[@B]")  # how ISO-2022-JP, whose bytes are all ASCII's too, goes over to its characters
 _BREAKS = re.compile("[\x0c\x85\u2028\u2029]")  # beside \n and \r
 
 
 def decode(data: bytes) -> str:
-    """Bytes to clean text: by byte order mark, then UTF-8, then the likeliest 8-bit code page.
+    """Bytes to clean text: by byte order mark, ISO-2022-JP's escapes, then UTF-8, then the likeliest 8-bit code page.
 
     A NUL, or many control characters, mean that this is no text at all: InvalidFile.
     """
@@ -37,6 +39,9 @@ def _decoded(data: bytes) -> str:
     controls = sum(data.count(code) for code in range(32) if code not in b"\t\n\x0b\x0c\r\x1b")
     if b"\0" in data or controls > len(data) // 50:
         raise InvalidFile("The file is not text: it holds binary data. Upload the document it came from.")
+    if _JAPANESE.search(data):
+        with suppress(UnicodeDecodeError):
+            return data.decode("iso2022_jp")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

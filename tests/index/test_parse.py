@@ -147,6 +147,14 @@ def test_long_text_of_an_old_code_page() -> None:
     assert parse("a.txt", words.encode("cp1251")).text == words.strip()
 
 
+@pytest.mark.parametrize("length", [1, 20, 10_001])
+def test_japanese_in_seven_bits(length: int) -> None:
+    words = "a" * length + "これは日本語の文章です。" * length
+    assert parse("a.txt", words.encode("iso2022_jp")).text == words
+    for other in (f"日本 \x1b$B {length}", f"printf '\x1b$B'; echo {length}"):
+        assert parse("a.txt", other.encode()).text == other.replace("\x1b", "")
+
+
 def test_invisible_characters_go() -> None:
     assert parse("a.txt", "a\u200bb\u00adc\x7f d\u00a0e \ufeff".encode()).text == "abc d e"
 
