@@ -7,14 +7,15 @@ import re
 from collections.abc import Sequence
 
 from index.parse.document import Limits, Parsed, Rendering
-from index.parse.plain import ITEM, decode, dedent, unwrap
+from index.parse.plain import ITEM, decode, dedent, depth, unwrap
 
 _RULER = re.compile(r"([=\-~^\"'`#*+_.:<>])\1{2,}$")
 _GRID = re.compile(r"(?:\+[-=+]+\+|=+(?: +=+)+)$")
 _DIRECTIVE = re.compile(r"\.\. (?:\|[^|]*\| )?([\w:-]+)::(?: +(.*))?$")
+_NOTE = re.compile(r"\.\. (\[(?:#?[\w.+:-]+|[#*])\](?: .*)?)$")  # a footnote, or what is cited
 _OPTION = re.compile(r"\s+:[\w-]+:(?:\s|$)")
 _CODE = {"code", "code-block", "sourcecode", "parsed-literal", "prompt", "doctest", "productionlist", "math"}
-_SILENT = {"contents", "toctree", "image", "figure", "raw", "meta", "include", "literalinclude", "index", "highlight",
+_SILENT = {"contents", "toctree", "image", "raw", "meta", "include", "literalinclude", "index", "highlight",
            "automodule", "autoclass", "autofunction", "currentmodule", "module"}  # fmt: skip
 _ROLE = re.compile(r":[a-zA-Z][\w:.+-]*:`(?:([^`<]*?)\s*<[^`>]*>|([^`]*))`")
 _LINK = re.compile(r"`([^`<]+?)\s*<[^`>]*>`_{1,2}")
@@ -79,19 +80,24 @@ def _dedented(lines: Sequence[str], at: int) -> int:
 
 
 def _directive(line: str, body: Sequence[str], out: Rendering, rulers: list[str]) -> None:
-    """Link targets, comments and what only lays out a page say nothing."""
+    """Link targets, comments and what only lays out a page say nothing; of a figure its caption is kept."""
+    if note := _NOTE.match(line):
+        _render([note[1], *dedent(body)], out, rulers)
+        return
     found = _DIRECTIVE.match(line)
     if found is None or found[1] in _SILENT:
         return
-    argument = found[2] or ""
-    rest = list(body)
-    while rest and _OPTION.match(rest[0]):
-        rest.pop(0)
+    argument = "" if found[1] == "figure" else found[2] or ""
+    at = 0
+    while at < len(body) and _OPTION.match(body[at]):
+        margin, at = depth(body[at]), at + 1
+        while at < len(body) and depth(body[at]) > margin:
+            at += 1
     if found[1] in _CODE:
-        out.add("code", "\n".join(dedent(rest)))
+        out.add("code", "\n".join(dedent(body[at:])))
         return
     out.add("paragraph", _inline(argument))
-    _render(dedent(rest), out, rulers)
+    _render(dedent(body[at:]), out, rulers)
 
 
 def _paragraph(lines: Sequence[str], out: Rendering) -> bool:

@@ -134,6 +134,32 @@ See :ref:`other <x>`, ``code`` and `a link <https://example.org>`__::
     assert [kind for kind, _ in kinds(parsed)].count("code") == 2
 
 
+def test_notes_and_captions_are_text() -> None:
+    source = b"""Text [1]_ and [#a]_, [CIT2002]_.
+
+.. [1] The notice period
+   is *six* weeks.
+
+   Unless agreed.
+.. [#a] Named.
+.. [CIT2002] A book.
+.. [TODO: check] hidden
+
+.. figure:: a.png
+   :alt: a drawing
+      of two lines
+   :width: 3
+
+   The caption.
+
+   The legend.
+"""
+    assert parse("a.rst", source).text.replace("\n\n", "|") == (
+        "Text [1]_ and [#a]_, [CIT2002]_.|[1] The notice period\nis six weeks.|Unless agreed.|[#a] Named."
+        "|[CIT2002] A book.|The caption.|The legend."
+    )
+
+
 @pytest.mark.parametrize(
     "settings",
     [
