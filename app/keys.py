@@ -154,6 +154,13 @@ class Keys:
             self._used(found.id, now)
         return found
 
+    def organisation_of(self, secret: str) -> str | None:
+        """Whose key this is, though it be revoked or expired; None when it was not made here."""
+        if not (secret.startswith(PREFIX) and self.path.exists()):
+            return None
+        with self._file.open() as tx:
+            return tx.execute(select(keys.c.organisation).where(keys.c.sha256 == _digest(secret))).scalar_one_or_none()
+
     def _used(self, key_id: str, now: int) -> None:
         try:
             with self._file.open() as tx:

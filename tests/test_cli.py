@@ -162,6 +162,23 @@ def test_whoever_owns_the_folder_needs_no_key_of_it(
     assert "1 done" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("revoked", [False, True])
+def test_a_key_that_was_made_opens_no_folder(
+    tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], revoked: bool
+) -> None:
+    assert main(["key", "create", "me", "--organisation", "acme", "--scope", "admin"]) == 0
+    secret, line = capsys.readouterr().out.splitlines()
+    if revoked:
+        assert main(["key", "revoke", line.split()[0]]) == 0
+    monkeypatch.setenv("COGCORE_API_KEY", secret)
+    bundle = str(tmp_path / "docs.cogcore.zip")
+    for command in (["ingest", str(docs)], ["ask", "Hello"], ["export", "default", bundle], ["import", bundle]):
+        assert main(command) == 1
+        assert "a key of the organisation 'acme'" in capsys.readouterr().err
+    assert {path.name.split(".")[0] for path in (tmp_path / "data").iterdir()} == {"keys", "audit"}
+
+
 def test_an_alias_is_set_listed_rolled_back_and_removed(server: str, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = (httpx.post(f"{server}/v1/vector_stores", json={"name": n}).json()["id"] for n in ("may", "june"))
     assert main(["alias", "set", "month", "may"]) == 0

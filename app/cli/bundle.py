@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import httpx
 
-from app.cli.server import ServerError, call, checked, served
+from app.cli.server import ServerError, call, checked, refuse_made_key, served
 from app.settings import Settings
 
 PIECE = 1 << 20
@@ -78,6 +78,7 @@ async def _fetch(client: httpx.AsyncClient, store: str, out: BinaryIO) -> None:
 
 
 def _export_here(settings: Settings, store: str, out: BinaryIO) -> None:
+    refuse_made_key(settings)
     # Loads torch, for which a client of a running server need not wait.
     from app.main import open_memory
     from index.errors import MemoryFault
@@ -101,6 +102,7 @@ async def _import(settings: Settings, file: Path, wanted: Wanted) -> str:
 
 
 def _import_here(settings: Settings, file: Path, wanted: Wanted) -> str:
+    refuse_made_key(settings)
     from app.main import open_memory
     from index.errors import MemoryFault
 

@@ -8,14 +8,17 @@ import asyncio
 import secrets
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import httpx
 from pydantic import SecretStr
 
 from app.cli.progress import watch
+from app.keys import FILE as KEYS
+from app.keys import Keys
 from app.settings import Settings, reachable
+from index.errors import MemoryFault
 
 Wire = dict[str, Any]
 
@@ -42,13 +45,13 @@ async def connected(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient
         if running is not None:
             yield running, True
             return
+    refuse_made_key(settings)
     base = address(settings)
     print(f"No server runs at {base}: opening {settings.data_dir} here …", file=sys.stderr, flush=True)
     # Loads torch, for which a client of a running server need not wait.
     from app.cores.load import UnknownCore
     from app.engine.types import EngineError
     from app.main import build, create_app
-    from index.errors import MemoryFault
 
     # Whoever may open the folder needs no key that was made for others.
     own = settings.model_copy(update={"api_key": settings.api_key or SecretStr(secrets.token_urlsafe())})
@@ -64,6 +67,25 @@ async def connected(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient
             yield client, False
     finally:
         await parts.close()
+
+
+def refuse_made_key(settings: Settings) -> None:
+    """Raise ServerError where COGCORE_API_KEY was made for clients.
+
+    Whoever opens the folder acts for the organisation `default`, and that key for its own.
+    """
+    if settings.api_key is None:
+        return
+    try:
+        with closing(Keys(settings.data_dir / KEYS)) as keys:
+            organisation = keys.organisation_of(settings.api_key.get_secret_value())
+    except MemoryFault as error:
+        raise ServerError(str(error)) from error
+    if organisation is not None:
+        raise ServerError(
+            f"No server runs at {address(settings)}, and COGCORE_API_KEY is a key of the organisation "
+            f"'{organisation}': start the server, or unset COGCORE_API_KEY."
+        )
 
 
 def address(settings: Settings) -> str:
