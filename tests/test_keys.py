@@ -10,6 +10,7 @@ import pytest
 
 from app import keys as module
 from app.__main__ import main
+from app.audit import FILE as AUDIT
 from app.keys import FILE, PREFIX, USED_SECONDS, Key, KeyNotFound, Keys
 from app.main import is_new
 from index.catalog.paging import Cut
@@ -34,6 +35,7 @@ def test_life_of_a_key(keys: Keys) -> None:
     assert keys.find(secret[:-1]) is None and keys.find(f" {secret}") is None
     assert keys.revoke(made.id).revoked_at is not None
     assert keys.find(secret) is None
+    assert (keys.organisation_of(secret), keys.organisation_of(secret[:-1])) == ("acme", None)
     assert keys.exist(), "a server whose last key has gone must not stand open"
     assert [key.id for key in keys.page(Cut()).data] == [made.id]
 
@@ -140,3 +142,16 @@ def test_keys_made_first_leave_the_folder_new(tmp_path: Path, capsys: pytest.Cap
     assert run(capsys, tmp_path, "create", "shop")[0] == 0
     assert is_new(tmp_path)
     assert "cannot be read" in run(capsys, tmp_path, "create", "x", "--store", "default")[1]
+
+
+def test_a_log_that_cannot_be_written_loses_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / AUDIT).mkdir()
+    assert main(["key", "create", "shop", "--data-dir", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    secret, line = out.splitlines()
+    with closing(Keys(tmp_path / FILE)) as keys:
+        assert keys.find(secret) is not None
+    assert "cannot be written: Is a directory" in err
+    assert main(["key", "revoke", line.split()[0], "--data-dir", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert "revoked" in out and "cannot be written: Is a directory" in err

@@ -43,9 +43,13 @@ def key(settings: Settings, asked: argparse.Namespace) -> int:
 
 
 def _note(settings: Settings, action: str, key: Key) -> None:
-    if settings.audit:
-        log = Audit(settings.data_dir / AUDIT)
+    if not settings.audit:
+        return
+    log = Audit(settings.data_dir / AUDIT)
+    try:
         log.note(f"command, user {os.getuid()}", key.organisation, f"cogcore key {action}", {"key_id": key.id})
+    except OSError as error:  # the change is made, and a secret is told only now
+        print(f"cogcore: this is not in {log.path}, which cannot be written: {error.strerror}", file=sys.stderr)
 
 
 def _list(keys: Keys) -> None:
