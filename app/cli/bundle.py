@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import httpx
 
-from app.cli.server import ServerError, call, checked, refuse_made_key, served
+from app.cli.server import ENDLESS, ServerError, call, checked, refuse_made_key, served
 from app.settings import Settings
 
 PIECE = 1 << 20
@@ -69,7 +69,7 @@ async def _export(settings: Settings, store: str, file: Path) -> int:
 
 
 async def _fetch(client: httpx.AsyncClient, store: str, out: BinaryIO) -> None:
-    async with client.stream("GET", f"{STORES}/{quote(store, safe='')}/export") as response:
+    async with client.stream("GET", f"{STORES}/{quote(store, safe='')}/export", timeout=ENDLESS) as response:
         if not response.is_success:
             await response.aread()
             checked(response)
@@ -97,7 +97,9 @@ async def _import(settings: Settings, file: Path, wanted: Wanted) -> str:
         asked = {"name": wanted.store, "alias": wanted.alias, "reembed": wanted.reembed or None}
         params = {key: value for key, value in asked.items() if value is not None}
         headers = {"Content-Type": "application/zip"}
-        made = await call(client, "POST", f"{STORES}/import", params=params, content=_pieces(file), headers=headers)
+        made = await call(
+            client, "POST", f"{STORES}/import", params=params, content=_pieces(file), headers=headers, timeout=ENDLESS
+        )
         return _told(made["name"] or made["id"], made["documents"], made["vectors"] == "kept", made["expired"], wanted)
 
 

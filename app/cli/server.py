@@ -22,6 +22,10 @@ from index.errors import MemoryFault
 
 Wire = dict[str, Any]
 
+GREETING = 2  # seconds: slow answers are fine, a slow greeting on this machine is not
+PATIENT = httpx.Timeout(600, connect=GREETING)
+ENDLESS = httpx.Timeout(None, connect=GREETING)  # for a whole store, which is as large as it is
+
 
 class ServerError(Exception):
     """The server's own words for why it refused."""
@@ -35,7 +39,7 @@ async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient | None]:
         async with httpx.AsyncClient(**options) as client:
             yield client if await _runs(client) else None
     except httpx.HTTPError as error:
-        raise ServerError(f"{options['base_url']}: {error or type(error).__name__}") from error
+        raise ServerError(f"{options['base_url']}: {str(error) or type(error).__name__}") from error
 
 
 @asynccontextmanager
@@ -96,8 +100,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {
         "base_url": address(settings),
         "headers": _bearer(settings),
-        # Slow answers are fine, a slow greeting on this machine is not.
-        "timeout": httpx.Timeout(600, connect=2),
+        "timeout": PATIENT,
         # No proxy stands before this machine.
         "trust_env": False,
     }

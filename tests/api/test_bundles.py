@@ -117,3 +117,23 @@ def test_the_commands_with_a_server(
     assert main(["export", "nowhere", str(tmp_path / "no.zip")]) == 1
     assert "there is no store 'nowhere'" in capsys.readouterr().err.lower()
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_the_commands_wait_for_as_long_as_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits: list[dict[str, float | None]] = []
+
+    async def cut_off(_: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/version":
+            return httpx.Response(200, json={"name": "cogcore"})
+        limits.append(request.extensions["timeout"])
+        raise httpx.ReadError("")
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", cut_off)
+    file = tmp_path / "valley.cogcore.zip"
+    file.touch()
+    for command in (["export", "valley", str(file)], ["import", str(file)]):
+        assert main(command) == 1
+        assert capsys.readouterr().err.endswith(": ReadError\n")
+    assert [(limit["read"], limit["write"], limit["connect"]) for limit in limits] == [(None, None, 2)] * 2
