@@ -5,6 +5,7 @@ a wrong setting, and a client of a running server should not wait for.
 """
 
 import argparse
+import io
 import math
 import os
 import sys
@@ -17,6 +18,8 @@ from app.settings import SettingsError, read
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file's name need not be UTF-8
     try:
         if given and given[0] in TOOLS:
             return TOOLS[given[0]](given[1:])

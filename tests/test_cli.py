@@ -23,7 +23,8 @@ from app.settings import read
 from index.memory import Memory
 from index.reader import Reader
 from index.types import Embedder
-from tests.api.live import live
+from tests.api.live import live, scripted
+from tests.fakes import ScriptedEngine
 
 RIVERS = "# Rivers\n\nThe Sorne is the longest river of the valley. It is 312 kilometres long.\n"
 
@@ -129,6 +130,21 @@ def test_ingest_tells_what_it_cannot_read(
     monkeypatch.setattr(os, "access", lambda path, mode: path != rivers)
     assert main(["ingest", str(docs), str(rivers), "--store", "closed"]) == 2
     assert f"{rivers} cannot be read by this user." in capsys.readouterr().err
+
+
+def test_a_name_that_cannot_be_sent_fails_alone(
+    tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    named = [docs / os.fsdecode(b"b\xff.md"), docs / "soft\u00adhyphen.md", docs / "zebra.md"]
+    for path in named:
+        path.write_text(f"{len(path.name)} zebras.")
+    with scripted(ScriptedEngine(), tmp_path / "data") as url:
+        monkeypatch.setenv("COGCORE_PORT", url.rpartition(":")[2])
+        assert main(["ingest", *map(str, named)]) == 1
+    said = capfd.readouterr().out
+    assert "1 done, 0 unchanged, 0 skipped, 2 failed" in said
+    assert "b\\udcff.md: its name, or that of a folder above it, is not UTF-8: rename it\n" in said
+    assert "hyphen.md: A filename has 1 to" in said
 
 
 @pytest.mark.usefixtures("server")

@@ -103,6 +103,8 @@ async def bring(
     for n, path in enumerate(paths, 1):
         try:
             file_id, new = await _send(client, store, path, versions.get(str(path), []))
+        except UnicodeEncodeError:
+            summary.failed[str(path)] = "its name, or that of a folder above it, is not UTF-8: rename it"
         except ServerError as error:
             summary.failed[str(path)] = str(error)
         except OSError as error:
@@ -146,9 +148,11 @@ async def store_named(client: httpx.AsyncClient, name: str) -> str:
 
 async def _send(client: httpx.AsyncClient, store: str, file: Path, versions: list[Wire]) -> tuple[str, bool]:
     """The id of the file's document, and whether it still has to become searchable, in the place of its versions."""
+    path = str(file)
+    path.encode()  # before anything is sent: raises UnicodeEncodeError
     known = versions[-1] if versions else None
     data = await asyncio.to_thread(file.read_bytes)
-    attributes = {"path": str(file), "sha256": hashlib.sha256(data).hexdigest()}
+    attributes = {"path": path, "sha256": hashlib.sha256(data).hexdigest()}
     same = known is not None and known["attributes"].get("sha256") == attributes["sha256"]
     if known and same and known["status"] == "completed":
         return str(known["id"]), False
