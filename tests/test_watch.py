@@ -1,6 +1,9 @@
 """`cogcore watch` as a person runs it: a process of its own beside a live server."""
 
+import asyncio
+import errno
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +19,8 @@ import httpx
 import pytest
 
 from app.__main__ import main
+from app.cli.watch import _Follower
+from app.settings import read
 from tests.api.live import scripted
 from tests.fakes import ScriptedEngine
 
@@ -128,8 +133,63 @@ def test_a_folder_that_goes_ends_it_and_nothing_is_forgotten(tmp_path: Path, fol
                 time.sleep(0.1)
             shutil.move(folder, tmp_path / "elsewhere")
             assert process.wait(30) == 2
-            assert process.stderr is not None and "is not a folder" in process.stderr.read()
+            assert process.stderr is not None and "is gone, or another stands in its place" in process.stderr.read()
         assert set(documents(port)) == {"below/rivers.md"}
+
+
+def test_a_disk_that_is_not_mounted_deletes_nothing(
+    tmp_path: Path, folder: Path, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def follow(follower: _Follower) -> bool:
+        return asyncio.run(follower.follow())
+
+    with scripted(ScriptedEngine(), tmp_path / "data", port=port):
+        follower = _Follower(read(port=port), folder, "valley")
+        assert follow(follower)
+        folder.rename(tmp_path / "elsewhere")
+        folder.mkdir()
+        assert not follow(follower)
+        again = _Follower(read(port=port), folder, "valley")
+        assert follow(again) and follow(again)
+        assert set(documents(port)) == {"below/rivers.md"}
+        assert capsys.readouterr().err.count("1 documents that were there stay in the store") == 1
+        (folder / "seas.md").write_text("The sea is wide.")
+        assert follow(again) and set(documents(port)) == {"docs/seas.md"}
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_from_following(
+    tmp_path: Path, folder: Path, port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read_bytes = Path.read_bytes
+
+    def refused(self: Path) -> bytes:
+        if self.name == "closed.md":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return read_bytes(self)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)  # whoever runs the tests may read all
+    with scripted(ScriptedEngine(), tmp_path / "data", port=port):
+        follower = _Follower(read(port=port), folder, "valley")
+        asyncio.run(follower.follow())
+        (folder / "closed.md").write_text("Not for us.")
+        deep = folder.joinpath(*["deep" * 50] * 3, "rivers.md")
+        deep.parent.mkdir(parents=True)
+        (folder / "below" / "rivers.md").rename(deep)
+        (folder / "lakes.md").write_text("The lake is deep.")
+        asyncio.run(asyncio.wait_for(follower.follow(), 60))
+        assert set(documents(port)) == {"docs/lakes.md"}
+    said = capsys.readouterr().out
+    assert f"failed {folder / 'closed.md'}: cannot be read: Permission denied\n" in said
+    assert re.search(f"failed {deep}: .*512", said), "its path is longer than an attribute may be"
+
+
+def test_a_name_that_is_not_utf_8_ends_nothing(tmp_path: Path, folder: Path, port: int) -> None:
+    with scripted(ScriptedEngine(), tmp_path / "data", port=port), watching(folder, port):
+        until(lambda: set(documents(port)) == {"below/rivers.md"}, folder)
+        (folder / os.fsdecode(b"b\xff.md")).write_text("The bay is warm.")
+        until(lambda: "b\\udcff.md: its name, or that of a folder" in (tmp_path / "log").read_text(), folder)
+        (folder / "lakes.md").write_text("The lake is deep.")
+        until(lambda: set(documents(port)) == {"below/rivers.md", "docs/lakes.md"}, folder)
 
 
 def test_what_is_no_folder_is_not_watched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

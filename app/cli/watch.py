@@ -2,7 +2,8 @@
 
 What disappears from the folder is deleted from the memory, also what did while nobody watched. A file that was moved or
 renamed is known by its bytes and only told its new path: it keeps the title that it was embedded under until it
-changes. A server that is away is waited for. When the folder itself is gone, watching ends and nothing is forgotten.
+changes. A server that is away is waited for. When the folder itself is gone, or another stands in its place, watching
+ends and nothing is forgotten; nor is it while the folder holds nothing to read: so it is when a disk is not mounted.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import Any
 
 import httpx
 from watchfiles import Change, awatch
@@ -30,7 +33,10 @@ def watch(settings: Settings, folder: Path, store: str) -> int:
     """Until Ctrl-C, or until the folder is gone."""
     if folder.is_dir():
         asyncio.run(_watch(settings, folder.resolve(), store))
-    print(f"cogcore: {folder} is not a folder. Name the folder that holds the documents.", file=sys.stderr)
+        said = f"{folder} is gone, or another stands in its place. Nothing is forgotten: start again when it is back."
+    else:
+        said = f"{folder} is not a folder. Name the folder that holds the documents."
+    print(f"cogcore: {said}", file=sys.stderr)
     return 2
 
 
@@ -40,15 +46,17 @@ async def _watch(settings: Settings, folder: Path, name: str) -> None:
 
     print(f"Watching {folder} for the store '{name}'. Ctrl-C ends it.", flush=True)
     follower = _Follower(settings, folder, name)
-    if not await follower.follow():
-        return
-    changes = awatch(
-        folder, watch_filter=is_shown, debounce=DEBOUNCE_MS, step=QUIET_MS, rust_timeout=LOOK_MS, yield_on_timeout=True
-    )
+    options: dict[str, Any] = {"debounce": DEBOUNCE_MS, "step": QUIET_MS, "rust_timeout": LOOK_MS}
     with suppress(FileNotFoundError):  # the folder went before it could be watched
-        async for _ in changes:
-            if not await follower.follow():
-                return
+        while await follower.follow():
+            try:
+                async for _ in awatch(folder, watch_filter=is_shown, yield_on_timeout=True, **options):
+                    if not await follower.follow():
+                        return
+            except ExceptionGroup as group:  # by a name that is not UTF-8, which `follow` tells of
+                if group.split(RuntimeError)[1] is not None:
+                    raise
+                await asyncio.sleep(RETRY)
 
 
 @dataclass(slots=True)
@@ -62,6 +70,7 @@ class _Seen:
 class _Follower:
     def __init__(self, settings: Settings, folder: Path, name: str) -> None:
         self._settings, self._folder, self._name = settings, folder, name
+        self._began = _identity(folder)
         self._stamps: Stamps | None = None  # of the files as the store has them
 
     async def follow(self) -> bool:
@@ -70,7 +79,7 @@ class _Follower:
         Asks the server nothing when nothing has changed.
         """
         told = ""
-        while self._folder.is_dir():
+        while self._is_there():
             try:
                 seen = await asyncio.to_thread(_look, self._folder)
                 if seen.stamps == self._stamps:
@@ -95,8 +104,12 @@ class _Follower:
         before = self._stamps or {}
         fresh = [path for path, stamp in seen.stamps.items() if before.get(path) != stamp]
         gone = {path: known for path, known in versions.items() if self._is_gone(path)}
-        if not self._folder.is_dir():
+        if not self._is_there():
             return  # that is why they are gone
+        if gone and not seen.stamps:
+            said = f"{self._folder} holds nothing to read. {len(gone)} documents that were there stay in the store"
+            print(f"cogcore: {said}, for a disk that is not mounted looks like this.", file=sys.stderr, flush=True)
+            gone = {}
         for path in fresh:
             old = None if str(path) in versions else await _moved(client, store, path, gone)
             if old is not None:
@@ -112,8 +125,26 @@ class _Follower:
         else:
             _tell(seen.summary)
 
+    def _is_there(self) -> bool:
+        """Whether it is the folder that watching began with. Where a disk was unmounted, another one stands."""
+        return _identity(self._folder) == self._began is not None
+
     def _is_gone(self, path: str) -> bool:
-        return Path(path).is_relative_to(self._folder) and not Path(path).is_file()
+        try:
+            return Path(path).is_relative_to(self._folder) and not S_ISREG(Path(path).stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return True
+        except OSError:  # what cannot be looked at may be there
+            return False
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """By which a folder is known to be the same; None when there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if S_ISDIR(found.st_mode) else None
 
 
 def _look(folder: Path) -> _Seen:
@@ -129,16 +160,19 @@ async def _moved(client: httpx.AsyncClient, store: str, path: Path, gone: dict[s
     """Where a document of the same bytes was that is there no more; it now knows its new path."""
     if not gone:
         return None
-    sha256 = hashlib.sha256(await asyncio.to_thread(path.read_bytes)).hexdigest()
-    for old, known in gone.items():
-        newest = known[-1]
-        same_kind = Path(old).suffix.lower() == path.suffix.lower()
-        if newest["status"] == "completed" and newest["attributes"].get("sha256") == sha256 and same_kind:
-            attributes = {**newest["attributes"], "path": str(path)}
-            newest |= await call(
-                client, "POST", f"/v1/vector_stores/{store}/files/{newest['id']}", json={"attributes": attributes}
-            )
-            return old
+    try:
+        sha256 = hashlib.sha256(await asyncio.to_thread(path.read_bytes)).hexdigest()
+        for old, known in gone.items():
+            newest = known[-1]
+            same_kind = Path(old).suffix.lower() == path.suffix.lower()
+            if newest["status"] == "completed" and newest["attributes"].get("sha256") == sha256 and same_kind:
+                attributes = {**newest["attributes"], "path": str(path)}
+                newest |= await call(
+                    client, "POST", f"/v1/vector_stores/{store}/files/{newest['id']}", json={"attributes": attributes}
+                )
+                return old
+    except (OSError, UnicodeEncodeError, ServerError):
+        pass  # it is new, then, and whoever sends it tells why it cannot be
     return None
 
 
