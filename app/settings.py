@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         None, description="The administrator's key, sent as `Authorization: Bearer`. `cogcore key` makes others."
     )
+    api_key_file: str = Field("", description="A file that holds this key instead, as a container's secret does.")
     public_url: str = Field("", description="How clients reach this server; citations link there. Empty: as asked.")
     data_dir: Path = Field(Path("data"), description="Folder of documents, catalog and indexes.")
     catalog_url: SecretStr | None = Field(
@@ -127,6 +128,22 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: Literal["text", "json"] = Field("text", description="`json`: one object a line, for log collectors.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _key_of_a_file(cls, given: dict[str, Any]) -> dict[str, Any]:
+        name, file = f"{PREFIX}API_KEY_FILE", str(given.get("api_key_file") or "").strip()
+        if not file:
+            return given
+        if str(given.get("api_key") or "").strip():
+            raise ValueError(f"{PREFIX}API_KEY and {name} are both set: keep one of them.")
+        try:
+            key = Path(file).read_text("utf-8", errors="replace").strip()
+        except OSError as error:
+            raise ValueError(f"{name}={file} cannot be read: {error.strerror}.") from error
+        if not key:
+            raise ValueError(f"{name}={file} is empty. Write the key into it.")
+        return given | {"api_key": key}
+
     @field_validator("api_key", "core_key", "milvus_token")
     @classmethod
     def _blank_is_none(cls, key: SecretStr | None) -> SecretStr | None:
@@ -188,7 +205,7 @@ class Settings(BaseSettings):
         if self.api_key is None and not loopback(self.host):
             raise ValueError(
                 f"{PREFIX}HOST={self.host} would let other machines read every document. "
-                f"Set {PREFIX}API_KEY to a secret, or {PREFIX}HOST to 127.0.0.1."
+                f"Set {PREFIX}API_KEY to a secret ({PREFIX}API_KEY_FILE to its file), or {PREFIX}HOST to 127.0.0.1."
             )
         return self
 

@@ -15,13 +15,14 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from app.settings import Settings
+from app.settings import Settings, SettingsError, read
 
 ROOT = Path(__file__).parent.parent
 ENTRYPOINT = ROOT / "docker/entrypoint.sh"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.yaml").read_text("utf-8"))
 SCALE: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.scale.yaml").read_text("utf-8"))
 SETTINGS = {"COGCORE_" + name.upper() for name in Settings.model_fields}
+TELEMETRY = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_SERVICE_NAME"}
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -76,9 +77,9 @@ def test_compose_agrees_with_the_image_and_the_settings() -> None:
     assert set(ours) == {"cogcore-cpu", "cogcore-gpu", "cogcore-postgres"}
     for name, service in ours.items():
         assert service["profiles"] == [name.removeprefix("cogcore-")]
-        # Every setting can be given, but for those that the image decides.
-        assert set(service["environment"]) | {"COGCORE_HOST", "COGCORE_PORT", "COGCORE_DATA_DIR"} == SETTINGS
-        assert ":?" in service["environment"]["COGCORE_API_KEY"], "a key is demanded before anything starts"
+        # Every setting can be given, but for those that the image decides; and where traces go.
+        given = set(service["environment"]) | {"COGCORE_HOST", "COGCORE_PORT", "COGCORE_DATA_DIR"}
+        assert given == SETTINGS | TELEMETRY
         assert service["ports"] == ["${PUBLISH:-127.0.0.1}:${PORT:-8000}:" + image["COGCORE_PORT"]]
         assert service["volumes"] == ["data:/data"] and image["COGCORE_DATA_DIR"].startswith("/data/")
         assert service["read_only"] and service["cap_drop"] == ["ALL"]
@@ -138,22 +139,17 @@ def enter(cogcore: Path, *arguments: str, **settings: str) -> subprocess.Complet
     return subprocess.run([ENTRYPOINT, *arguments], env=env, capture_output=True, text=True, check=False)
 
 
-def test_entrypoint_demands_a_key_where_others_can_reach_it(cogcore: Path) -> None:
-    refused = enter(cogcore, "serve", HOST="0.0.0.0")
-    assert refused.returncode == 64 and "COGCORE_API_KEY" in refused.stderr and not refused.stdout
-    assert enter(cogcore, "serve", HOST="127.0.0.1").stdout.startswith("serve\n")
-    assert enter(cogcore, "version", HOST="0.0.0.0").stdout.startswith("version\n")
+def test_without_a_key_the_image_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COGCORE_HOST", environment()["COGCORE_HOST"])
+    with pytest.raises(SettingsError, match="COGCORE_API_KEY_FILE"):
+        read()
 
 
-def test_entrypoint_hands_on_arguments_and_a_key_from_a_file(cogcore: Path, tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("s3cret\n", "utf-8")
-    started = enter(cogcore, HOST="0.0.0.0", API_KEY_FILE=str(secret), DATA_DIR=str(tmp_path / "new/data"))
-    assert started.stdout.splitlines()[0] == "serve"
-    assert "COGCORE_API_KEY=s3cret" in started.stdout and "API_KEY_FILE" not in started.stdout
+def test_entrypoint_hands_on_arguments_and_settings(cogcore: Path, tmp_path: Path) -> None:
+    started = enter(cogcore, API_KEY_FILE="/run/secrets/key", DATA_DIR=str(tmp_path / "new/data"))
+    assert started.stdout.splitlines()[0] == "serve" and "COGCORE_API_KEY_FILE=/run/secrets/key" in started.stdout
     assert (tmp_path / "new/data").is_dir()
-    missing = enter(cogcore, "serve", API_KEY_FILE=str(tmp_path / "nothing"))
-    assert missing.returncode == 64 and "cannot be read" in missing.stderr
+    assert enter(cogcore, "key", "list").stdout.startswith("key list\n")
 
 
 def test_entrypoint_says_when_the_volume_cannot_be_written(cogcore: Path, tmp_path: Path) -> None:

@@ -121,6 +121,32 @@ def test_the_key_is_what_a_header_can_carry(monkeypatch: pytest.MonkeyPatch) -> 
         read()
 
 
+def test_the_key_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(" sesame\n")
+    monkeypatch.setenv("COGCORE_API_KEY_FILE", str(file))
+    monkeypatch.setenv("COGCORE_API_KEY", "")  # as compose files pass what is not set
+    monkeypatch.setenv("COGCORE_HOST", "0.0.0.0")
+    key = read().api_key
+    assert key is not None and key.get_secret_value() == "sesame"
+    monkeypatch.setenv("COGCORE_API_KEY", "another")
+    with pytest.raises(SettingsError, match="are both set") as e:
+        read()
+    assert "another" not in str(e.value) and "sesame" not in str(e.value)
+    monkeypatch.setenv("COGCORE_API_KEY", "")
+    for content, said in (("s\u00e9same", "ASCII"), (" \n", "is empty"), (None, "cannot be read: No such file")):
+        if content is None:
+            file.unlink()
+        else:
+            file.write_text(content, "utf-8")
+        with pytest.raises(SettingsError, match=said) as e:
+            read()
+        assert "same" not in str(e.value)
+    monkeypatch.setenv("COGCORE_API_KEY_FILE", "")
+    with pytest.raises(SettingsError, match="COGCORE_API_KEY_FILE to its file"):
+        read()
+
+
 @pytest.mark.parametrize(
     ("host", "is_loopback"),
     [
