@@ -1,6 +1,5 @@
 """Fields that several requests share, and how strictly they are read."""
 
-import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -19,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.api.json_limits import check_json
 from index.checks import LARGEST_CHUNK, LONGEST_KEY, LONGEST_VALUE, MOST_PAIRS, check_chunking
 from index.types import Chunking
 
@@ -32,14 +32,10 @@ class Strict(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _whole_characters(cls, given: Any) -> Any:
-        """JSON can spell half of a surrogate pair, which no tokenizer, catalog or answer can hold."""
+    def _sound(cls, given: Any) -> Any:
+        """No tokenizer, catalog or answer can hold what is refused here."""
         if isinstance(given, dict):
-            try:
-                json.dumps(given, ensure_ascii=False).encode()
-            except UnicodeEncodeError as error:
-                before = error.object[max(0, error.start - 20) : error.start]
-                raise ValueError(f"The body holds half of a character (a lone surrogate) after {before!r}.") from error
+            check_json(given)
         return given
 
 

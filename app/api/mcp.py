@@ -27,6 +27,7 @@ from app.api.caller import Caller
 from app.api.door import JSON_LIMIT
 from app.api.errors import MCP, UNPARSED, ApiError
 from app.api.health import VERSION
+from app.api.json_limits import check_json
 from app.api.limits import Strict
 from app.api.listing import everything
 from app.api.parts import Parts
@@ -196,6 +197,10 @@ async def taken(request: Request) -> bytes:
         raise ApiError(f"The body is not JSON: {error}.", code=UNPARSED) from None
     if not isinstance(message, dict):
         raise ApiError("The body must be one JSON-RPC message, an object.")
+    try:
+        check_json(message)
+    except ValueError as error:
+        raise ApiError(str(error)) from None
     try:
         # With an id it is a request, however wrong the id: then an answer is waited for.
         (wire.JSONRPCRequest if "id" in message else wire.JSONRPCNotification).model_validate(message)

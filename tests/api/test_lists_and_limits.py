@@ -1,5 +1,6 @@
 """What OpenAI's documentation says of pages, limits and polling, through OpenAI's own client."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,43 @@ def test_an_unknown_parameter_is_refused_by_name_on_every_route(client: OpenAI) 
             code = answer.json()["error"]["code"] if answer.status_code == 400 else None
             assert (code == "unknown_parameter") == strict, (route, answer.text)
             assert not strict or answer.json()["error"]["param"] == "colour", route
+
+
+def sent(client: OpenAI, path: str, body: str) -> httpx.Response:
+    """What OpenAI's client would not send."""
+    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    return httpx.post(f"http://127.0.0.1:{client.base_url.port}{path}", content=body, headers=headers)
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400", "1" + "0" * 400])
+@pytest.mark.parametrize(
+    ("path", "body", "where"),
+    [
+        ("/v1/responses", {"input": "Hi", "tools": [{"parameters": [1, ...]}]}, "tools[0].parameters[1]"),
+        ("/v1/responses", {"input": "Hi", "temperature": ...}, "temperature"),
+        ("/v1/vector_stores/default/files", {"file_id": "file-1", "attributes": {"n": ...}}, "attributes.n"),
+        ("/v1/vector_stores/default/search", {"query": "n", "filters": {"value": ...}}, "filters.value"),
+        ("/mcp", {"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"n": ...}}, "params.n"),
+    ],
+)
+def test_a_number_that_is_none_is_refused_and_found(
+    client: OpenAI, number: str, path: str, body: dict[str, Any], where: str
+) -> None:
+    answer = sent(client, path, json.dumps(body, default=lambda _: "number").replace('"number"', number))
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["message"].startswith(f"'{where}' must be a number between -1.8e+308")
+
+
+def test_a_body_is_nested_so_deep_that_it_can_be_told_again(client: OpenAI) -> None:
+    def create(depth: int) -> httpx.Response:
+        lists = "[" * (depth - 3) + "]" * (depth - 3)
+        return sent(client, "/v1/conversations", f'{{"items": [{{"type": "reasoning", "content": {lists}}}]}}')
+
+    made = create(100)
+    assert made.status_code == 200, made.text
+    told = httpx.get(f"{client.base_url}conversations/{made.json()['id']}/items")
+    assert told.status_code == 200 and "[" * 97 in told.text
+    for depth in (101, 300, 950):
+        refused = create(depth)
+        assert refused.status_code == 400 and "nested deeper than 100" in refused.json()["error"]["message"], depth
+    assert create(100_000).status_code == 400
