@@ -155,6 +155,8 @@ def test_a_disk_that_is_not_mounted_deletes_nothing(
         assert capsys.readouterr().err.count("1 documents that were there stay in the store") == 1
         (folder / "seas.md").write_text("The sea is wide.")
         assert follow(again) and set(documents(port)) == {"docs/seas.md"}
+        (folder / "seas.md").unlink()
+        assert follow(again) and not documents(port)
 
 
 def test_a_file_that_cannot_be_read_keeps_no_other_from_following(

@@ -3,7 +3,8 @@
 What disappears from the folder is deleted from the memory, also what did while nobody watched. A file that was moved or
 renamed is known by its bytes and only told its new path: it keeps the title that it was embedded under until it
 changes. A server that is away is waited for. When the folder itself is gone, or another stands in its place, watching
-ends and nothing is forgotten; nor is it while the folder holds nothing to read: so it is when a disk is not mounted.
+ends and nothing is forgotten; nor is it when watching begins with a folder that holds nothing to read, as where a disk
+is not mounted.
 """
 
 import asyncio
@@ -106,7 +107,7 @@ class _Follower:
         gone = {path: known for path, known in versions.items() if self._is_gone(path)}
         if not self._is_there():
             return  # that is why they are gone
-        if gone and not seen.stamps:
+        if gone and not seen.stamps and self._stamps is None:
             said = f"{self._folder} holds nothing to read. {len(gone)} documents that were there stay in the store"
             print(f"cogcore: {said}, for a disk that is not mounted looks like this.", file=sys.stderr, flush=True)
             gone = {}
