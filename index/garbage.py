@@ -26,6 +26,7 @@ from datasketch import MinHash, MinHashLSH
 from index.chunk import Passage
 from index.parse import Block, Parsed
 from index.types import Reason
+from index.words import words_of
 
 SHINGLE = 5  # words
 NEAR = 0.8  # Jaccard of two passages' shingles
@@ -146,8 +147,6 @@ def _amid(parsed: Parsed, i: int) -> bool:
 
 # Duplicates
 
-_WORD = re.compile(r"\w+")
-
 
 class _Seen:
     """The passages that were kept, to be known again."""
@@ -159,7 +158,7 @@ class _Seen:
 
     def before(self, passage: Passage, headings: tuple[str, ...]) -> bool:
         """Whether it has been said before under these headings; if not, it has been now."""
-        words = _WORD.findall(passage.text.casefold())
+        words = words_of(passage.text.casefold())
         same = (headings, tuple(words))
         if same in self._same or self._nearly(headings, words):
             return True

@@ -36,6 +36,43 @@ def test_one_word_more_or_another_word_is_another_thing(old: str, new: str) -> N
     assert len(distinct([hit(LONG), hit(LONG.replace(old, new), "b.md")])) == 2
 
 
+@pytest.mark.parametrize(
+    ("better", "other"),
+    [
+        ("Price: 49.50.", "Price: 49."),
+        ("Amount: 50.00.", "Amount: -50.00."),
+        ("Amount: \u221250.00.", "Amount: 50.00."),
+        ("Seats: 1,000.", "Seats: 1."),
+        ("Seats: 1 000.", "Seats: 1."),
+        ("Version: 1.2.3", "Version: 1.2"),
+        ("Order: 12-3", "Order: 12"),
+        ("Rate: 5 %.", "Rate: 5."),
+        ("Price: $50", "Price: €50"),
+        ("if a < b: stop()", "if a > b: stop()"),
+        ("if a == b * c: stop()", "if a == b / c: stop()"),
+        ("Written in C++.", "Written in C."),
+        ("SSO: ✓", "SSO: ✗"),
+        ("वह कल शहर गया था।", "वह कल शहर गयी थी।"),
+    ],
+)
+def test_another_number_operator_or_vowel_is_another_thing(better: str, other: str) -> None:
+    assert len(distinct([hit(better), hit(other)])) == len(distinct([hit(other), hit(better)])) == 2
+
+
+@pytest.mark.parametrize(
+    ("better", "other"),
+    [
+        ("It costs 49.50 - for now.", "It costs 49.50 \u2014 for now"),
+        ("Pages 3-5, *both* sides", "“Pages 3\u20135”, __both__ sides"),
+        ("Profit: \u22122 %", "profit:  -2%"),
+        ("> * Close the gate\n> * Lock it", "\u2022 Close the gate\n\u2022 Lock it"),
+        ("a = b;", "a=b"),
+    ],
+)
+def test_how_it_is_punctuated_says_nothing(better: str, other: str) -> None:
+    assert texts(distinct([hit(better), hit(other)])) == [(better, 1)]
+
+
 def test_almost_the_same_words_with_the_same_answer_are_the_same_unless_the_difference_was_asked_for() -> None:
     long = f"{LONG} {LONG.replace('keys', 'lamps')}"
     other = long.replace("harbour", "port", 1)
@@ -43,6 +80,7 @@ def test_almost_the_same_words_with_the_same_answer_are_the_same_unless_the_diff
     assert texts(distinct(pair)) == [(long, 1)]
     assert len(distinct(pair, "What does the port master keep?")) == 2
     assert len(distinct([pair[0], hit(other, "b.md", answer="signature")])) == 2
+    assert len(distinct([pair[0], hit(f"{other} 7", "b.md", answer="green book")])) == 2
 
 
 def test_a_short_one_says_the_same_only_under_the_same_title_and_headings() -> None:

@@ -188,6 +188,15 @@ def test_a_near_copy_with_a_word_of_its_own_stays(old: str, new: str) -> None:
     assert len(kept(document(("paragraph", NOTICE), ("paragraph", NOTICE.replace(old, new))))[0]) == 2
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("By night it has 5 degrees", "By night it has -5 degrees"), ("It costs 1.25", "It costs 1, 25"), ("गया", "गयी")],
+)
+def test_another_number_or_vowel_is_no_duplicate(one: str, other: str) -> None:
+    for text in ("{}", NOTICE + " {}"):
+        assert len(kept(document(("paragraph", text.format(one)), ("paragraph", text.format(other))))[0]) == 2
+
+
 def test_the_same_under_another_heading_or_in_rows_and_code_stays() -> None:
     parsed = document(
         ("heading", "Desk hours"), ("paragraph", NOTICE), ("heading", "Phone hours"), ("paragraph", NOTICE),
