@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,9 @@ FIRST_STORE = "documents"  # the name of the store that it points to at first
 ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STORE_ID = re.compile(r"vs_[0-9a-f]{24}")  # no name is like it, so that an id never leads to another's store
 LONGEST_NAME = 512
+UNNAMED = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories: control characters, halves of characters, ends of lines
+TURNING = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}  # a name may look like another with these
+BUT = ", without those that control a terminal or turn the direction of writing"
 SMALLEST_CHUNK, LARGEST_CHUNK = 32, 4096
 MOST_PAIRS, LONGEST_KEY, LONGEST_VALUE = 16, 64, 512
 MOST_HITS = 50
@@ -30,16 +34,14 @@ def check_embedder(made_with: str, fingerprint: str, folder: Path) -> None:
 
 
 def check_filename(filename: str) -> str:
-    if not filename.strip() or len(filename) > LONGEST_NAME or not filename.isprintable():
-        raise InvalidRequest(
-            "filename", f"a filename has 1 to {LONGEST_NAME} printable characters, not {filename!r:.80}"
-        )
+    if not filename.strip() or len(filename) > LONGEST_NAME or _is_unnamed(filename):
+        raise InvalidRequest("filename", f"a filename has 1 to {LONGEST_NAME} characters{BUT}, not {filename!r:.80}")
     return filename
 
 
 def check_store_name(name: str) -> str:
-    if len(name) > LONGEST_NAME or (name and not name.isprintable()):
-        raise InvalidRequest("name", f"a store's name has at most {LONGEST_NAME} printable characters")
+    if len(name) > LONGEST_NAME or _is_unnamed(name):
+        raise InvalidRequest("name", f"a store's name has at most {LONGEST_NAME} characters{BUT}")
     if STORE_ID.fullmatch(name):
         raise InvalidRequest("name", f"{name!r} is how ids of stores look; choose another name")
     return name
@@ -133,6 +135,10 @@ def check_share(field: str, value: float) -> float:
     if not 0.0 <= value <= 1.0:
         raise InvalidRequest(field, f"{field} must be between 0 and 1, not {value}")
     return value
+
+
+def _is_unnamed(name: str) -> bool:
+    return any(char in TURNING or unicodedata.category(char) in UNNAMED for char in name)
 
 
 def _check_keys(field: str, pairs: Mapping[str, object]) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from index.checks import LONGEST_VALUE
+from index.checks import LONGEST_VALUE, check_filename
+from index.errors import InvalidRequest
 from index.garbage import told
 from index.memory import Memory
 from index.parse import FORMATS, READABLE, suffix_of
@@ -86,6 +87,18 @@ def find_files(paths: Iterable[Path]) -> Found:
     return Found(list(found), [path for path in hidden if path not in named], closed)
 
 
+def misnamed(path: Path) -> str:
+    """Why a memory cannot keep a file under its name; empty when it can."""
+    try:
+        check_filename(path.name)
+        str(path).encode()
+    except InvalidRequest as error:
+        return str(error)
+    except UnicodeEncodeError:
+        return "the name of its folder is not UTF-8; rename that"
+    return ""
+
+
 def left_out(hidden: Sequence[Path]) -> str:
     """In words for a summary: `; 1 hidden file, 2 hidden folders left out`. Empty when there are none."""
     folders = sum(path.is_dir() for path in hidden)
@@ -117,6 +130,10 @@ def ingest_files(
         if reason:
             summary.skipped[path] = reason
             progress(path, "skipped")
+            continue
+        if reason := misnamed(path):
+            summary.failed[path] = reason
+            progress(path, "failed")
             continue
         before = known.get(str(path), [])
         same = _same(memory, before, data)

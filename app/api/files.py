@@ -119,7 +119,8 @@ def routes(parts: Parts) -> APIRouter:
     @router.get("/{file_id}/content")
     def content(file_id: SeenFile) -> Response:
         # As a download: an uploaded page must never run as one of ours.
-        headers = {"Content-Disposition": f"attachment; filename*=utf-8''{quote(memory.file(file_id).filename)}"}
+        name = quote(memory.file(file_id).filename, safe="")
+        headers = {"Content-Disposition": f"attachment; filename*=utf-8''{name}"}
         return Response(memory.content(file_id), media_type="application/octet-stream", headers=headers)
 
     @router.delete("/{file_id}")

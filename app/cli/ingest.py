@@ -18,7 +18,7 @@ import httpx
 from app.cli.progress import Progress
 from app.cli.server import ServerError, Wire, call, connected, everything
 from app.settings import Settings
-from index.folder import find_files, left_out
+from index.folder import find_files, left_out, misnamed
 from index.garbage import told
 from index.parse import FORMATS, READABLE, suffix_of
 
@@ -44,7 +44,12 @@ class Summary:
             lines += [f"  {what} {path}: {reason}" for path, reason in reasons.items()]
         lines += [f"  left out of {path}: {what}" for path, what in self.left_out.items()]
         lines += [f"  hidden {path}: its name begins with a dot" for path in self.hidden]
-        return "\n".join(lines)
+        return shown("\n".join(lines))
+
+
+def shown(text: str) -> str:
+    """What a terminal can be told: the bytes of a file's name may be no text."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def ingest(settings: Settings, paths: Sequence[Path], store: str) -> int:
@@ -131,6 +136,8 @@ def readable(named: Sequence[Path], summary: Summary) -> list[Path]:
             reasons[str(file)] = f"'{file.suffix or file.name}' is not read; readable are {READABLE}"
         elif not file.stat().st_size:
             reasons[str(file)] = "the file is empty"
+        elif reason := misnamed(file):
+            summary.failed[str(file)] = reason
         else:
             kept.append(file)
     return kept

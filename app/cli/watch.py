@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 from watchfiles import Change, awatch
 
-from app.cli.ingest import Summary, bring, members, readable, store_named
+from app.cli.ingest import Summary, bring, members, readable, shown, store_named
 from app.cli.server import ServerError, Wire, address, call, served
 from app.settings import Settings
 
@@ -182,4 +182,4 @@ def _tell(summary: Summary) -> None:
         print(f"done {path}", flush=True)
     for what, reasons in (("failed", summary.failed), ("left out of", summary.left_out)):
         for path, reason in reasons.items():
-            print(f"{what} {path}: {reason}", flush=True)
+            print(shown(f"{what} {path}: {reason}"), flush=True)

@@ -1,5 +1,6 @@
 """Files: what goes in comes out, lists have pages, and what cannot be is refused with a reason."""
 
+import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import openai
@@ -40,6 +42,16 @@ def test_a_file_is_kept_as_it_came(client: OpenAI) -> None:
     assert client.files.delete(made.id).model_dump() == {"id": made.id, "object": "file", "deleted": True}
     with pytest.raises(openai.NotFoundError):
         client.files.retrieve(made.id)
+
+
+@pytest.mark.parametrize("name", ["第1回\u3000議事録.md", "می\u200cخواهم.md", "9.41\u202fAM a/b; 5 %.md"])
+def test_a_file_is_given_back_under_its_name(client: OpenAI, name: str) -> None:
+    made = client.files.create(file=(name, b"text"), purpose="user_data")
+    assert made.filename == name
+    said = client.files.content(made.id).response.headers["content-disposition"]
+    form, _, given = said.partition("''")
+    assert form == "attachment; filename*=utf-8" and unquote(given) == name
+    assert re.fullmatch(r"[A-Za-z0-9%._~-]+", given), "RFC 5987 lets no other character stand as it is"
 
 
 def test_listing_goes_page_by_page(client: OpenAI) -> None:

@@ -81,6 +81,21 @@ def test_a_folder_that_cannot_be_looked_into_is_told(
     assert told.failed == {str(docs / "sub"): "cannot be read: Permission denied"}
 
 
+def test_a_file_that_cannot_keep_its_name_is_told_and_the_others_are_read(docs: Path, open_memory: Open) -> None:
+    turned, broken = docs / "a\u202efdp.md", docs / os.fsdecode(b"b\xff.md")
+    below = docs / os.fsdecode(b"c\xff") / "c.md"
+    below.parent.mkdir()
+    for path in (turned, broken, below):
+        path.write_text("Words.")
+    summary = ingest_folder(open_memory(), "default", docs)
+    assert {path.name for path in summary.done} == {"leave.md", "notice.txt"}
+    assert set(summary.failed) == {docs / "broken.pdf", turned, broken, below}
+    assert "direction" in summary.failed[turned] and "UTF-8" in summary.failed[below]
+    kept = readable([docs], told := Summary())
+    assert not {turned, broken, below} & set(kept) and set(told.failed) == {str(turned), str(broken), str(below)}
+    assert "b\\udcff.md" in told.text()
+
+
 def test_a_second_run_takes_only_what_changed(docs: Path, open_memory: Open) -> None:
     memory = open_memory()
     first = ingest_folder(memory, "default", docs)
