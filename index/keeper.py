@@ -16,7 +16,6 @@ from collections.abc import Iterator
 
 from index import codes
 from index.catalog import Catalog, chunks
-from index.dense import Dense
 from index.errors import CatalogAway
 from index.lexical import Entry, Lexical
 from index.loading import Loader
@@ -37,7 +36,6 @@ class Keeper:
     def __init__(self, catalog: Catalog, shelf: Shelf, loader: Loader, snapshots: Snapshots, trainer: Trainer) -> None:
         self._catalog, self._shelf, self._loader, self._snapshots = catalog, shelf, loader, snapshots
         self._trainer = trainer
-        self._saved: dict[int, Dense] = {}  # whose codes are on the disk
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._thread.start()
@@ -74,8 +72,7 @@ class Keeper:
     def _run(self) -> None:
         rest = REST
         try:
-            for store, opened in self._shelf.opened().items():
-                self._check(store, opened, self._closing)
+            self._check_all(self._closing)
         except Exception:
             log.exception("vectors could not be checked; this is tried again")
         while not self._closing.wait(rest):
@@ -87,6 +84,11 @@ class Keeper:
             except Exception:
                 log.exception("the keeper stumbled; it tries again")
             rest = max(REST, time.monotonic() - began)
+
+    def _check_all(self, stop: threading.Event) -> None:
+        """Not in `_run`, which would hold the last store for as long as it waits."""
+        for store, opened in self._shelf.opened().items():
+            self._check(store, opened, stop)
 
     def _check(self, store: int, opened: Store, stop: threading.Event | None) -> None:
         if opened.checked:
@@ -100,9 +102,8 @@ class Keeper:
     def _save_codes(self, store: int, opened: Store, growth: float = GROWTH) -> None:
         """Unless there are some of the same index, and the store has not grown by so much since."""
         covers = self._snapshots.covers(store, self._loader.codes)
-        same = self._saved.setdefault(store, opened.dense) is opened.dense
         few = covers is not None and covers.count <= len(opened) < covers.count * growth
-        if covers is not None and same and (few or covers.version == opened.version):
+        if covers is not None and opened.saved is opened.dense and (few or covers.version == opened.version):
             return
         folder = self._snapshots.aside()
         try:
@@ -113,7 +114,7 @@ class Keeper:
             with self._catalog.writing, self._catalog.read() as tx:
                 if self._shelf.opened().get(store) is opened and chunks.is_whole(tx, store, written):
                     self._snapshots.publish(store, folder, self._loader.codes)
-                    self._saved[store] = opened.dense
+                    opened.saved = opened.dense
         finally:
             self._snapshots.discard(folder)
 

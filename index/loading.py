@@ -100,7 +100,7 @@ class Loader:
             return False
         log.info("store %d: the codes of %d passages come from a snapshot", store, covers.count)
         fresh.restore(kept.dense, kept.held(by_number), kept.chunks, places)
-        fresh.checked = False
+        fresh.checked, fresh.saved = False, fresh.dense
         return True
 
     def _fill(self, store: int, fresh: Store, listed: Sequence[Searchable], lost: list[int]) -> None:

@@ -100,6 +100,7 @@ class Store:
         self.gate = Gate()
         self.version = version
         self.checked = True  # whether its vectors are known to be whole in their file
+        self.saved: Dense | None = None  # the dense index whose codes are on the disk
         if rows is None:  # with no file behind them
             rows = Rows("", lambda _, places: np.zeros((len(places), dimension), np.float32))
         self.rows = rows

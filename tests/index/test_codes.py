@@ -1,7 +1,9 @@
 """A large store opened from its trained index on the disk answers as before; what is stale or damaged is made again."""
 
+import gc
 import logging
 import shutil
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,6 +96,15 @@ def test_it_is_written_again_when_a_tenth_is_new_or_the_index_is_another(open_me
     built = memory._keeper._loader.dense(1, opened(memory))
     assert built is not None and memory._shelf.swap_vectors(1, opened(memory), *built)
     assert kept_again() and not kept_again()
+
+
+def test_a_store_that_is_closed_leaves_no_index_in_ram(open_memory: Open, data: Path) -> None:
+    memory = open_memory(tiers=TIERS)
+    memory._keeper.keep()
+    dense = weakref.ref(opened(memory).dense)
+    memory._shelf.close(1)
+    gc.collect()
+    assert dense() is None
 
 
 @pytest.mark.parametrize("name", ["index.faiss", "numbers.npz", "seal"])
