@@ -90,12 +90,12 @@ def find_files(paths: Iterable[Path]) -> Found:
 def misnamed(path: Path) -> str:
     """Why a memory cannot keep a file under its name; empty when it can."""
     try:
-        check_filename(path.name)
         str(path).encode()
+        check_filename(path.name)
+    except UnicodeEncodeError:
+        return "its name, or that of a folder above it, is not UTF-8: rename it"
     except InvalidRequest as error:
         return str(error)
-    except UnicodeEncodeError:
-        return "the name of its folder is not UTF-8; rename that"
     return ""
 
 

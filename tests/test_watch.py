@@ -100,6 +100,11 @@ def test_a_store_follows_a_folder(tmp_path: Path, folder: Path, port: int) -> No
         until(lambda: len(documents(port)) == 2, folder)
         (folder / "ponds.md").unlink()
         until(lambda: set(documents(port)) == {"above/rivers.md"}, folder)
+        (folder / "seas.md").write_text("The sea is wide.")
+        until(lambda: set(documents(port)) == {"above/rivers.md", "docs/seas.md"}, folder)
+        (folder / "seas.md").write_text("")
+        until(lambda: set(documents(port)) == {"above/rivers.md"}, folder)
+        until(lambda: f"deleted {folder / 'seas.md'}: the file is empty" in (tmp_path / "log").read_text(), folder)
         files = httpx.get(f"http://127.0.0.1:{port}/v1/files").json()["data"]
         assert len(files) == 1, "what is deleted or replaced is deleted for good"
 

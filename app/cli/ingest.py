@@ -44,12 +44,7 @@ class Summary:
             lines += [f"  {what} {path}: {reason}" for path, reason in reasons.items()]
         lines += [f"  left out of {path}: {what}" for path, what in self.left_out.items()]
         lines += [f"  hidden {path}: its name begins with a dot" for path in self.hidden]
-        return shown("\n".join(lines))
-
-
-def shown(text: str) -> str:
-    """What a terminal can be told: the bytes of a file's name may be no text."""
-    return text.encode(errors="backslashreplace").decode()
+        return "\n".join(lines)
 
 
 def ingest(settings: Settings, paths: Sequence[Path], store: str) -> int:
@@ -108,8 +103,6 @@ async def bring(
     for n, path in enumerate(paths, 1):
         try:
             file_id, new = await _send(client, store, path, versions.get(str(path), []))
-        except UnicodeEncodeError:
-            summary.failed[str(path)] = "its name, or that of a folder above it, is not UTF-8: rename it"
         except ServerError as error:
             summary.failed[str(path)] = str(error)
         except OSError as error:
@@ -155,11 +148,9 @@ async def store_named(client: httpx.AsyncClient, name: str) -> str:
 
 async def _send(client: httpx.AsyncClient, store: str, file: Path, versions: list[Wire]) -> tuple[str, bool]:
     """The id of the file's document, and whether it still has to become searchable, in the place of its versions."""
-    path = str(file)
-    path.encode()  # before anything is sent: raises UnicodeEncodeError
     known = versions[-1] if versions else None
     data = await asyncio.to_thread(file.read_bytes)
-    attributes = {"path": path, "sha256": hashlib.sha256(data).hexdigest()}
+    attributes = {"path": str(file), "sha256": hashlib.sha256(data).hexdigest()}
     same = known is not None and known["attributes"].get("sha256") == attributes["sha256"]
     if known and same and known["status"] == "completed":
         return str(known["id"]), False

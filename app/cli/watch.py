@@ -1,10 +1,10 @@
 """`cogcore watch`: a store follows a folder while the server runs: what is added, changed, moved and deleted there.
 
-What disappears from the folder is deleted from the memory, also what did while nobody watched. A file that was moved or
-renamed is known by its bytes and only told its new path: it keeps the title that it was embedded under until it
-changes. A server that is away is waited for. When the folder itself is gone, or another stands in its place, watching
-ends and nothing is forgotten; nor is it when watching begins with a folder that holds nothing to read, as where a disk
-is not mounted.
+What disappears from the folder, or is emptied, is deleted from the memory, also what was while nobody watched. A file
+that was moved or renamed is known by its bytes and only told its new path: it keeps the title that it was embedded
+under until it changes. A server that is away is waited for. When the folder itself is gone, or another stands in its
+place, watching ends and nothing is forgotten; nor is it when watching begins with a folder that holds nothing to read,
+as where a disk is not mounted.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 from watchfiles import Change, awatch
 
-from app.cli.ingest import Summary, bring, members, readable, shown, store_named
+from app.cli.ingest import Summary, bring, members, readable, store_named
 from app.cli.server import ServerError, Wire, address, call, served
 from app.settings import Settings
 
@@ -119,7 +119,8 @@ class _Follower:
         for deleted, known in gone.items():
             for one in known:
                 await call(client, "DELETE", f"/v1/files/{one['id']}")
-            print(f"deleted {deleted}", flush=True)
+            reason = seen.summary.skipped.get(deleted)
+            print(f"deleted {deleted}{f': {reason}' if reason else ''}", flush=True)
         await bring(client, store, fresh, versions, seen.summary)
         if self._stamps is None:
             print(seen.summary.text(), flush=True)
@@ -131,12 +132,14 @@ class _Follower:
         return _identity(self._folder) == self._began is not None
 
     def _is_gone(self, path: str) -> bool:
+        file = Path(path)
         try:
-            return Path(path).is_relative_to(self._folder) and not S_ISREG(Path(path).stat().st_mode)
+            found = file.stat()
         except (FileNotFoundError, NotADirectoryError, ValueError):
-            return True
+            return file.is_relative_to(self._folder)
         except OSError:  # what cannot be looked at may be there
             return False
+        return file.is_relative_to(self._folder) and not (S_ISREG(found.st_mode) and found.st_size)
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
@@ -172,7 +175,7 @@ async def _moved(client: httpx.AsyncClient, store: str, path: Path, gone: dict[s
                     client, "POST", f"/v1/vector_stores/{store}/files/{newest['id']}", json={"attributes": attributes}
                 )
                 return old
-    except (OSError, UnicodeEncodeError, ServerError):
+    except (OSError, ServerError):
         pass  # it is new, then, and whoever sends it tells why it cannot be
     return None
 
@@ -182,4 +185,4 @@ def _tell(summary: Summary) -> None:
         print(f"done {path}", flush=True)
     for what, reasons in (("failed", summary.failed), ("left out of", summary.left_out)):
         for path, reason in reasons.items():
-            print(shown(f"{what} {path}: {reason}"), flush=True)
+            print(f"{what} {path}: {reason}", flush=True)
