@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "reembed",
         help="give the memory another embedder",
         description="Makes the new vectors beside the old ones, which the server goes on with, and then swaps them. "
-        "Ended amid it, it goes on where it was.",
+        "Ended amid it, it goes on where it was. With the catalog in PostgreSQL the server must be stopped first.",
     )
     reembed.add_argument("--embedder", metavar="NAME", help="instead of COGCORE_EMBEDDER")
     reembed.set_defaults(run=_reembed)

@@ -3,7 +3,8 @@
     reembed(Path("data"), load_embedder("BAAI/bge-small-en-v1.5"))
 
 A server that owns the folder goes on searching, ingesting and deleting with the old vectors meanwhile: this needs no
-more of the folder than the catalog and the next file of each store (vectors.py). Who is killed goes on where he was.
+more of the folder than the catalog and the next file of each store (vectors.py). Only a catalog in PostgreSQL has one
+user at a time: then the server must be stopped first. Who is killed goes on where he was.
 The swap is for who owns the folder: this call where nobody does, else the server, when it is next started with the new
 embedder. What was ingested in between is then embedded first. Old vectors leave the disk with the swap. Passages stay
 as they were split; one that is longer than the new embedder's window is cut for its vector only.
@@ -11,7 +12,7 @@ as they were split; one that is longer than the new embedder's window is cut for
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,26 +33,28 @@ Told = Callable[[int, int], None]  # documents that have new vectors, and all
 log = logging.getLogger(__name__)
 
 
-def reembed(data_dir: Path, embedder: Embedder, told: Told = lambda done, total: None) -> bool:
+def reembed(data_dir: Path, embedder: Embedder, told: Told = lambda done, total: None, catalog_url: str = "") -> bool:
     """Whether the new vectors are swapped in; if not, a server owns the folder and will do it. Raises FolderFault."""
     path = data_dir / "catalog.sqlite"
-    if not path.exists():
+    if not (path.exists() or path.with_suffix(".postgres").exists()):
         raise FolderFault(f"there is no memory in {data_dir}; name the folder that the server keeps it in")
-    with _alone(data_dir), closing(Catalog(path)) as catalog:
+    with ExitStack() as held:
+        held.enter_context(_alone(data_dir))
+        if catalog_url:
+            held.callback(_owned(data_dir).release)
+        catalog = held.enter_context(closing(Catalog(path, catalog_url)))
         with catalog.write() as tx:
             if renewal.embedder(tx) in (None, embedder.fingerprint):
                 return True
             renewal.begin(tx, embedder.fingerprint)
         renewed = _Renewal(catalog, embedder)
         renewed.fill(told)
-        try:
-            owner = FolderLock(data_dir / "lock")
-        except FolderFault:
-            return False
-        try:
-            renewed.swap()
-        finally:
-            owner.release()
+        if not catalog_url:
+            try:
+                held.callback(FolderLock(data_dir / "lock").release)
+            except FolderFault:
+                return False
+        renewed.swap()
     return True
 
 
@@ -66,6 +69,16 @@ def settle(catalog: Catalog, embedder: Embedder, data_dir: Path) -> None:
         with _alone(data_dir):
             _Renewal(catalog, embedder).swap()
         log.info("the vectors in %s were made by %s and are now those of %s", data_dir, made_with, embedder.fingerprint)
+
+
+def _owned(data_dir: Path) -> FolderLock:
+    try:
+        return FolderLock(data_dir / "lock")
+    except FolderFault as error:
+        raise FolderFault(
+            f"a server owns {data_dir}, and only one process at a time may use a catalog in PostgreSQL: stop the "
+            "server, run `cogcore reembed`, then start it with the new embedder"
+        ) from error
 
 
 @contextmanager

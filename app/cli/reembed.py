@@ -1,6 +1,7 @@
 """`cogcore reembed`: another embedder for the memory. The new vectors are made beside the old ones, then swapped.
 
-A server may go on with the old ones meanwhile; it swaps when it is next started with the new embedder.
+A server may go on with the old ones meanwhile; it swaps when it is next started with the new embedder. Where the
+catalog is in PostgreSQL, it must be stopped first.
 """
 
 import sys
@@ -17,7 +18,7 @@ def reembed(settings: Settings, name: str) -> int:
     """Print how far it is and what to do then; the exit status."""
     try:
         embedder = load_embedder(name, pick(settings.device))
-        swapped = renew(settings.data_dir, embedder, Progress("Embedding documents").show)
+        swapped = renew(settings.data_dir, embedder, Progress("Embedding documents").show, settings.catalog)
     except MemoryFault as error:
         print(f"cogcore: {error}", file=sys.stderr)
         return 1

@@ -16,6 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event, text
 
+from app.cli.reembed import reembed
 from app.settings import SettingsError, read
 from index.catalog import Catalog, chunks, documents, files, glimpse, jobs, postgres, stores
 from index.catalog.chunks import Draft
@@ -24,6 +25,7 @@ from index.errors import CatalogAway, FileNotFound, FolderFault, StoreNotFound
 from index.memory import Memory
 from index.types import Attachment, File, StoreInfo, Vectors
 from tests.fakes import HashedWords
+from tests.index.conftest import put
 from tests.postgres import Server
 
 ROOT = Path(__file__).parents[2]
@@ -145,6 +147,28 @@ def test_a_catalog_has_one_owner_until_it_dies(tmp_path: Path, url: str) -> None
                 Catalog(place, url)
         owner.send_signal(signal.SIGKILL)
     Catalog(path, url).close()
+
+
+def test_a_stopped_server_gets_another_embedder(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer, data = HashedWords(64, "newer"), tmp_path / "data"
+    monkeypatch.setattr("app.cli.reembed.load_embedder", lambda *_: newer)
+
+    def reembeds(**more: str) -> int:
+        return reembed(read(data_dir=data, device="cpu", **more), "newer")
+
+    assert reembeds(catalog_url=url) == 1 and "there is no memory" in capsys.readouterr().err
+    memory = Memory(data, HashedWords(), catalog_url=url)
+    put(memory, "river.md", "river pond duck")
+    assert reembeds(catalog_url=url) == 1 and "stop the server" in capsys.readouterr().err
+    assert len(memory.search("default", "pond")) == 1
+    memory.close()
+    assert reembeds() == 1 and "COGCORE_CATALOG_URL" in capsys.readouterr().err
+    assert reembeds(catalog_url=url) == 0 and "has the vectors" in capsys.readouterr().out
+    with closing(Memory(data, newer, catalog_url=url)) as memory:
+        assert len(memory.search("default", "pond")) == 1
+    assert [path.name for path in (data / "catalog.vectors").iterdir()] == ["1-2"]
 
 
 def test_whoever_was_cut_off_and_replaced_writes_no_more(tmp_path: Path, url: str, server: Server) -> None:
