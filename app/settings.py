@@ -95,7 +95,9 @@ class Settings(BaseSettings):
     cache_tokens: int = Field(
         0, ge=0, description="Tokens of KV kept in all. 0: as the core's context needs, and free memory allows."
     )
-    queue: int = Field(64, ge=1, le=65536, description="New requests that may wait; beyond it the key with the most waiting gets 429.")
+    queue: int = Field(
+        64, ge=1, le=65536, description="New requests that may wait; beyond it the key with the most waiting gets 429."
+    )
     speculation: str = Field(
         "auto", description="Tokens that are drafted from the prompt, to be verified in one step: a number, or `off`."
     )

@@ -18,7 +18,7 @@ import httpx
 from app.cli.progress import Progress
 from app.cli.server import ServerError, Wire, call, connected, everything
 from app.settings import Settings
-from index.folder import find_files, left_out, misnamed
+from index.folder import find_files, left_out
 from index.garbage import told
 from index.parse import FORMATS, READABLE, suffix_of
 
@@ -103,6 +103,8 @@ async def bring(
     for n, path in enumerate(paths, 1):
         try:
             file_id, new = await _send(client, store, path, versions.get(str(path), []))
+        except UnicodeEncodeError:
+            summary.failed[str(path)] = "its name, or that of a folder above it, is not UTF-8: rename it"
         except ServerError as error:
             summary.failed[str(path)] = str(error)
         except OSError as error:
@@ -129,8 +131,6 @@ def readable(named: Sequence[Path], summary: Summary) -> list[Path]:
             reasons[str(file)] = f"'{file.suffix or file.name}' is not read; readable are {READABLE}"
         elif not file.stat().st_size:
             reasons[str(file)] = "the file is empty"
-        elif reason := misnamed(file):
-            summary.failed[str(file)] = reason
         else:
             kept.append(file)
     return kept
@@ -149,8 +149,10 @@ async def store_named(client: httpx.AsyncClient, name: str) -> str:
 async def _send(client: httpx.AsyncClient, store: str, file: Path, versions: list[Wire]) -> tuple[str, bool]:
     """The id of the file's document, and whether it still has to become searchable, in the place of its versions."""
     known = versions[-1] if versions else None
+    path = str(file)
+    path.encode()  # before anything is sent: raises UnicodeEncodeError
     data = await asyncio.to_thread(file.read_bytes)
-    attributes = {"path": str(file), "sha256": hashlib.sha256(data).hexdigest()}
+    attributes = {"path": path, "sha256": hashlib.sha256(data).hexdigest()}
     same = known is not None and known["attributes"].get("sha256") == attributes["sha256"]
     if known and same and known["status"] == "completed":
         return str(known["id"]), False

@@ -175,7 +175,7 @@ async def _moved(client: httpx.AsyncClient, store: str, path: Path, gone: dict[s
                     client, "POST", f"/v1/vector_stores/{store}/files/{newest['id']}", json={"attributes": attributes}
                 )
                 return old
-    except (OSError, ServerError):
+    except (OSError, UnicodeEncodeError, ServerError):
         pass  # it is new, then, and whoever sends it tells why it cannot be
     return None
 
