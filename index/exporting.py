@@ -25,7 +25,7 @@ from index.bundle import (
     StoreLine,
     Writer,
 )
-from index.catalog import Catalog, chunks, documents, files, stores
+from index.catalog import Catalog, chunks, documents, stores, texts
 from index.catalog.chunks import Draft
 from index.catalog.documents import Whole
 from index.errors import FolderFault
@@ -138,7 +138,7 @@ class Exporter:
 
     def _document_line(self, one: Whole, count: int) -> DocumentLine:
         with self._catalog.read() as tx:
-            text = files.text_of(tx, one.file_n)
+            text = texts.of_document(tx, one.number)
         return DocumentLine(
             filename=one.file.filename,
             original=one.file.sha256,

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from index.bundle import DOCUMENTS, DTYPE, MANIFEST, Bundle, ChunkLine, DocumentLine, Manifest
-from index.catalog import Catalog, Transaction, aliases, chunks, documents, files, stores
+from index.catalog import Catalog, Transaction, aliases, chunks, documents, files, stores, texts
 from index.catalog.chunks import Draft, Entry, Passages
 from index.catalog.documents import Whole
 from index.checks import (
@@ -181,7 +181,7 @@ class Importer:
         files.add(tx, file)
         number = files.number(tx, file.id)
         if line.text is not None:
-            files.keep_text(tx, number, line.text)
+            texts.keep(tx, number, line.text)
         return Whole(0, number, file, attributes, chunking, line.left_out)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from index.blocks import rounded
-from index.catalog import Catalog, Transaction, chunks, documents, files, jobs, stores
+from index.catalog import Catalog, Transaction, chunks, documents, jobs, stores, texts
 from index.catalog.chunks import Draft, Indexed
 from index.catalog.documents import Place
 from index.catalog.jobs import Job
@@ -222,7 +222,7 @@ class Ingest:
             with self._catalog.write() as tx:
                 if not jobs.complete(tx, job.document, size, read.left_out):
                     return  # removed or cancelled meanwhile
-                files.keep_text(tx, job.file_n, read.text)
+                texts.publish(tx, job.document, job.file_n, read.text)
                 chunks.add(tx, job.document, read.drafts)
                 parts = self._written(tx, job, work.vectors)
                 replaced = documents.replaced(tx, job.store, job.file.id)
@@ -244,9 +244,9 @@ class Ingest:
                     return False
                 if not jobs.complete(tx, job.document, twin.usage_bytes, left_out):
                     return True  # removed or cancelled meanwhile
-                text = files.text_of(tx, twin.file_n)
+                text = texts.of_document(tx, twin.document)
                 if text is not None:
-                    files.keep_text(tx, job.file_n, text)
+                    texts.publish(tx, job.document, job.file_n, text)
                 chunks.copy(tx, twin.document, job.document)
                 parts = self._written(tx, job, kept.vectors)
                 replaced = documents.replaced(tx, job.store, job.file.id)

@@ -70,7 +70,7 @@ def verify(memory: Memory, support: Support) -> Cited | None:
     quote = chunk.text[support.start - chunk.start : support.end - chunk.start]
     inside = chunk.start <= support.start < support.end <= chunk.end
     try:
-        document = memory.text(chunk.file_id)
+        document = memory.text_around(chunk)
     except MemoryFault:
         return None
     if not inside or not quote or document[support.start : support.end] != quote:

@@ -136,7 +136,7 @@ class Tools:
 
     def _fetch(self, asked: Fetch, base_url: str, caller: Caller) -> Document:
         chunk = self._memory.chunk(asked.id, caller.sight)
-        text = self._memory.text(chunk.file_id)
+        text = self._memory.text_around(chunk)
         begin = max(0, min(chunk.start - FETCHED // 2, len(text) - FETCHED))
         end = min(begin + FETCHED, len(text))
         metadata = {"file_id": chunk.file_id, "characters": f"{begin} to {end} of {len(text)}"}

@@ -123,7 +123,7 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.get("/files/{file_id}/content")
     def content(store_id: SeenStore, file_id: str) -> Wire:
-        text = memory.text(memory.store_file(store_id, file_id).id)
+        text = memory.store_text(store_id, file_id)
         return {
             "object": "vector_store.file_content.page",
             "data": [{"type": "text", "text": text}],

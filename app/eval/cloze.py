@@ -56,7 +56,7 @@ def documents(memory: Memory, store: str) -> list[StoreFile]:
 
 
 def _of_document(memory: Memory, store: str, document: StoreFile, rng: Random) -> Iterator[Question]:
-    text = memory.text(document.id)
+    text = memory.store_text(store, document.id)
     spans = sentence_spans(text)
     rng.shuffle(spans)
     for start, end in spans:

@@ -1,7 +1,7 @@
 """Passages with their places. With the vector files they are all that is needed to build the indexes again.
 
 SQLite has no checksums: the end of a passage's id is one, of its text and place. What is read to be shown is held
-against it, and where they differ, the text of its file has the words once more.
+against it, and where they differ, the text of its document has the words once more.
 """
 
 import json
@@ -17,8 +17,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, bindparam, func, insert, or_, select
 
 from index.blocks import Block
-from index.catalog import Transaction
-from index.catalog.schema import chunks, documents, files, stores, texts
+from index.catalog import Transaction, texts
+from index.catalog.schema import chunks, documents, files, stores
 from index.catalog.stores import seen, version
 from index.errors import ChunkNotFound, FolderFault
 from index.types import Chunk, Extent, Scalar, Sight, Vectors
@@ -36,7 +36,7 @@ SHOWN = (  # made once: each search asks for it
         chunks.c.page,
         chunks.c.headings,
         documents.c.attributes,
-        documents.c.file,
+        chunks.c.document,
         files.c.id,
         files.c.filename,
     )
@@ -225,16 +225,15 @@ def _is_whole(row: Row[*tuple[Any, ...]], text: str) -> bool:
 
 
 def _mended(tx: Transaction, row: Row[*tuple[Any, ...]]) -> str:
-    """The text of a damaged passage, from that of its file."""
-    there = func.substr(texts.c.text, row.start + 1, row.end - row.start)
-    text = tx.execute(select(there).where(texts.c.file == row.file)).scalar_one_or_none()
+    """The text of a damaged passage, from that of its document."""
+    text = texts.part(tx, row.document, row.start, row.end)
     if text is None or not _is_whole(row, text):
         raise FolderFault(
             f"the catalog is damaged: a passage of {row.filename!r} ({row.id}) is not what was written; delete it "
             "and upload it again, or restore the catalog from a backup"
         )
-    log.warning("a passage of file %s is damaged in the catalog; its words come from the file's text", row.id)
-    return str(text)
+    log.warning("a passage of file %s is damaged in the catalog; its words come from the document's text", row.id)
+    return text
 
 
 def _checksum(text: str, start: int, end: int, page: int | None, headings: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Files and their parsed texts."""
+"""Files. Their parsed texts: texts.py."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, delete, insert, or_, se
 
 from index.catalog import Transaction
 from index.catalog.paging import Cut, cut
-from index.catalog.schema import documents, files, stores, texts
+from index.catalog.schema import documents, files, stores
 from index.errors import FileNotFound
 from index.types import File, Page, Sight
 
@@ -87,16 +87,3 @@ def uses(tx: Transaction, sha256: str) -> bool:
 
 def hashes(tx: Transaction) -> set[str]:
     return set(tx.execute(select(files.c.sha256).distinct()).scalars())
-
-
-def text(tx: Transaction, file_id: str) -> str | None:
-    return text_of(tx, number(tx, file_id))
-
-
-def text_of(tx: Transaction, file_n: int) -> str | None:
-    return tx.execute(select(texts.c.text).where(texts.c.file == file_n)).scalar_one_or_none()
-
-
-def keep_text(tx: Transaction, file_n: int, parsed: str) -> None:
-    if tx.execute(select(texts.c.file).where(texts.c.file == file_n)).first() is None:
-        tx.execute(insert(texts).values(file=file_n, text=parsed))

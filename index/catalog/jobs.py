@@ -78,6 +78,7 @@ def twin(tx: Transaction, job: Job, filtered: bool) -> Place | None:
             files.c.filename == job.file.filename,  # its words are in the indexed text
             documents.c.left_out.is_not(None) if filtered else documents.c.left_out.is_(None),
         )
+        .order_by(documents.c.n.desc())  # read by the newest parser
         .limit(1)
     ).first()
     return to_place(found) if found else None

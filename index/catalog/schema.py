@@ -31,7 +31,7 @@ files = Table(
     sqlite_autoincrement=True,
 )
 texts = Table(
-    "texts",  # what the parser read, so that a citation can be shown in its place
+    "texts",  # what the parser read last, so that a citation can be shown in its place
     schema,
     Column("file", ForeignKey("files.n", ondelete="CASCADE"), primary_key=True),
     Column("text", Text, nullable=False),
@@ -108,6 +108,12 @@ documents = Table(
     Column("left_out", JSON(none_as_null=True)),  # what is not worth finding, counted by reason; none: not looked for
     UniqueConstraint("store", "file"),
     sqlite_autoincrement=True,
+)
+own_texts = Table(
+    "own_texts",  # what a document was cut from, where its file has been read otherwise since
+    schema,
+    Column("document", ForeignKey("documents.n", ondelete="CASCADE"), primary_key=True),
+    Column("text", Text, nullable=False),
 )
 chunks = Table(
     "chunks",  # written in one transaction with the document's `completed`

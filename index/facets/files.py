@@ -1,11 +1,11 @@
 """Originals and their texts, whatever stores they are in."""
 
-from index.catalog import files, stores
+from index.catalog import documents, files, stores, texts
 from index.catalog.paging import Cut
 from index.checks import check_filename
 from index.facets import Opened, Order, new_id, now
 from index.parse import parse
-from index.types import OWNER, File, Page, Sight
+from index.types import OWNER, Chunk, File, Page, Sight
 
 
 class Files(Opened):
@@ -58,15 +58,27 @@ class Files(Opened):
     def content(self, file_id: str) -> bytes:
         return self._originals.get(self.file(file_id).sha256)
 
-    def text(self, file_id: str) -> str:
-        """What the parser reads in a file; chunk offsets count in it. Raises ParseError."""
+    def text_around(self, chunk: Chunk) -> str:
+        """What the parser read in a chunk's document: the chunk's offsets count in it. Raises ParseError."""
         with self._catalog.read() as tx:
-            kept = files.text(tx, file_id)
+            kept = texts.of_chunk(tx, chunk.id)
+        return self.text(chunk.file_id) if kept is None else kept
+
+    def store_text(self, store: str, file_id: str) -> str:
+        """The same of a file as a store has it."""
+        with self._catalog.read() as tx:
+            kept = texts.of_document(tx, documents.number(tx, stores.number(tx, store), file_id))
+        return self.text(file_id) if kept is None else kept
+
+    def text(self, file_id: str) -> str:
+        """What the parser reads in a file, or did when a store last took it in. Raises ParseError."""
+        with self._catalog.read() as tx:
+            kept = texts.of_file(tx, files.number(tx, file_id))
         if kept is not None:
             return kept
         file = self.file(file_id)
         data = self.content(file_id)
         text = parse(file.filename, data, self._limits).text
         with self._catalog.write() as tx:
-            files.keep_text(tx, files.number(tx, file_id), text)
+            texts.keep(tx, files.number(tx, file_id), text)
         return text

@@ -16,7 +16,7 @@ from tests.fakes import HashedWords
 Open = Callable[..., Memory]
 OpenCatalog = Callable[[], Catalog]
 CatalogUrl = Callable[[str], str]
-EVERY_DATABASE = {f"tests.index.test_{name}" for name in ("aliases", "catalog", "ingest", "memory")}
+EVERY_DATABASE = {f"tests.index.test_{name}" for name in ("aliases", "catalog", "ingest", "memory", "texts")}
 SQLITE_ONLY = {
     "test_a_document_that_takes_the_process_down_is_given_up",  # these two are slow, and not about the database
     "test_swaps_under_load_fail_nobody_and_mix_nothing",

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, event, text
 
 from app.cli.reembed import reembed
 from app.settings import SettingsError, read
-from index.catalog import Catalog, chunks, documents, files, glimpse, jobs, postgres, stores
+from index.catalog import Catalog, chunks, documents, files, glimpse, jobs, postgres, stores, texts
 from index.catalog.chunks import Draft
 from index.catalog.schema import schema
 from index.errors import CatalogAway, FileNotFound, FolderFault, StoreNotFound
@@ -103,14 +103,15 @@ def test_numbers_and_texts_of_any_size_and_kind(tmp_path: Path, url: str) -> Non
             stores.add(tx, StoreInfo("vs_1", "s", 1, 1, {"a": "\0"}, {}, 0))
             documents.attach(tx, 1, Attachment("file-1"), None, 1)
             jobs.complete(tx, 1, 5 << 30, None)
-            files.keep_text(tx, 2, "a\0b 😀")
-            files.keep_text(tx, 2, "not this")
+            texts.publish(tx, 1, 2, "a\0b 😀")
+            texts.publish(tx, 9, 2, "a\0b 😀")
+            texts.keep(tx, 2, "not this")
             chunks.add(tx, 1, [Draft("a\0b", 0, 3, None, ("x\0",))])
         with catalog.read() as tx:
             size = documents.count(tx).bytes
             assert size == 9 << 30 and type(size) is int
             assert stores.get(tx, "s").usage_bytes == 5 << 30 and stores.get(tx, "s").metadata == {"a": "\0"}
-            assert files.text(tx, "file-1") == "a\ufffdb 😀"
+            assert texts.of_file(tx, 2) == texts.of_document(tx, 1) == "a\ufffdb 😀"
             found = chunks.of_document(tx, 1)
             assert found is not None and found.entries[0].text == "a\ufffdb"
             with pytest.raises(FileNotFound):
