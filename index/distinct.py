@@ -20,7 +20,7 @@ SHORT = 20  # words
 BEGINNING = 100  # characters whose words are looked for first
 SHINGLE, ALMOST = 3, 0.9  # words in a row; the share of such rows that both passages have
 PIECE = re.compile(r"[^\W_]+")
-FIGURE = re.compile(r"\S*\d\S*|(?<!\S)[^\w\s]+(?!\S)")
+FIGURE = re.compile(r"(?<!\S)(?:\S*\d\S*|[^\w\s]+(?!\S))")
 
 
 def distinct(hits: Iterable[Hit], asked: str = "", most: int | None = None) -> list[Hit]:
