@@ -104,15 +104,15 @@ def _traces(arguments: argparse.Namespace) -> None:
     memory, sources = _memory(arguments, traces.Remembering), Sources(arguments.data)
     articles = _config(arguments, "reader")["held_articles"]
     asked, invented = arguments.questions, arguments.organisations
-    # What is held out is for `judge`: a tenth as much, of the same kinds.
+    # What is held out is for `judge`: a tenth as much, of the same kinds, about other things.
     parts = {
-        "traces": (slice(0, asked), range(invented)),
-        "held": (slice(asked, asked + asked // 10), range(invented, invented + max(invented // 10, 1))),
+        "traces": (asked, range(invented)),
+        "held": (asked // 10, range(invented, invented + max(invented // 10, 1))),
     }
     try:
         for name, (questions, organisations) in parts.items():
             made = traces.Traces(memory, arguments.run / f"{name}.jsonl")
-            dropped = made.squad(sources, articles, questions)
+            dropped = made.squad(sources, articles, questions, held=name == "held")
             made.organisations(organisations)
             if arguments.documents and name == "traces":
                 made.documents(arguments.documents, asked)
@@ -132,9 +132,9 @@ def _core(arguments: argparse.Namespace) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    part = slice(0, arguments.questions // 10)
+    articles, count = _config(arguments, "reader")["held_articles"], arguments.questions // 10
     made = played.invented(arguments.organisations, arguments.worlds, each=10)
-    asked = [*played.of_squad(Sources(arguments.data), _config(arguments, "reader")["held_articles"], part), *made]
+    asked = [*played.of_squad(Sources(arguments.data), articles, count), *made]
     memory = _memory(arguments)
     core = load_core(str(arguments.run / "core/checkpoint"), arguments.device, threads=arguments.threads)
     try:

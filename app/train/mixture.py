@@ -37,7 +37,7 @@ class Mixture:
     def __init__(self, turns: Turns, sources: Sources, run: Path | None = None) -> None:
         self.turns = turns
         self.sources = sources
-        self.questions = sources.squad()
+        self.questions = sources.shown()
         self.asked = [q.question for q in self.questions] + sources.trivia()
         self.numbered = [question for question in self.asked if NUMBER.search(question)]
         self.problems = solvable(sources.problems())

@@ -48,11 +48,10 @@ class Asked:
     answers: tuple[str, ...]
 
 
-def of_squad(sources: Sources, articles: int, part: slice) -> list[Asked]:
-    """Those of app.train.traces.Traces.squad."""
-    asked = [q for q in sources.squad() if sources.articles[q.paragraph] < articles]
-    Random(0).shuffle(asked)
-    return [Asked("squad", q.question, (sources.paragraphs[q.paragraph][q.start : q.end],)) for q in asked[part]]
+def of_squad(sources: Sources, articles: int, count: int) -> list[Asked]:
+    """The first of those of app.train.traces.Traces.squad."""
+    asked = sources.about(sources.among(articles))[:count]
+    return [Asked("squad", q.question, (sources.paragraphs[q.paragraph][q.start : q.end],)) for q in asked]
 
 
 def invented(organisations: int, worlds: int, each: int) -> Iterator[Asked]:

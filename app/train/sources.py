@@ -6,14 +6,17 @@ Evaluation parts are not reachable from here.
 import json
 import lzma
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 STEP = re.compile(r"<<([^=<>]+)=([^<>]+)>>")
 LONGEST_PROBLEM = 40  # words
+HELD = range(60, 70)
+"""SQuAD articles that no core is trained on: `cogcore train judge` asks about them. No reader either (reader.toml)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,11 @@ class Question:
 
 
 class Sources:
-    """Readers for one data folder."""
+    """Readers for one data folder. `held` are the articles that a core must not be shown."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, held: Sequence[int] = HELD) -> None:
         self.folder = folder
+        self.held = held
         self.paragraphs: list[str] = []
         self.articles: list[int] = []
         self.by_article: list[list[int]] = []
@@ -57,6 +61,20 @@ class Sources:
             self.paragraphs.append(row["context"])
             self.articles.append(article)
         return self._questions
+
+    def shown(self) -> list[Question]:
+        """Those of `squad` that a core may be trained on."""
+        return [q for q in self.squad() if self.articles[q.paragraph] not in self.held]
+
+    def among(self, first: int) -> list[int]:
+        """Of the first articles those that a core may be trained on."""
+        return [article for article in range(first) if article not in self.held]
+
+    def about(self, articles: Container[int]) -> list[Question]:
+        """The questions of these articles, in an order drawn with seed 0."""
+        asked = [q for q in self.squad() if self.articles[q.paragraph] in articles]
+        Random(0).shuffle(asked)
+        return asked
 
     def prose(self, articles: int) -> Iterator[str]:
         """Wikipedia articles."""

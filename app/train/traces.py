@@ -66,19 +66,21 @@ class Traces:
         known = out.read_text("utf-8").splitlines() if out.exists() else []
         self._known = {json.loads(line)["question"] for line in known}
 
-    def squad(self, sources: Sources, articles: int, part: slice) -> int:
-        """Searches the paragraphs of the first articles for a part of their questions, in an order drawn with seed 0.
+    def squad(self, sources: Sources, articles: int, count: int, held: bool = False) -> int:
+        """Searches the paragraphs of the first articles for `count` of their questions.
 
-        Each is searched for with and without the paragraph that answers it, and once more with a word changed, so that
-        none does. Where nobody has judged what was found, the search is dropped; returns how many were.
+        The articles that are held out are asked about, and stand in the store beside the others, only if `held`.
+        Each question is searched for with and without the paragraph that answers it, and once more with a word
+        changed, so that none does. Where nobody has judged what was found, the search is dropped; returns how many were.
         """
-        asked = [q for q in sources.squad() if sources.articles[q.paragraph] < articles]
-        wanted = [p for p, article in enumerate(sources.articles) if article < articles]
-        store = self._filled("squad", {_file(p): sources.paragraphs[p] for p in wanted})
-        Random(0).shuffle(asked)
+        shown = sources.among(articles)
+        asked = sources.about(sources.held if held else shown)
+        among = {*shown, *sources.held} if held else set(shown)
+        wanted = [p for p, article in enumerate(sources.articles) if article in among]
+        store = self._filled("squad held" if held else "squad", {_file(p): sources.paragraphs[p] for p in wanted})
         alterations = Alterations(sources, asked)
         dropped = 0
-        for item in tqdm(self._unknown(asked[part]), self._out.name, mininterval=10):
+        for item in tqdm(self._unknown(asked[:count]), self._out.name, mininterval=10):
             found = _squad_row(item, sources, self._memory.search(store, item.question, k=HITS))
             rows = [row for row in (found, self._absent(store, item, sources)) if row]
             dropped += 2 - len(rows)

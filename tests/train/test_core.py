@@ -1,7 +1,6 @@
 """The training pipeline on data of the same layout, made here: stages run, resume, and yield a core we can serve."""
 
 import json
-import lzma
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -24,6 +23,7 @@ from app.train.mixture import Mixture
 from app.train.rows import CHOICE, Turns
 from app.train.run import Part, Run, Stage, padded, split
 from app.train.sources import Sources
+from tests.train.small import data
 
 SHARES = dict.fromkeys("repeat point squad world chain follow again reckon conflict ask sum talk".split(), 1.0)
 CONFIG: dict[str, Any] = {
@@ -36,30 +36,10 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 
-def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with lzma.open(path, "wt", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(row) + "\n" for row in rows)
-
-
 @pytest.fixture(scope="module")
 def mixture(tmp_path_factory: pytest.TempPathFactory) -> Mixture:
     folder = tmp_path_factory.mktemp("data")
-    rivers = [f"The river {name} is {n * 7} km long. It rises near {name}berg." for n, name in enumerate("ABCDEF", 3)]
-    qas = [[{"question": f"How long is the river {t[10]}?", "answers": [{"text": t.split("is ")[1].split(".")[0],
-             "answer_start": t.index("is ") + 3}]}] for t in rivers]  # fmt: skip
-    write(folder / "squad/train.jsonl.xz",
-          [{"title": "Rivers", "context": t, "qas": qa} for t, qa in zip(rivers, qas, strict=True)])  # fmt: skip
-    write(folder / "wiki/wiki-00.jsonl.xz", [{"title": "River", "text": " ".join(rivers)}])
-    write(folder / "clinc150/train.jsonl.xz",
-          [{"text": "hi there", "intent": "greeting", "domain": "small_talk"},
-           {"text": "move my flight", "intent": "flight", "domain": "travel"}])  # fmt: skip
-    write(folder / "gsm8k/train.jsonl.xz",
-          [{"question": "Ann has 3 boxes of 4 pens and loses 2. How many are left?",
-            "answer": "3*4=<<3*4=12>>12, 12-2=<<12-2=10>>10\n#### 10"},
-           {"question": "Ann runs twice.", "answer": "<<1+1=2>><<2*2=4>><<4+4=8>>"}])  # fmt: skip
-    (folder / "trec_factoid").mkdir()
-    (folder / "trec_factoid/large2470-train.tsv").write_text("1\tx\tWho built the bridge in 1931?\tA.*\n")
+    data(folder)
     sources = Sources(folder)
     tokenizer.train(sources, folder / "tokenizer", vocabulary=600)
     (folder / "tokenizer/chat_template.jinja").write_bytes((TINY_FOLDER / "chat_template.jinja").read_bytes())
