@@ -112,11 +112,12 @@ def _traces(arguments: argparse.Namespace) -> None:
     try:
         for name, (questions, organisations) in parts.items():
             made = traces.Traces(memory, arguments.run / f"{name}.jsonl")
-            dropped = made.squad(sources, articles, questions, held=name == "held")
+            made.squad(sources, articles, questions, held=name == "held")
             made.organisations(organisations)
             if arguments.documents and name == "traces":
                 made.documents(arguments.documents, asked)
-            print(f"{name}: {dropped} questions dropped, whose answer was found in a paragraph nobody has judged")
+            for why, count in made.kept.reasons().items():
+                print(f"{name}: {count} searches left out: {why}")
         traces.Traces(memory, arguments.run / "chains.jsonl").worlds(range(arguments.worlds))
         traces.Traces(memory, arguments.run / "reckonings.jsonl").reckonings(range(arguments.worlds))
     finally:

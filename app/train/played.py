@@ -3,11 +3,11 @@
 Questions are those of app.train.traces, over its stores. Each is played several times at a temperature; a turn is kept
 if its answer is right and its quote bears it out, or if it rightly abstains, and of several the one with the fewest
 searches in which the core was surest. Questions that always come out right are mostly left out: they teach nothing.
-One JSON line each: {question, ids, weights}, a row as it was played.
+One JSON line each: {question, ids, weights}, a row as it was played; the questions left out stand in a file beside
+(app.train.kept).
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -26,6 +26,7 @@ from app.cores.load import Core
 from app.engine.types import ANYBODY, Engine, Sampling, Scored, Token, Whose
 from app.eval import metrics
 from app.train import chains
+from app.train.kept import Kept
 from app.train.organisations import organisation
 from app.train.reckonings import page
 from app.train.rows import CHOICE, LITERAL, Row
@@ -37,6 +38,7 @@ TEMPERATURE = 0.8
 THRESHOLDS = (0.0, 0.0, 0.3, 0.3)
 """Below which each playing abstains: a question that the core wrongly gives up is also played without giving up."""
 EASY = 0.15  # of the questions that came out right every time
+ALWAYS, NEVER = "it came out right every time", "it never came out right"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,24 +147,25 @@ def right(asked: Asked, events: Sequence[Event], end: Done) -> bool:
     return metrics.exact(end.answer, asked.answers) and any(metrics.contains(q, asked.answers) for q in quotes)
 
 
-def sample(core: Core, memory: Memory, asked: Sequence[Asked], out: Path) -> None:
-    """Append what is kept of each question to the file. What it holds already is not played again."""
-    known = out.read_text("utf-8").splitlines() if out.exists() else []
-    done = {json.loads(line)["question"] for line in known}
-    kept = always = 0
-    with asyncio.Runner() as runner, out.open("a", encoding="utf-8") as lines:
-        for one in tqdm([one for one in asked if one.question not in done], out.name, mininterval=10):
+def sample(core: Core, memory: Memory, asked: Sequence[Asked], out: Path, easy: float = EASY) -> None:
+    """Append what is kept of each question to the file. What was played before is not played again."""
+    kept = Kept(out)
+    with asyncio.Runner() as runner:
+        for one in tqdm(asked, out.name, mininterval=10):
+            if one.question in kept.known:
+                continue
             played = runner.run(play(core, memory, one))
             good = [turn for turn in played if turn.right]
-            every = len(good) == len(played)
-            always += every
-            if good and (not every or Random(one.question).random() < EASY):
-                kept += 1
+            if not good:
+                kept.add(one.question, [], [NEVER])
+            elif len(good) == len(played) and Random(one.question).random() >= easy:
+                kept.add(one.question, [], [ALWAYS])
+            else:
                 best = min(good, key=lambda turn: (turn.searches, -turn.confidence))
                 row = written(core.tokenizer, best.ids)
-                lines.write(json.dumps({"question": one.question, "ids": row.ids, "weights": row.weights}) + "\n")
-                lines.flush()
-    print(f"{out.name}: of {len(asked)} questions {always} came out right each time; {kept} turns kept")
+                kept.add(one.question, [{"question": one.question, "ids": row.ids, "weights": row.weights}])
+    for why, count in kept.reasons().items():
+        print(f"{out.name}: {count} questions left out: {why}")
 
 
 def written(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Row:

@@ -8,11 +8,11 @@ that hit, the place in its text of the name it gives, and the question's words a
 A question that is a sum over what a hit gives has its `expression`, or "" where it asks for the number itself.
 
 What is absent was never there: a search without its answering passages is made without them, since to take them out
-of its hits would leave the others with the scores of runners-up.
+of its hits would leave the others with the scores of runners-up. Searches that nobody could judge are left out; which
+and why stands in a file beside (app.train.kept).
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -24,6 +24,7 @@ from app.cores.profile import TINY
 from app.eval import cloze
 from app.train import chains
 from app.train.alterations import Alterations
+from app.train.kept import Kept
 from app.train.organisations import Asked, organisation
 from app.train.reckonings import Reckoning, page
 from app.train.sources import Question, Sources
@@ -33,7 +34,8 @@ from index.folder import ingest_folder
 from index.memory import Memory
 from index.types import Hit, Mark, PassageReader
 
-HITS = TINY.passages
+ELSEWHERE = "its words were found in a passage that nobody has judged"
+EVERYWHERE = "its words stand in all that is found"
 PAGES = 8  # in a store of reckonings
 TRIES = 4  # searches for passages that do not hold an answer's words
 
@@ -62,33 +64,30 @@ class Traces:
     """A file of searches. What it holds already is not searched for again, so a killed run can be repeated."""
 
     def __init__(self, memory: Memory, out: Path) -> None:
-        self._memory, self._out = memory, out
-        known = out.read_text("utf-8").splitlines() if out.exists() else []
-        self._known = {json.loads(line)["question"] for line in known}
+        self._memory, self._name = memory, out.name
+        self.kept = Kept(out)
 
-    def squad(self, sources: Sources, articles: int, count: int, held: bool = False) -> int:
+    def squad(self, sources: Sources, articles: int, count: int, held: bool = False) -> None:
         """Searches the paragraphs of the first articles for `count` of their questions.
 
         The articles that are held out are asked about, and stand in the store beside the others, only if `held`.
         Each question is searched for with and without the paragraph that answers it, and once more with a word
-        changed, so that none does. Where nobody has judged what was found, the search is dropped; returns how many were.
+        changed, so that none does. A search is left out where nobody has judged what was found.
         """
         shown = sources.among(articles)
         asked = sources.about(sources.held if held else shown)
         among = {*shown, *sources.held} if held else set(shown)
         wanted = [p for p, article in enumerate(sources.articles) if article in among]
         store = self._filled("squad held" if held else "squad", {_file(p): sources.paragraphs[p] for p in wanted})
-        alterations = Alterations(sources, asked)
-        dropped = 0
-        for item in tqdm(self._unknown(asked[:count]), self._out.name, mininterval=10):
-            found = _squad_row(item, sources, self._memory.search(store, item.question, k=HITS))
-            rows = [row for row in (found, self._absent(store, item, sources)) if row]
-            dropped += 2 - len(rows)
+        alterations, answered = Alterations(sources, asked), {item.question for item in asked}
+        for item in self._unknown(tqdm(asked[:count], self._name, mininterval=10)):
+            found = _squad_row(item, sources, self._search(store, item.question))
+            searched = {ELSEWHERE: found, EVERYWHERE: self._absent(store, item, sources)}
+            rows = [row for row in searched.values() if row]
             altered = alterations.draw(Random(item.question), item)
-            if altered:
-                rows.append(_described(altered, self._memory.search(store, altered, k=HITS), None, (0, 0), []))
-            self._append(*rows)
-        return dropped
+            if altered and altered not in answered and altered not in self.kept.known:
+                rows.append(_described(altered, self._search(store, altered), None, (0, 0), []))
+            self.kept.add(item.question, rows, [why for why, row in searched.items() if not row])
 
     def _absent(self, store: str, item: Question, sources: Sources) -> dict[str, object] | None:
         """The search in a store that holds neither the paragraph nor others that its answer's words lead to."""
@@ -96,7 +95,7 @@ class Traces:
         without = [_file(item.paragraph)]
         for _ in range(TRIES):
             filters = {"type": "nin", "key": FILENAME, "value": without}
-            hits = self._memory.search(store, item.question, k=HITS, filters=filters)
+            hits = self._search(store, item.question, filters)
             holding = [hit.chunk.filename for hit in hits if answer in hit.chunk.text.lower()]
             if not holding:
                 return _described(item.question, hits, None, (0, 0), [])
@@ -105,56 +104,54 @@ class Traces:
 
     def organisations(self, numbers: range, each: int = 100) -> None:
         """Searches the documents of invented organisations, a store for each, for some of what can be asked."""
-        for n in tqdm(numbers, f"{self._out.name}: organisations", mininterval=10):
+        for n in tqdm(numbers, f"{self._name}: organisations", mininterval=10):
             rng = Random(f"organisation {n}")
             made = organisation(rng)
             store = self._filled(f"organisation {n}", made.documents)
             for asked in self._unknown(rng.sample(made.asked, min(each, len(made.asked)))):
-                self._append(_organisation_row(asked, self._memory.search(store, asked.question, k=HITS)))
+                row = _organisation_row(asked, self._search(store, asked.question))
+                self.kept.add(asked.question, [row])
 
     def worlds(self, numbers: range, each: int = 40) -> None:
         """Searches worlds in which one thing leads to another, a store for each, for some of what can be asked."""
-        for n in tqdm(numbers, f"{self._out.name}: chains", mininterval=10):
+        for n in tqdm(numbers, f"{self._name}: chains", mininterval=10):
             rng = Random(f"chains {n}")
             made = chains.world(rng)
             store = self._filled(f"chains {n}", made.documents)
             for asked in self._unknown(rng.sample(made.asked, min(each, len(made.asked)))):
-                self._append(self._chain_row(store, asked))
+                self.kept.add(asked.question, [self._chain_row(store, asked)])
 
     def reckonings(self, numbers: range, pages: int = PAGES) -> None:
         """Searches pages of numbers for what can be reckoned from them, several pages to a store."""
-        for n in tqdm(numbers, f"{self._out.name}: reckonings", mininterval=10):
+        for n in tqdm(numbers, f"{self._name}: reckonings", mininterval=10):
             rng = Random(f"reckonings {n}")
             made = [page(rng) for _ in range(pages)]
             store = self._filled(f"reckonings {n}", {f"{m}.md": one.text for m, one in enumerate(made)})
             for asked in self._unknown([asked for one in made for asked in one.asked]):
-                hits = self._memory.search(store, asked.question, k=HITS)
+                hits = self._search(store, asked.question)
                 stating = [m for m, hit in enumerate(hits) if asked.sentence and asked.sentence in hit.chunk.text]
                 gold = stating[0] if stating else None
                 span = (0, 0) if gold is None else asked.place(hits[gold].chunk.text)
                 row = _described(asked.question, hits, gold, span, stating)
-                self._append({**row, "expression": asked.expression})
+                self.kept.add(asked.question, [{**row, "expression": asked.expression}])
 
     def documents(self, folder: Path, count: int) -> None:
         """Searches a folder's documents for `count` of the values in them, each with and without its own document."""
         store = self._own(folder)
         made = islice(cloze.questions(self._memory, store, Random(0)), count)
-        for asked in tqdm(made, f"{self._out.name}: {folder}", mininterval=10):
-            if asked.question in self._known or asked.file is None or asked.evidence is None:
+        for asked in tqdm(made, f"{self._name}: {folder}", mininterval=10):
+            if asked.question in self.kept.known or asked.file is None or asked.evidence is None:
                 continue
-            hits = self._memory.search(store, asked.question, k=HITS)
-            filters = {"type": "ne", "key": FILENAME, "value": asked.file}
-            absent = self._memory.search(store, asked.question, k=HITS, filters=filters)
+            hits = self._search(store, asked.question)
+            absent = self._search(store, asked.question, {"type": "ne", "key": FILENAME, "value": asked.file})
             stating = [n for n, hit in enumerate(hits) if asked.evidence in hit.chunk.text]
             gold, span = None, (0, 0)
             if stating:
                 gold = stating[0]
                 start = hits[gold].chunk.text.index(asked.evidence) + asked.evidence.index(asked.answers[0])
                 span = (start, start + len(asked.answers[0]))
-            self._append(
-                _described(asked.question, hits, gold, span, stating),
-                _described(asked.question, absent, None, (0, 0), []),
-            )
+            with_it = _described(asked.question, hits, gold, span, stating)
+            self.kept.add(asked.question, [with_it, _described(asked.question, absent, None, (0, 0), [])])
 
     def _own(self, folder: Path) -> str:
         """The store that follows a folder."""
@@ -168,7 +165,7 @@ class Traces:
 
     def _chain_row(self, store: str, asked: chains.Asked) -> dict[str, object]:
         """One search, or two: what one passage alone answers needs no second."""
-        hits = self._memory.search(store, asked.question, k=HITS)
+        hits = self._search(store, asked.question)
         texts = [hit.chunk.text for hit in hits]
         answering = [n for n, text in enumerate(texts) if asked.answered_by(text)]
         row = _told_row(asked.question, hits, asked.fact, answering)
@@ -177,17 +174,17 @@ class Traces:
             return row
         before, after = asked.around
         query = " ".join(filter(None, (before, asked.link.value, after)))
-        found = self._memory.search(store, query, k=HITS)
+        found = self._search(store, query)
         stating = [n for n, hit in enumerate(found) if asked.fact and asked.fact.sentence in hit.chunk.text]
         hop = {"lead": leading[0], "name": asked.link.place(texts[leading[0]]), "around": asked.around}
         return {**row, "hop": {**hop, **_told_row(query, found, asked.fact, stating)}}
 
-    def _unknown(self, asked: Sequence[Searched]) -> list[Searched]:
-        return [item for item in asked if item.question not in self._known]
+    def _search(self, store: str, query: str, filters: Mapping[str, object] | None = None) -> list[Hit]:
+        return list(self._memory.search(store, query, k=TINY.passages, filters=filters))
 
-    def _append(self, *rows: dict[str, object]) -> None:
-        with self._out.open("a", encoding="utf-8") as lines:
-            lines.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    def _unknown(self, asked: Iterable[Searched]) -> Iterator[Searched]:
+        """Those that nothing is kept of when their turn comes."""
+        return (item for item in asked if item.question not in self.kept.known)
 
     def _filled(self, name: str, documents: dict[str, str]) -> str:
         """The store's id. One that an earlier run left half filled is filled anew."""

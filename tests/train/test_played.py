@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,9 @@ from app.agent.prompt import Renderer
 from app.cores import grammar
 from app.cores.load import Core, load_core
 from app.cores.profile import TINY
-from app.train.played import Asked, invented, play, right, sample, written
+from app.engine.types import ANYBODY, Sampling, Token, Whose
+from app.train.kept import Kept
+from app.train.played import ALWAYS, NEVER, Asked, Recorder, invented, play, right, sample, written
 from app.train.rows import CHOICE, LITERAL, Turns
 from app.train.searches import hit_of
 from index.embed import load_embedder
@@ -83,15 +85,29 @@ def test_each_playing_is_a_row_that_training_could_have_written(core: Core, memo
     assert set(again.weights) == {0.0, LITERAL, CHOICE}
 
 
-def test_what_is_kept_is_right_and_is_not_played_again(core: Core, memory: Memory, tmp_path: Path) -> None:
-    out = tmp_path / "played.jsonl"
-    asked = [OPENED, PAINTED, WRONG]
-    sample(core, memory, asked, out)
-    rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
-    assert WRONG.question not in {row["question"] for row in rows}
-    assert all(len(row["ids"]) == len(row["weights"]) for row in rows)
-    sample(core, memory, [one for one in asked if one.question in {row["question"] for row in rows}], out)
-    assert len(out.read_text("utf-8").splitlines()) == len(rows)
+def test_what_is_kept_is_right_and_nothing_is_played_again(core: Core, memory: Memory, tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "played.jsonl")
+    sample(core, memory, [OPENED, WRONG], kept.out, easy=1.0)
+    (row,) = [json.loads(line) for line in kept.out.read_text("utf-8").splitlines()]
+    assert row["question"] == OPENED.question and len(row["ids"]) == len(row["weights"])
+    assert "1969" in str(core.tokenizer.decode([n for n, w in zip(row["ids"], row["weights"], strict=True) if w]))
+    assert [json.loads(line) for line in kept.rejected.read_text("utf-8").splitlines()] == [
+        {"question": WRONG.question, "why": NEVER, "kept": 0}
+    ]
+    sample(replace(core, engine=Dead(core.engine)), memory, [OPENED, WRONG], kept.out)
+
+
+def test_what_always_comes_out_right_is_mostly_left_out(core: Core, memory: Memory, tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "played.jsonl")
+    sample(core, memory, [OPENED], kept.out, easy=0.0)
+    assert kept.reasons() == {ALWAYS: 1} and not kept.out.exists()
+
+
+class Dead(Recorder):
+    """An engine that must not be asked."""
+
+    def generate(self, prompt: Sequence[int], sampling: Sampling, *, whose: Whose = ANYBODY) -> AsyncGenerator[Token]:
+        raise AssertionError("played again")
 
 
 def test_questions_are_those_of_the_stores_that_traces_make() -> None:

@@ -42,7 +42,6 @@ def test_every_measure_has_its_phrasings() -> None:
 def test_what_a_page_is_asked_can_be_reckoned_from_it(seed: int) -> None:
     made = page(Random(seed))
     assert "{" not in made.text and made.text.count("## ") == len(made.sections)
-    assert {bool(asked.sentence) for asked in made.asked} <= {True, False}
     for asked in made.asked:
         if asked.sentence is None:
             assert asked.place(None) == (0, 0)
@@ -54,6 +53,11 @@ def test_what_a_page_is_asked_can_be_reckoned_from_it(seed: int) -> None:
             given = f"{asked.question}\n{asked.sentence}"
             assert numbers(asked.expression) <= implied(given) | numbers(given)
             assert calculate(asked.expression)
+
+
+def test_a_quarter_of_what_pages_are_asked_is_left_open() -> None:
+    asked = [one for seed in range(40) for one in page(Random(seed)).asked]
+    assert 0.65 < sum(one.sentence is not None for one in asked) / len(asked) < 0.85
 
 
 @pytest.mark.parametrize("seed", range(40))
