@@ -1,4 +1,4 @@
-"""Searches as the server makes them, for training: real chunks, real ranking, the real reader's marks and misses.
+"""Searches as a turn of the server makes them, for training: real chunks, ranking and marks of the reader, and misses.
 
 One JSON line each: {question, hits: [{text, mark: [start, end, probability], score}], gold, span, answering}. `gold`
 is the number of the hit that answers (or null), `span` the answer's place in its text, `answering` those that hold it.
@@ -12,7 +12,9 @@ of its hits would leave the others with the scores of runners-up. Searches that 
 and why stands in a file beside (app.train.kept).
 """
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -20,6 +22,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from app.agent.lookup import Lookups
+from app.agent.turn import Policy, Turn
 from app.cores.profile import TINY
 from app.eval import cloze
 from app.train import chains
@@ -180,7 +184,8 @@ class Traces:
         return {**row, "hop": {**hop, **_told_row(query, found, asked.fact, stating)}}
 
     def _search(self, store: str, query: str, filters: Mapping[str, object] | None = None) -> list[Hit]:
-        return list(self._memory.search(store, query, k=TINY.passages, filters=filters))
+        """What the core would be shown of a turn's search."""
+        return asyncio.run(_looked_up(self._memory, store, query, filters))[: TINY.passages]
 
     def _unknown(self, asked: Iterable[Searched]) -> Iterator[Searched]:
         """Those that nothing is kept of when their turn comes."""
@@ -203,6 +208,14 @@ class Traces:
         for document in tqdm(added, f"indexing {name}", mininterval=10):
             self._memory.wait(store.id, document.id)
         return store.id
+
+
+async def _looked_up(memory: Memory, store: str, query: str, filters: Mapping[str, object] | None) -> list[Hit]:
+    lookups = Lookups(Turn([], stores=[store], policy=Policy(filters=filters)), memory)
+    async with aclosing(lookups.search(query)) as events:
+        async for _ in events:
+            pass
+    return lookups.hits
 
 
 def _told_row(question: str, hits: list[Hit], told: chains.Told | None, answering: list[int]) -> dict[str, object]:

@@ -1,18 +1,20 @@
 """Traces are real searches: what they call the answer stands in the passage they say, and a second run adds nothing."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.agent.turn import Policy
+from app.cores.profile import TINY
 from app.train.sources import Sources
 from app.train.traces import ELSEWHERE, EVERYWHERE, Traces
 from index.embed import load_embedder
 from index.memory import Memory
 from index.reader import load_reader
-from index.types import Hit
+from index.types import Hit, Mark
 from tests.train import small
 
 
@@ -194,3 +196,25 @@ def test_what_is_held_out_is_asked_about_alone_and_found_in_no_other_search(
     assert {row["question"] for row in lines(held.kept.out)} == {"What did the mill of Kelvo grind?"}
     assert any(row["gold"] is not None for row in lines(held.kept.out))
     assert not any("mill of Kelvo" in hit["text"] for row in lines(searched.kept.out) for hit in row["hits"])
+
+
+class Sure:
+    """A reader that takes the beginning of every passage for the answer, and counts what it reads at once."""
+
+    def __init__(self) -> None:
+        self.read_at_once: set[int] = set()
+
+    def read(self, question: str, passages: Sequence[str], headings: Sequence[Sequence[str]]) -> list[Mark]:
+        self.read_at_once.add(len(passages))
+        return [Mark(0, 3, 0.98) for _ in passages]
+
+
+def test_a_search_reads_and_shows_what_a_turn_would(sources: Sources, tmp_path: Path) -> None:
+    reader = Sure()
+    memory = Memory(tmp_path / "memory", load_embedder(), reader)
+    try:
+        Traces(memory, tmp_path / "traces.jsonl").squad(sources, articles=3, count=2)
+    finally:
+        memory.close()
+    assert reader.read_at_once == {Policy().hits}
+    assert {len(row["hits"]) for row in lines(tmp_path / "traces.jsonl")} == {TINY.passages}
