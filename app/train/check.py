@@ -7,7 +7,7 @@ import torch
 from transformers import Qwen3ForCausalLM
 
 from app.train.mixture import Mixture
-from app.train.rows import CHOICE, LITERAL, VALUE, Row
+from app.train.rows import CHOICE, LITERAL, TERM, VALUE, Row
 
 
 @torch.inference_mode()
@@ -17,7 +17,7 @@ def right(model: Qwen3ForCausalLM, row: Row) -> tuple[list[bool], list[bool]]:
     chosen = model(ids[:, :-1]).logits.argmax(-1)[0]
     hits = (chosen == ids[0, 1:]).tolist()
     literal = [ok for ok, w in zip(hits, row.weights[1:], strict=True) if w in (LITERAL, CHOICE)]
-    value = [ok for ok, w in zip(hits, row.weights[1:], strict=True) if w == VALUE]
+    value = [ok for ok, w in zip(hits, row.weights[1:], strict=True) if w in (VALUE, TERM)]
     return literal, value
 
 

@@ -4,6 +4,7 @@ A row is token ids and a weight for each: 0 for what the core is shown, more for
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,9 @@ from app.agent.tools import calculate
 from app.cores import grammar
 from index.types import Hit
 
-LITERAL, VALUE, CHOICE = 1.0, 2.0, 10.0
+LITERAL, VALUE, TERM, CHOICE = 1.0, 2.0, 5.0, 10.0
+TERMS = re.compile(r" (?:\*\*|[-+*/%])(?= )|-?(?<![\d.,])[\d.]|(?<![a-z])[a-z]")
+"""Of an expression its operators, and where its operands begin: the tokens that decide which sum it is."""
 
 Answer = tuple[int, str]
 """The number of an excerpt, as it is shown, and the words of its span."""
@@ -106,10 +109,11 @@ class Turns:
         """A lookup, and a calculation with what one passage gives."""
         row, messages = self.asked(past, user, query, hits)
         self._verdict(row, number, grammar.RECKONS.format(number) + grammar.SUM, (expression,), grammar.CALL_END)
+        self._terms(row, expression)
         call = _call(f"With [{number}] I can calculate.", "calculate", expression=expression)
         result = calculate(expression)
         self._result(row, [*messages, call], result)
-        self._write(row, grammar.RESULT, (" " + result,), grammar.cite(number))
+        self._conclude(row, result, grammar.cite(number))
         return row
 
     def asked(
@@ -137,9 +141,10 @@ class Turns:
         result = calculate(expression)
         messages, row = self._begin(past, user)
         self._write(row, grammar.CALCULATE, (expression,), grammar.CALL_END)
+        self._terms(row, expression)
         call = _call("This needs the calculator.", "calculate", expression=expression)
         self._result(row, [*messages, call], result)
-        self._write(row, grammar.RESULT, (" " + result,), ".")
+        self._conclude(row, result, ".")
         return row
 
     def talk(self, past: Sequence[Message], user: str, reply: str) -> Row:
@@ -172,6 +177,22 @@ class Turns:
         named = [] if number is None else [row.ids.index(self._encode(str(number))[0], fork)]
         for at in (fork, *named):
             row.weights[at] = CHOICE
+
+    def _terms(self, row: Row, expression: str) -> None:
+        """Weigh what decides the sum whose call was written last."""
+        terms = {at for term in TERMS.finditer(expression) for at in range(*term.span())}
+        encoded = self.renderer.tokenizer(expression, add_special_tokens=False, return_offsets_mapping=True)
+        places = encoded["offset_mapping"]
+        for n, (first, last) in enumerate(places, len(row.ids) - len(places) - len(self._encode(grammar.CALL_END)) - 1):
+            if not terms.isdisjoint(range(first, last)):
+                row.weights[n] = TERM
+
+    def _conclude(self, row: Row, result: str, end: str) -> None:
+        """State the result, which the server's mask spells out: it is not to be learned."""
+        written = len(row.ids) + len(self._encode(grammar.RESULT))
+        self._write(row, grammar.RESULT, (" " + result,), end)
+        for n in range(written, written + len(self._encode(" " + result))):
+            row.weights[n] = 0.0
 
     def _write(self, row: Row, *parts: str | tuple[str]) -> None:
         """Literals as they are, values (in tuples) weighted up; each tokenised alone, as the masks want it."""

@@ -85,21 +85,20 @@ def test_rows_are_turns_that_the_server_plays() -> None:
     assert told.endswith("The answer is 50 [1].<|im_end|>") and '"expression": "12.50 * 4"' in told
     sums, answers = grammar.reckon(user, shown), grammar.judge(shown, differ=[(0, 1), (1, 0)])
     for row, allowed in ((reckoned, sums), (reckoned, grammar.conclude("50", 1)), (differing, answers)):
-        stretches = [[i for i, w in chunk] for chunk in _written(row.ids, row.weights)]
-        walked = [ids for ids in stretches if GrammarMask(allowed, vocabulary).paths(ids)]
+        rounds = _written(row.ids, row.weights, turns.end)
+        walked = [ids for ids in rounds if GrammarMask(allowed, vocabulary).paths(ids)]
         (ids,) = walked
         mask = GrammarMask(allowed, vocabulary)
         assert all(number in mask(ids[:n]) for n, number in enumerate(ids))
 
 
-def _written(ids: list[int], weights: list[float]) -> list[list[tuple[int, float]]]:
-    """The rounds that a row's core writes."""
-    rounds: list[list[tuple[int, float]]] = [[]]
+def _written(ids: list[int], weights: list[float], end: int) -> list[list[int]]:
+    """The rounds that a row's core writes: each from the first token that counts to the one that ends it."""
+    rounds: list[list[int]] = [[]]
     for number, weight in zip(ids, weights, strict=True):
-        if weight:
-            rounds[-1].append((number, weight))
-        elif rounds[-1]:
-            rounds.append([])
+        if weight or rounds[-1]:
+            rounds[-1].append(number)
+            rounds += [[]] if number == end else []
     return [one for one in rounds if one]
 
 
