@@ -192,17 +192,19 @@ class Mixture:
         return self.turns.read(self._past(rng), question, made.question, hits, answer, other=other)
 
     def reckon(self, rng: Random) -> Row:
-        """A question whose answer is a sum over a number that a passage gives, with simulated marks."""
+        """A question whose answer is a sum over a number that a passage gives, with simulated marks.
+
+        Where it is not given, what is said of the subject evades it.
+        """
         made = page(rng)
         asked = rng.choice(made.asked)
-        texts = [section.text for section in made.sections]
-        gold = next((text for text in texts if asked.sentence and asked.sentence in text), None)
-        others = [text for text in texts if text != gold]
+        given = asked.sentence is not None and rng.random() > 0.3
+        gold = asked.section if given else None
+        others = [section.text for section in made.sections if section.text != asked.section]
         count = self.turns.renderer.profile.passages - rng.choice((1, 1, 1, 2))
-        if gold and rng.random() < 0.3:
-            gold = None
+        beside = rng.sample(others, min(count, len(others)))
         sure = GIVING if asked.expression else ANSWERING
-        found = marked(rng, rng.sample(others, min(count, len(others))), gold, asked.place(gold), sure)
+        found = marked(rng, beside if given else [asked.evading, *beside], gold, asked.place(gold), sure)
         return self._reckoned(rng, asked.question, asked.expression, found)
 
     def reckon_trace(self, rng: Random) -> Row:

@@ -43,11 +43,14 @@ class Reckoning:
     """A question about what `sentence` states, if anything does.
 
     `span` are the words in it that give the number. The answer is what `expression` comes to; without one, these words.
+    `section` is what is said of the subject, `evading` the same with an evasion in place of the sentence.
     """
 
     question: str
     sentence: str | None
     span: tuple[int, int]
+    section: str
+    evading: str
     expression: str = ""
 
     def place(self, text: str | None) -> tuple[int, int]:
@@ -91,17 +94,19 @@ def page(rng: Random) -> Page:
         unit = rng.choice(measure.amount)
         sentence, numbers, span = _stated(rng, measure, one, unit)
         known = rng.random() < STATED
-        told = [sentence] if known else [_large(rng.choice(measure.evasions).format(s=one))]
-        told += [_filled(rng, text) for text in rng.sample(list(measure.fillers), rng.randint(0, 2))]
-        rng.shuffle(told)
-        sections.append(Section(_large(one), " ".join(map(_large, told))))
+        evasion = _large(rng.choice(measure.evasions).format(s=one))
+        beside = [_large(_filled(rng, text)) for text in rng.sample(list(measure.fillers), rng.randint(0, 2))]
+        at = rng.randint(0, len(beside))
+        section, evading = (" ".join([*beside[:at], told, *beside[at:]]) for told in (sentence, evasion))
+        section = section if known else evading
+        sections.append(Section(_large(one), section))
         stating = sentence if known else None
         for question, expression in rng.sample(list(measure.sums), 3):
             question, expression = _asked(rng, question, expression, one, several, numbers)
-            asked.append(Reckoning(question, stating, span, expression))
+            asked.append(Reckoning(question, stating, span, section, evading, expression))
         for question in rng.sample(list(measure.plain), 2):
             question = _large(question.format(s=one, u=unit.replace("{}", "").strip()))
-            asked.append(Reckoning(question, stating, span))
+            asked.append(Reckoning(question, stating, span, section, evading))
     return Page(f"{name(rng)}: {rng.choice(measure.titles)}", sections, asked)
 
 

@@ -43,9 +43,11 @@ def test_what_a_page_is_asked_can_be_reckoned_from_it(seed: int) -> None:
     made = page(Random(seed))
     assert "{" not in made.text and made.text.count("## ") == len(made.sections)
     for asked in made.asked:
+        assert asked.section in made.text
         if asked.sentence is None:
-            assert asked.place(None) == (0, 0)
+            assert asked.place(None) == (0, 0) and asked.evading == asked.section
             continue
+        assert asked.sentence in asked.section and asked.sentence not in asked.evading
         start, end = asked.place(made.text)
         assert made.text.count(asked.sentence) == 1
         assert numbers(made.text[start:end])
