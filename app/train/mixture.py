@@ -15,6 +15,7 @@ from app.agent.tools import calculate
 from app.cores import grammar
 from app.train.chains import Told, relations, strand
 from app.train.conflicts import conflict
+from app.train.drills import Drills
 from app.train.followups import follow_up
 from app.train.reckonings import page
 from app.train.rows import Answer, Hop, Row, Turns
@@ -22,11 +23,9 @@ from app.train.searches import ANSWERING, GIVING, LEADING, Found, hit_of, mark_o
 from app.train.smalltalk import reply, small_talk, typed
 from app.train.sources import Question, Sources
 from app.train.sums import NUMBER, not_a_sum, renumbered, solvable, worded_sum
-from app.train.values import word
 from app.train.worlds import Fact, fact, polite
-from index.types import Mark
 
-SHORT = {"repeat", "ask", "sum", "talk"}
+SHORT = {"repeat", "digits", "ask", "sum", "talk"}
 FILES = {"trace": "traces", "chain_trace": "chains", "reckon_trace": "reckonings", "played": "played"}
 """Where in the run the rows of some kinds are drawn from."""
 
@@ -43,14 +42,13 @@ class Mixture:
         self.problems = solvable(sources.problems())
         self.requests = [text for text, _, domain in sources.requests() if domain not in ("small_talk", "meta")]
         self.talk = small_talk(sources.requests())
-        self.words = sorted({w for text in sources.prose(60) for w in text.split() if w.isalnum()})
+        words = sorted({w for text in sources.prose(60) for w in text.split() if w.isalnum()})
         self.files: dict[str, Sequence[Any]] = {
             kind: _lines(run / f"{name}.jsonl") if run else [] for kind, name in FILES.items()
         }
         self.files["again_trace"] = _pairs(self.files["trace"])
         kinds: Mapping[str, Callable[[Random], Row]] = {
-            "repeat": self.repeat,
-            "point": self.point,
+            **Drills(turns, words).kinds,
             "squad": self.squad,
             "trace": self.trace,
             "follow": self.follow,
@@ -76,29 +74,6 @@ class Mixture:
         alike = {name: share for name, share in shares.items() if (name in SHORT) == (first in SHORT)}
         names = rng.choices(list(alike), weights=list(alike.values()), k=2 * count if first in SHORT else count)
         return [self.kinds[name](rng) for name in names]
-
-    # Drills: random words, so that nothing but copying helps.
-
-    def repeat(self, rng: Random) -> Row:
-        """A message of random words, searched for word by word."""
-        text = " ".join(self._nonsense(rng) for _ in range(rng.randint(3, 14)))
-        return self.turns.search((), text, text)[0]
-
-    def point(self, rng: Random) -> Row:
-        """Passages of random words: say the marked words of the one with the highest digit, or none if all are low."""
-        texts = [[self._nonsense(rng) for _ in range(rng.randint(4, 12))] for _ in range(rng.randint(1, 4))]
-        best = rng.randrange(len(texts)) if rng.random() < 0.6 else -1
-        hits, span = [], ""
-        for n, words in enumerate(texts):
-            at = rng.randrange(len(words))
-            length = rng.randint(1, min(4, len(words) - at))
-            start = sum(len(w) + 1 for w in words[:at])
-            marked = " ".join(words[at : at + length])
-            probability = rng.uniform(0.6, 1.0) if n == best else rng.uniform(0.0, 0.4)
-            hits.append(hit_of(" ".join(words), Mark(start, start + len(marked), probability)))
-            span = marked if n == best else span
-        question = " ".join(self._nonsense(rng) for _ in range(rng.randint(2, 6)))
-        return self.turns.read((), question, question, hits, (best + 1, span) if span else None)
 
     # Lookups.
 
@@ -236,19 +211,15 @@ class Mixture:
 
     def sum(self, rng: Random) -> Row:
         """A sum in words, or a small problem, through the calculator."""
-        question, expression = rng.choice(self.problems) if rng.random() < 0.3 else worded_sum(rng, spoken=0.35)
+        question, expression = (
+            rng.choice(self.problems) if rng.random() < 0.3 else worded_sum(rng, spoken=0.35, tens=0.5)
+        )
         return self.turns.calculate(self._past(rng), question, expression)
 
     def small_talk(self, rng: Random) -> Row:
         """Greetings, thanks, and questions about the machine itself."""
         text, intent = rng.choice(self.talk)
         return self.turns.talk(self._past(rng), typed(rng, text), reply(rng, intent))
-
-    def _nonsense(self, rng: Random) -> str:
-        roll = rng.random()
-        if roll < 0.7:
-            return rng.choice(self.words)
-        return str(rng.randint(0, 9999)) if roll < 0.8 else word(rng).capitalize()
 
     def _drawn(
         self, rng: Random, texts: Sequence[str], told: Told | None, telling: Sequence[str], sure: float = ANSWERING

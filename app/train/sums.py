@@ -57,9 +57,12 @@ _PLACE = re.compile(r"\{([a-zA-Z]+)\d*\}")
 _WORD_ENDS = re.compile(r"(?! ?%)[?.,;:]?( |$)")
 
 
-def worded_sum(rng: Random, spoken: float = SPOKEN) -> tuple[str, str]:
-    """A sum as people put it, and its expression. Of the whole numbers that may be, `spoken` stand in words."""
-    question, expression = filled(rng, *rng.choice(SUMS), spoken)
+def worded_sum(rng: Random, spoken: float = SPOKEN, tens: float = 0.0) -> tuple[str, str]:
+    """A sum as people put it, and its expression. Of the whole numbers that may be, `spoken` stand in words.
+
+    Of these `tens` are drawn anew, from 13 to 99, whose words are mistaken for one another most.
+    """
+    question, expression = filled(rng, *rng.choice(SUMS), spoken, tens)
     if rng.random() < 0.2:
         question = rng.choice(ASIDES) + question
     if rng.random() < 0.07:
@@ -70,6 +73,11 @@ def worded_sum(rng: Random, spoken: float = SPOKEN) -> tuple[str, str]:
 def not_a_sum(rng: Random) -> str:
     """A question with numbers in it that only the documents can answer."""
     return filled(rng, rng.choice(LOOKUPS))[0]
+
+
+def number(rng: Random) -> str:
+    """One of any size, as an expression has it."""
+    return _number(rng, ANY)
 
 
 def in_words(value: int, joint: str = " and ") -> str:
@@ -84,7 +92,9 @@ def in_words(value: int, joint: str = " and ") -> str:
     return f"{ONES[count]} {named}" + (between + in_words(rest, joint) if rest else "")
 
 
-def filled(rng: Random, question: str, expression: str = "", spoken: float = SPOKEN) -> tuple[str, str]:
+def filled(
+    rng: Random, question: str, expression: str = "", spoken: float = SPOKEN, tens: float = 0.0
+) -> tuple[str, str]:
     """A template and its expression with their letters drawn, as people type them."""
     values: dict[str, str] = {}
     money = rng.choice(MONEY)
@@ -94,9 +104,15 @@ def filled(rng: Random, question: str, expression: str = "", spoken: float = SPO
         if kind in TEXTS or kind == "N":
             drawn = rng.choice(TEXTS[kind]) if kind in TEXTS else word(rng).capitalize()
             return values.setdefault(place[0], drawn)
-        values[place[0]] = number = _number(rng, kind)
+        number = said = _number(rng, kind)
         alone = kind not in UNSPOKEN and place.string[: place.start()][-1:] in ("", " ")
-        said = _said(rng, number, spoken) if alone and _WORD_ENDS.match(place.string, place.end()) else number
+        if alone and _WORD_ENDS.match(place.string, place.end()):
+            if number.startswith("-"):
+                said = rng.choice(("-", "-", "−", "minus ", "negative ")) + number[1:]
+            elif number.isdigit() and int(number) < 10_000 and rng.random() < spoken:
+                number = _of_tens(rng, kind, number) if tens and rng.random() < tens else number
+                said = in_words(int(number), rng.choice((" and ", " and ", " ")))
+        values[place[0]] = number
         if kind in PRICE + AMOUNT:
             return money.format(said if money.startswith("{} ") else number)
         return said
@@ -136,13 +152,11 @@ def _grouped(rng: Random, number: int) -> str:
     return f"{number:,}" if rng.random() < 0.6 else str(number)
 
 
-def _said(rng: Random, number: str, spoken: float) -> str:
-    """A number that stands alone: sometimes in words."""
-    if number.startswith("-"):
-        return rng.choice(("-", "-", "−", "minus ", "negative ")) + number[1:]
-    if number.isdigit() and int(number) < 10_000 and rng.random() < spoken:
-        return in_words(int(number), rng.choice((" and ", " and ", " ")))
-    return number
+def _of_tens(rng: Random, kind: str, number: str) -> str:
+    """Another one of the kind, from 13 to 99, where it has such."""
+    least, most = RANGES.get(kind, (2, 99) if kind in ANY else (0, 0))
+    least, most = max(least, 13), min(most, 99)
+    return str(rng.randint(least, most)) if least <= most else number
 
 
 def renumbered(rng: Random, question: str) -> str:

@@ -5,10 +5,12 @@ from random import Random
 
 import pytest
 
+from app.agent.expression import UNSAID, numbers
 from app.agent.tools import calculate
 from app.train.sums import LOOKUPS, SUMS, in_words, not_a_sum, worded_sum
 
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+PLAIN = frozenset(map(str, range(10_000)))
 
 
 def test_every_template_gives_its_numbers_to_its_expression() -> None:
@@ -53,6 +55,17 @@ def test_drawn_sums_can_be_calculated() -> None:
 )  # fmt: skip
 def test_values(question: str, numbers: dict[str, str], result: str) -> None:
     assert calculate(dict(SUMS)[question].format(**numbers)) == result
+
+
+def test_spoken_numbers_are_mostly_those_that_are_mistaken() -> None:
+    shares = []
+    for tens in (0.0, 0.5):
+        rng = Random(7)
+        drawn = [worded_sum(rng, spoken=1.0, tens=tens) for _ in range(1000)]
+        said = [n for question, _ in drawn for n in map(int, numbers(NUMBER.sub("", question)) & PLAIN) if n >= 10]
+        shares.append(sum(13 <= n <= 99 for n in said) / len(said))
+    assert shares[0] < 0.6 < shares[1]
+    assert all(numbers(expression) <= UNSAID | numbers(question) for question, expression in drawn)
 
 
 def test_words() -> None:
