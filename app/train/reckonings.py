@@ -22,8 +22,8 @@ STATED = 0.75  # of them
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Something that can be reckoned with. `statements` give {v}, or {v} and {w}; `sums` are questions with their
-    expressions."""
+    """Something that can be reckoned with. `statements` give {v}, or {v} and {w} in either order; `sums` are questions
+    with their expressions."""
 
     titles: Sequence[str]
     subjects: Sequence[str]
@@ -118,11 +118,12 @@ def _subjects(rng: Random, measure: Measure) -> list[tuple[str, str]]:
 
 
 def _stated(rng: Random, measure: Measure, subject: str, unit: str) -> tuple[str, dict[str, str], tuple[int, int]]:
-    """A sentence, the numbers in it, and where the first stands with its unit."""
+    """A sentence, the numbers in it, which differ, and where {v} stands with its unit."""
     numbers = {"v": _number(rng, measure), "w": _number(rng, measure)}
+    while numbers["v"].replace(",", "") == numbers["w"].replace(",", ""):
+        numbers["w"] = _number(rng, measure)
     v, w = (unit.format(number) for number in numbers.values())
-    before, _, after = rng.choice(measure.statements).partition("{v}")
-    before, after = before.format(s=subject), after.format(s=subject, w=w)
+    before, after = (part.format(s=subject, w=w) for part in rng.choice(measure.statements).split("{v}"))
     return _large(before + v + after), numbers, (len(before), len(before) + len(v))
 
 

@@ -25,7 +25,9 @@ from app.train.run import Part, Run, Stage, padded, split
 from app.train.sources import Sources
 from tests.train.small import data
 
-SHARES = dict.fromkeys("repeat point operands digits squad world chain follow again reckon conflict ask sum talk".split(), 1.0)
+SHARES = dict.fromkeys(
+    "repeat point operands digits squad world chain follow again reckon conflict ask sum talk".split(), 1.0
+)
 CONFIG: dict[str, Any] = {
     "seed": 1, "learning_rate": 1e-3, "warmup_steps": 2, "cooldown": 0.5, "weight_decay": 0.1,
     "checkpoint_seconds": 0,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,6 +16,7 @@ from app.agent.tools import calculate
 from app.cores import grammar
 from app.cores.load import TINY_FOLDER, load_tokenizer
 from app.cores.profile import TINY
+from app.train import reckonings
 from app.train.conflicts import conflict
 from app.train.reckonings import measures, page
 from app.train.rows import Turns
@@ -27,7 +29,7 @@ from index.types import Mark
 
 
 def test_every_measure_has_its_phrasings() -> None:
-    assert len(measures()) >= 10
+    assert len(measures()) >= 25
     for measure in measures():
         for text in (*measure.statements, *measure.plain, *measure.evasions):
             assert "{s}" in text or measure.statements == [text]
@@ -36,6 +38,23 @@ def test_every_measure_has_its_phrasings() -> None:
         for question, expression in measure.sums:
             assert ("{s}" in question or "{ss}" in question) and re.search(r"\{[vw]\}", expression)
             assert "{w}" not in expression or all("{w}" in text for text in measure.statements)
+
+
+def test_measures_of_two_numbers_give_them_in_either_order_and_ask_for_both() -> None:
+    double = [measure for measure in measures() if all("{w}" in text for text in measure.statements)]
+    assert len(double) >= 14
+    assert sum(len({text.index("{v}") < text.index("{w}") for text in one.statements}) == 2 for one in double) >= 12
+    for measure in double:
+        both = {sum_ for _, sum_ in measure.sums if "{v}" in sum_ and "{w}" in sum_}
+        assert len(both) >= 3 and len({question for question, _ in measure.sums}) == len(measure.sums) >= 8
+
+
+def test_the_two_numbers_of_a_passage_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = replace(measures()[-1], low=2, high=3, cents=0.0, amount=["{}"], statements=["From {w} to {v}: {s}."])
+    monkeypatch.setattr(reckonings, "measures", lambda: (few,))
+    told = [re.search(r"From (\d) to (\d)", one.section) for seed in range(20) for one in page(Random(seed)).asked]
+    given = [found.groups() for found in told if found]
+    assert len(given) > 200 and all(first != second for first, second in given)
 
 
 @pytest.mark.parametrize("seed", range(40))
