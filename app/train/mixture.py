@@ -86,7 +86,7 @@ class Mixture:
         answer = self.sources.paragraphs[item.paragraph][item.start : item.end]
         texts = [self.sources.paragraphs[p] for p in others if answer not in self.sources.paragraphs[p]]
         gold = self.sources.paragraphs[item.paragraph] if rng.random() < 0.67 else None
-        return self._lookup(rng, item.question, marked(rng, texts, gold, (item.start, item.end)))
+        return self._lookup(rng, item.question, marked(rng, texts, gold, (item.start, item.end), like=answer))
 
     def again(self, rng: Random) -> Row:
         """Such a question searched for as it stands, or the one before in its place; then with words of both."""
@@ -155,7 +155,8 @@ class Mixture:
         made, words = conflict(rng), self.turns.renderer.profile.excerpt_words
         texts = [(v.passage.text, (v.start, v.end)) for v in made.versions]
         versions = [hit_of(text, mark_of(rng, text, span)) for text, span in texts]
-        others = [hit_of(other.text, mark_of(rng, other.text, None)) for other in made.others]
+        like = made.versions[0].value
+        others = [hit_of(other.text, mark_of(rng, other.text, None, like=like)) for other in made.others]
         hits = ranked(rng, [*versions, *rng.sample(others, rng.randint(0, len(others)))])
         told = [self._answer(Found(hits, hit, span), first=1) for hit, (_, span) in zip(versions, texts, strict=True)]
         shown = [v.when in excerpt(1, hit, words).text for hit, v in zip(versions, made.versions, strict=True)]
@@ -179,7 +180,8 @@ class Mixture:
         count = self.turns.renderer.profile.passages - rng.choice((1, 1, 1, 2))
         beside = rng.sample(others, min(count, len(others)))
         sure = GIVING if asked.expression else ANSWERING
-        found = marked(rng, beside if given else [asked.evading, *beside], gold, asked.place(gold), sure)
+        texts = beside if given else [asked.evading, *beside]
+        found = marked(rng, texts, gold, asked.place(gold), sure, like=asked.expression)
         return self._reckoned(rng, asked.question, asked.expression, found)
 
     def reckon_trace(self, rng: Random) -> Row:
@@ -229,7 +231,8 @@ class Mixture:
         others = [text for text in texts if text not in telling]
         count = self.turns.renderer.profile.passages - rng.choice((1, 1, 1, 2))
         span = told.place(gold) if told and gold else (0, 0)
-        return marked(rng, rng.sample(others, min(count, len(others))), gold, span, sure)
+        beside = rng.sample(others, min(count, len(others)))
+        return marked(rng, beside, gold, span, sure, like=told.value if told else "")
 
     def _lookup(self, rng: Random, question: str, found: Found) -> Row:
         return self.turns.read(
@@ -308,4 +311,4 @@ def _lines(file: Path) -> list[str]:
 def _among_its_like(rng: Random, made: Fact) -> Found:
     texts = [other.text for other in rng.sample(made.others, 3)]
     gold = made.passage.text if rng.random() < 0.67 else None
-    return marked(rng, texts, gold, (made.start, made.end))
+    return marked(rng, texts, gold, (made.start, made.end), like=made.passage.text[made.start : made.end])
