@@ -85,13 +85,14 @@ async def steps(wanted: CompletionRequest, prompt: list[int], core: Core, whose:
     )
     special = frozenset(n for n, token in core.tokenizer.added_tokens_decoder.items() if token.special)
     words, stops = Detokenizer(core.tokenizer, special), Stops(wanted.stop or ())
+    scored = wanted.echo and wanted.logprobs is not None and len(prompt) > 1
     if wanted.echo:
         last = len(prompt) - 1 if not wanted.max_tokens else None
-        for place, (id_, logprob) in enumerate(await _echoed(wanted, prompt, core, whose)):
+        for place, (id_, logprob) in enumerate(await _echoed(prompt, core, whose, scored)):
             yield Step(id_, logprob, words.feed(id_), finish="length" if place == last else None, echoed=True)
         if not wanted.max_tokens:
             return
-    async with aclosing(core.engine.generate(prompt, sampling, whose=replace(whose, begun=wanted.echo))) as tokens:
+    async with aclosing(core.engine.generate(prompt, sampling, whose=replace(whose, begun=scored))) as tokens:
         async for token in tokens:
             text = "" if token.finish == "stop" else stops.feed(words.feed(token.id))
             finish = "stop" if stops.hit else token.finish
@@ -101,12 +102,10 @@ async def steps(wanted: CompletionRequest, prompt: list[int], core: Core, whose:
                 return
 
 
-async def _echoed(
-    wanted: CompletionRequest, prompt: list[int], core: Core, whose: Whose
-) -> list[tuple[int, float | None]]:
+async def _echoed(prompt: list[int], core: Core, whose: Whose, scored: bool) -> list[tuple[int, float | None]]:
     known_ids("prompt", prompt, core.engine.vocab_size)
     scores: list[float | None] = [None] * len(prompt)
-    if wanted.logprobs is not None and len(prompt) > 1:
+    if scored:
         scores[1:] = (await core.engine.score(prompt[:1], prompt[1:], whose=whose)).logprobs
     return list(zip(prompt, scores, strict=True))
 
