@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, MetaData, event, inspect
-from sqlalchemy.exc import DatabaseError
 from sqlalchemy.schema import CreateColumn
 
 from index.catalog import sqlite
@@ -46,14 +45,13 @@ class SqlFile:
                 if self._database is None:
                     self.path.parent.mkdir(parents=True, exist_ok=True)
                     self.path.touch(mode=0o600)
-                    self._database = sqlite.SQLite(self.path, self._made)
+                    self._database = sqlite.SQLite(self.path, self._made, self._name)
                 with self._database.write() as tx:
                     yield tx
                 if self._owes:
                     self._owes = not self._database.forget()
-        except (OSError, DatabaseError) as error:
-            said = error.orig if isinstance(error, DatabaseError) else error.strerror
-            raise FolderFault(f"the {self._name} {self.path} cannot be used: {said}") from error
+        except OSError as error:
+            raise FolderFault(f"the {self._name} {self.path} cannot be used: {error.strerror}") from error
 
     def _made(self, path: Path) -> Engine:
         engine = sqlite.engine_at(path)

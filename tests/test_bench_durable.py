@@ -22,7 +22,7 @@ def test_flips_are_noticed_or_harmless(tmp_path: Path, monkeypatch: pytest.Monke
     ended = flips.flip(tmp_path, 1, 3)
     assert {"catalog.vectors", "originals", "catalog.words/1", "catalog.words/1.codes"} <= ended.keys()
     for what, counts in ended.items():
-        assert what == flips.CATALOG or not any(how.startswith(flips.WRONG) for how in counts), (what, counts)
+        assert not any(how.startswith(flips.WRONG) for how in counts), (what, counts)
 
 
 def test_what_a_look_after_a_kill_sees(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_the_command_works_beside_whoever_owns_the_folder(tmp_path: Path, capsys
 def test_keys_made_first_leave_the_folder_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, tmp_path, "create", "shop")[0] == 0
     assert is_new(tmp_path)
-    assert "cannot be read" in run(capsys, tmp_path, "create", "x", "--store", "default")[1]
+    assert "cannot be used" in run(capsys, tmp_path, "create", "x", "--store", "default")[1]
 
 
 def test_a_log_that_cannot_be_written_loses_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

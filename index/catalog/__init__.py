@@ -103,4 +103,4 @@ def _sqlite(path: Path) -> Database:
         raise FolderFault(
             f"the data folder {path.parent} has its catalog in PostgreSQL; give its address (COGCORE_CATALOG_URL)"
         )
-    return sqlite.SQLite(path, sqlite.open_catalog)
+    return sqlite.SQLite(path, sqlite.open_catalog, "catalog")

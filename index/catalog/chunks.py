@@ -237,7 +237,8 @@ def _mended(tx: Transaction, row: Row[*tuple[Any, ...]]) -> str:
 
 
 def _checksum(text: str, start: int, end: int, page: int | None, headings: Sequence[str]) -> str:
-    return f"{zlib.crc32(json.dumps([text, start, end, page, list(headings)]).encode()):08x}"
+    # What is damaged may be of any type.
+    return f"{zlib.crc32(json.dumps([text, start, end, page, list(headings)], default=str).encode()):08x}"
 
 
 def _new_id() -> str:
@@ -263,5 +264,5 @@ def _passages(tx: Transaction, condition: ColumnElement[bool]) -> Iterator[Passa
     )
     for document, group in groupby(rows, key=attrgetter("document")):
         held = list(group)
-        entries = [Entry(row.n, tuple(row.headings), row.text) for row in held]
+        entries = [Entry(row.n, tuple(row.headings), str(row.text)) for row in held]  # damaged, it may be bytes
         yield Passages(document, held[0].filename, held[0].attributes, entries)

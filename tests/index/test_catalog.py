@@ -1,4 +1,6 @@
 import sqlite3
+import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -6,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index.catalog import Catalog, files
+from index.catalog import Catalog, files, sqlite
 from index.catalog.paging import Cut
 from index.errors import FileNotFound, FolderFault, InvalidRequest
 from index.types import File
@@ -34,6 +36,42 @@ def test_a_damaged_catalog_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"this is no database, " * 500)
     with pytest.raises(FolderFault, match="restore it from a backup"):
         Catalog(path)
+
+
+@pytest.mark.parametrize("moment", [sqlite.MOMENT, 0], ids=["at once", "soon"])
+def test_tables_and_indexes_that_disagree_are_refused(
+    tmp_path: Path, moment: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "catalog.sqlite"
+    with closing(Catalog(path)) as catalog, catalog.write() as tx:
+        files.add(tx, a_file(1))
+    monkeypatch.setattr(sqlite, "MOMENT", moment)
+    at = path.read_bytes().rindex(b"file-1")  # in the index: its page comes after the table's
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"pile-1")
+
+    def served() -> None:
+        with closing(Catalog(path)) as catalog:
+            for thread in threading.enumerate():
+                if thread.name.startswith("look at"):
+                    thread.join()
+            with catalog.read() as tx:
+                files.get(tx, "file-1")
+
+    for _ in range(2):
+        with pytest.raises(FolderFault, match=r"damaged \(row 1 missing from index.*\); restore it from a backup"):
+            served()
+
+
+def test_what_sqlite_says_later_has_its_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite"
+    with closing(Catalog(path)) as catalog:
+        with pytest.raises(FolderFault, match=r"catalog\.sqlite cannot be used .*restore it"), catalog.read() as tx:
+            tx.exec_driver_sql("SELECT lost FROM files")
+        with pytest.raises(FolderFault, match="make room on its disk"), catalog.write() as tx:
+            tx.exec_driver_sql("PRAGMA max_page_count = 1")
+            tx.exec_driver_sql("CREATE TABLE more AS SELECT zeroblob(1000000)")
 
 
 def test_a_write_that_fails_leaves_nothing(open_catalog: OpenCatalog) -> None:
@@ -130,9 +168,10 @@ def test_a_damaged_passage_is_mended_or_refused_never_shown(open_memory: Open, t
             database.execute(statement)
         database.close()
 
-    damage("UPDATE chunks SET text = replace(text, '47', '57')")
-    memory = open_memory()
-    assert memory.search("default", "heron")[0].chunk == before.chunk == memory.chunk(before.chunk.id)
+    for damaged in ("replace(text, '47', '57')", "CAST(replace(text, '4', x'c3') AS TEXT)", "CAST(text AS BLOB)"):
+        damage(f"UPDATE chunks SET text = {damaged}")
+        memory = open_memory()
+        assert memory.search("default", "heron")[0].chunk == before.chunk == memory.chunk(before.chunk.id)
     damage("UPDATE texts SET text = replace(text, '47', '57')")
     memory = open_memory()
     with pytest.raises(FolderFault, match=r"'a\.md'.*upload it again"):
