@@ -1,19 +1,19 @@
-"""How sure a turn may be of its answer: from the core's own probabilities, in [0, 1].
-
-Plain products; a calibrated version takes their place here and nowhere else.
-"""
+"""How sure a turn may be of its answer: from the core's own probabilities, in [0, 1]."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from app.cores import grammar
+from app.cores.profile import Sureness
 from index.types import Hit
 
 UNSUPPORTED = 0.1
 """The most that a reply may claim which looked things up and leans on nothing it found."""
 TINY = 1e-9
+BOUND = 0.01  # nearer to 0 and 1 than this the log-odds say nothing more
 FINITE = 700.0  # the exponential of more is not
 
 
@@ -35,14 +35,37 @@ def led(before: float, leads: float, passage: float) -> float:
     return before * leads * passage
 
 
-def found(none: float, passage: float, hit: Hit, led: float = 1.0) -> float:
-    """That an answer taken from a passage is one: the core's word for it (some passage answers, and it is this one).
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What tells that an answer taken from a passage is one.
 
-    `none` is its word for any other verdict, `led` that the passages before led to this one. Where the memory's reader
-    has read the passage, the geometric mean of the core's word and the hit's score.
+    `core` is the core's word that this `hit` answers, `rival` the reader's probability of other words in another
+    passage.
     """
-    core = led * (1 - none) * passage
-    return core if hit.mark is None else math.sqrt(core * hit.score)
+
+    core: float
+    hit: Hit
+    rival: float = 0.0
+
+    @property
+    def odds(self) -> tuple[float, float, float]:
+        """The logs of the odds of the three, as `Sureness` weighs them."""
+        return _log_odds(self.core), _log_odds(self.hit.score), _log_odds(self.rival)
+
+    def confidence(self, sureness: Sureness | None = None) -> float:
+        """The core's word alone where no reader has read the passage; beside it the hit's score, and what weighs."""
+        if self.hit.mark is None:
+            return self.core
+        if sureness is None:
+            return math.sqrt(self.core * self.hit.score)
+        core, score, rival = self.odds
+        odds = sureness.core * core + sureness.score * score + sureness.rival * rival + sureness.bias
+        return 1 / (1 + math.exp(-odds))
+
+
+def _log_odds(probability: float) -> float:
+    bounded = min(max(probability, BOUND), 1 - BOUND)
+    return math.log(bounded / (1 - bounded))
 
 
 def likelier(core: float, mark: float) -> bool:

@@ -15,7 +15,7 @@ from app.agent.parser import Call, Piece
 from app.agent.prompt import Excerpt
 from app.agent.rounds import Rounds
 from app.agent.turn import Turn
-from app.agent.verdict import PassageChosen, Place, SumWritten, Verdict, differing, given_by, led_by, nearest
+from app.agent.verdict import PassageChosen, Place, SumWritten, Verdict, differing, given_by, led_by, nearest, rival
 from app.cores import grammar
 from app.engine.types import Token
 
@@ -77,14 +77,16 @@ class Judging:
 
     async def _answer(self, excerpts: Sequence[Excerpt], none: float, verdict: Verdict) -> AsyncGenerator[Piece]:
         """Answer with words of a passage: those that the core writes, or those that the reader marked."""
+        hits = [excerpt.hit for excerpt in excerpts]
         texts, via = [excerpt.text for excerpt in excerpts], [excerpt.number for excerpt, _, _ in verdict.via]
         differ = differing(excerpts) if self.rounds.core.profile.differs and not via else []
         allowed = grammar.judge(texts, first=excerpts[0].number, via=via, differ=differ, absent=False)
         mask, passage = GrammarMask(allowed, self.vocabulary), PassageChosen(grammar.FOUND)
 
         def sure(chosen: float) -> float:
-            hit = excerpts[passage.number - excerpts[0].number].hit
-            return self.turn.calibrated(confidence.found(none, chosen, hit, verdict.led))
+            at = passage.number - excerpts[0].number
+            told = confidence.Found(verdict.led * (1 - none) * chosen, hits[at], rival(hits, at))
+            return self.turn.calibrated(told.confidence(self.rounds.core.profile.sureness))
 
         tokens = await self._attempt(mask, passage, sure, verdict)
         match nearest(mask.paths([token.id for token in tokens]), excerpts, differ):

@@ -124,7 +124,7 @@ class ReadingTurn:
 
     def _sure(self, share: float, excerpt: Excerpt) -> float:
         """Of an answer from this source. Which one it takes has no probability of its own."""
-        return self.turn.calibrated(confidence.found(1 - share, 1.0, excerpt.hit))
+        return self.turn.calibrated(confidence.Found(share, excerpt.hit).confidence())
 
     def _cited(self) -> list[Excerpt]:
         """The sources that its reasoning cites, or all where it cites none, best first."""

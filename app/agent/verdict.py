@@ -10,6 +10,7 @@ from app.agent.expression import numbers
 from app.agent.mask import WORD, Path
 from app.agent.prompt import Excerpt
 from app.cores import grammar
+from index.types import Hit
 
 ANSWERS = 0.5  # the least score of a passage that is told beside the one that answers
 
@@ -97,15 +98,25 @@ def differing(excerpts: Sequence[Excerpt]) -> list[tuple[int, int]]:
     """The pairs, counted from 0, that may say different things: the reader finds an answer in the second too, and marks
     other words there ("26" is nothing else than "26 days").
     """
-    marked = [_marked(excerpt) for excerpt in excerpts]
-    alike = {(n, m) for n, a in enumerate(marked) for m, b in enumerate(marked) if a and b and (a <= b or b <= a)}
     answering = {n for n, excerpt in enumerate(excerpts) if excerpt.hit.score >= ANSWERS}
     pairs = permutations(range(len(excerpts)), 2)
-    return [(n, m) for n, m in pairs if m in answering and (n, m) not in alike]
+    return [(n, m) for n, m in pairs if m in answering and not _alike(excerpts[n].hit, excerpts[m].hit)]
 
 
-def _marked(excerpt: Excerpt) -> frozenset[str]:
-    text, mark = excerpt.hit.chunk.text, excerpt.hit.mark
+def rival(hits: Sequence[Hit], chosen: int) -> float:
+    """How probable the reader holds other words in another passage than the chosen one, at most."""
+    others = (hit for n, hit in enumerate(hits) if n != chosen and not _alike(hit, hits[chosen]))
+    return max((hit.mark.probability for hit in others if hit.mark), default=0.0)
+
+
+def _alike(one: Hit, other: Hit) -> bool:
+    """Whether the reader marks the words of the one in the other too, or the other way round."""
+    a, b = _marked(one), _marked(other)
+    return bool(a and b and (a <= b or b <= a))
+
+
+def _marked(hit: Hit) -> frozenset[str]:
+    text, mark = hit.chunk.text, hit.mark
     return frozenset(WORD.findall(text[mark.start : mark.end].lower())) if mark else frozenset()
 
 

@@ -8,6 +8,20 @@ from app.cores.grammar import SEARCH
 
 
 @dataclass(frozen=True, slots=True)
+class Sureness:
+    """What counts in the confidence in an answer: a logistic over log-odds (app.agent.confidence).
+
+    `core` is the core's word that this passage answers, `score` the hit's, `rival` the reader's probability of other
+    words in another passage. `cogcore train judge` fits it on held-out searches.
+    """
+
+    core: float
+    score: float
+    rival: float
+    bias: float
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What the turn must know of a core beyond its checkpoint.
 
@@ -22,6 +36,7 @@ class Profile:
     Such a core may search `hops` times in a turn, each time from a passage of the search before, with words of earlier
     messages (`follow_ups`), put its first query in other words where that found nothing (`rephrases`), calculate with
     the numbers of a passage (`reckons`), and tell what another passage says instead (`differs`), if it has learned to.
+    `sureness` weighs its numbers where the memory's reader has read the passage; else they are multiplied.
     `reads` cores answer from sources that are looked up for them (app.cores.occ), and neither decide nor call anything.
     `max_tokens` are what a core may write where the request does not say.
     """
@@ -45,6 +60,7 @@ class Profile:
     rephrases: bool = False
     reckons: bool = False
     differs: bool = False
+    sureness: Sureness | None = None
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0

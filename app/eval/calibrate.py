@@ -180,18 +180,33 @@ def refit(found: Sequence[Outcome]) -> Refit:
 def platt(scores: Sequence[float], labels: Sequence[bool], steps: int = 1000) -> tuple[float, float]:
     """Slope and intercept of the likeliest logistic on the logits.
 
-    A normal prior around (1, 0), which changes nothing, keeps few or one-sided outcomes from claiming too much. Climbs
-    under the bound on the curvature of Böhning and Lindsay (1988): unlike Newton's, no step can lead too far.
+    The prior is (1, 0), which changes nothing: few or one-sided outcomes cannot claim too much.
     """
-    logits = np.array([logit(score) for score in scores])
-    inputs = np.stack([logits, np.ones_like(logits)], axis=1)
-    truth, unchanged = np.array(labels, dtype=np.float64), np.array([1.0, 0.0])
-    stride = np.linalg.inv(inputs.T @ inputs / 4 + PRIOR * np.eye(2))
-    fitted = unchanged.copy()
+    slope, intercept = logistic([[logit(score)] for score in scores], labels, (1.0, 0.0), steps=steps)
+    return slope, intercept
+
+
+def logistic(
+    inputs: Sequence[Sequence[float]],
+    labels: Sequence[bool],
+    prior: Sequence[float],
+    weights: Sequence[float] | None = None,
+    steps: int = 1000,
+) -> list[float]:
+    """The likeliest coefficients of the columns and, last, the intercept, under a normal prior around these.
+
+    Climbs under the bound on the curvature of Böhning and Lindsay (1988): unlike Newton's, no step can lead too far.
+    """
+    columns = np.column_stack([np.array(inputs, dtype=np.float64), np.ones(len(inputs))])
+    counts = np.ones(len(inputs)) if weights is None else np.array(weights)
+    truth, centre = np.array(labels, dtype=np.float64), np.array(prior)
+    stride = np.linalg.inv((columns.T * counts) @ columns / 4 + PRIOR * np.eye(len(centre)))
+    fitted = centre.copy()
     for _ in range(steps):
-        chance = 1 / (1 + np.exp(-np.clip(inputs @ fitted, -500, 500)))
-        fitted += stride @ (inputs.T @ (truth - chance) - PRIOR * (fitted - unchanged))
-    return float(fitted[0]), float(fitted[1])
+        chance = 1 / (1 + np.exp(-np.clip(columns @ fitted, -500, 500)))
+        fitted += stride @ (columns.T @ (counts * (truth - chance)) - PRIOR * (fitted - centre))
+    found: list[float] = fitted.tolist()
+    return found
 
 
 def _point(scores: Sequence[float], labels: Sequence[bool], threshold: float) -> Point:

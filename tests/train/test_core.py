@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from app.agent.confidence import Found
 from app.agent.prompt import Renderer
 from app.cores import grammar
 from app.cores.load import TINY_FOLDER
-from app.cores.profile import TINY
+from app.cores.profile import TINY, Sureness
 from app.engine.load import load_engine
 from app.train import curves, judge, tokenizer
 from app.train.check import right
@@ -22,7 +24,9 @@ from app.train.core import CoreTask, batch, weighted_loss
 from app.train.mixture import Mixture
 from app.train.rows import CHOICE, Turns
 from app.train.run import Part, Run, Stage, padded, split
+from app.train.searches import hit_of
 from app.train.sources import Sources
+from index.types import Mark
 from tests.train.small import data
 
 SHARES = dict.fromkeys(
@@ -217,7 +221,19 @@ def test_the_judge_tells_answerable_searches_from_others(mixture: Mixture, tmp_p
     unknown = {"question": "How long is C?", "hits": hits, "gold": None, "span": [0, 0], "answering": []}
     printed = judge.table(made.model, mixture, [json.dumps(known), json.dumps(unknown)])
     assert printed.startswith("1 answerable, 1 not")
-    assert "AUROC, reader" in printed and printed.count("\n") == 5 + len(judge.THRESHOLDS)
+    assert "AUROC, reader" in printed and printed.count("\n") == 6 + len(judge.THRESHOLDS)
+
+
+def test_the_judge_fits_what_tells_right_from_wrong() -> None:
+    rng = Random(2)
+    true = Sureness(0.5, 1.0, -1.0, 0.5)
+    hits = [hit_of("Seven.", Mark(0, 5, 0.5), rng.random()) for _ in range(4000)]
+    found = [Found(rng.random(), hit, rng.random()) for hit in hits]
+    right = [rng.random() < one.confidence(true) for one in found]
+    made = judge.fitted(found, [True] * len(found), right)
+    assert astuple(made) == pytest.approx(astuple(true), abs=0.15)
+    careful = judge.fitted(found, right, right)
+    assert all(careful.bias < one.bias and careful.rival < 0 < careful.score for one in (made, true))
 
 
 def test_the_area_is_the_chance_of_the_right_order() -> None:
