@@ -183,7 +183,8 @@ def standing(folder: Path, gone: Collection[str], when: str) -> Iterator[str]:
     for seal in sorted(folder.glob("catalog.words/*/seal")):
         if seal.parent.suffix:
             continue
-        with tempfile.TemporaryDirectory() as copied:
+        # A thread of tantivy's may still lock what it reads.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as copied:
             shutil.copytree(seal.parent, copied, dirs_exist_ok=True)
             terms = Lexical(Path(copied))._index.searcher().terms_with_prefix("text", "quux")
         yield from (f"{term} was deleted and is {when} a word in {seal.parent}" for term, _ in terms if term in gone)
