@@ -46,10 +46,10 @@ class Parts:
         return Calibrations(self.memory, self.judges)
 
     def judges(self) -> str:
-        """A name for the weights that the confidence in an answer comes from. Reads them from the disk."""
+        """A name for all weights that the confidence in an answer comes from. Reads from the disk."""
         core, reader = self.settings.core, self.settings.reader
         read_by = "none" if reader == "none" else digest(reader_folder(reader))
-        return f"core {digest(core_folder(core))}, reader {read_by}"
+        return f"core {digest(core_folder(core))}, reader {read_by}, {self.core.profile.sureness}"
 
     @cached_property
     def reviews(self) -> Reviews:

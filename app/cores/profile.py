@@ -83,5 +83,6 @@ TINY = Profile(
     hops=2,
     follow_ups=True,
     reckons=True,
+    sureness=Sureness(core=0.321, score=0.687, rival=-0.201, bias=-0.595),
 )
 """The embedded core: it learned the loop, reads four marked excerpts, and follows no instructions."""
