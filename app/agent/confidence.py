@@ -50,7 +50,7 @@ class Found:
     @property
     def odds(self) -> tuple[float, float, float]:
         """The logs of the odds of the three, as `Sureness` weighs them."""
-        return _log_odds(self.core), _log_odds(self.hit.score), _log_odds(self.rival)
+        return _log_odds(self.core, BOUND), _log_odds(self.hit.score, BOUND), _log_odds(self.rival, BOUND)
 
     def confidence(self, sureness: Sureness | None = None) -> float:
         """The core's word alone where no reader has read the passage; beside it the hit's score, and what weighs."""
@@ -63,8 +63,8 @@ class Found:
         return 1 / (1 + math.exp(-odds))
 
 
-def _log_odds(probability: float) -> float:
-    bounded = min(max(probability, BOUND), 1 - BOUND)
+def _log_odds(probability: float, bound: float) -> float:
+    bounded = min(max(probability, bound), 1 - bound)
     return math.log(bounded / (1 - bounded))
 
 
@@ -73,7 +73,7 @@ def likelier(core: float, mark: float) -> bool:
 
     `core` is the log of the core's odds of the one against the other, `mark` the reader's probability of its words.
     """
-    return math.log(max(mark, TINY)) - math.log(max(1 - mark, TINY)) + core > 0
+    return _log_odds(mark, TINY) + core > 0
 
 
 def answerable(yes: Sequence[float], no: Sequence[float]) -> float:

@@ -187,11 +187,13 @@ def open_catalog(path: Path) -> Engine:
 
 @contextmanager
 def usable(name: str) -> Iterator[None]:
-    """What SQLite says of this file becomes a FolderFault with its remedy."""
+    """What SQLite says of this file becomes a FolderFault with its remedy; what it says of a statement stays."""
     try:
         yield
     except (DatabaseError, sqlite3.DatabaseError, UnicodeDecodeError) as error:  # it also quotes what is damaged
         said = error.orig if isinstance(error, DatabaseError) else error
+        if isinstance(said, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            raise
         kind = "_".join(getattr(said, "sqlite_errorname", "").split("_")[:2])
         raise FolderFault(
             f"the {name} cannot be used ({said!s:.200}); {REMEDIES.get(kind, 'restore it from a backup')}"

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import IntegrityError
 
 from index.catalog import Catalog, files, sqlite
 from index.catalog.paging import Cut
@@ -72,6 +73,10 @@ def test_what_sqlite_says_later_has_its_remedy(tmp_path: Path) -> None:
         with pytest.raises(FolderFault, match="make room on its disk"), catalog.write() as tx:
             tx.exec_driver_sql("PRAGMA max_page_count = 1")
             tx.exec_driver_sql("CREATE TABLE more AS SELECT zeroblob(1000000)")
+        with catalog.write() as tx:
+            files.add(tx, a_file(1))
+        with pytest.raises(IntegrityError), catalog.write() as tx:  # a mistake of ours is no fault of the file
+            files.add(tx, a_file(1))
 
 
 def test_a_write_that_fails_leaves_nothing(open_catalog: OpenCatalog) -> None:
