@@ -42,6 +42,7 @@ def _local(settings: Settings, device: str) -> Core:
         settings.core,
         device,
         profile=settings.profile,
+        dtype=settings.dtype,
         cache_tokens=settings.cache_tokens or None,
         threads=settings.threads or None,
         max_sequences=settings.max_sequences,

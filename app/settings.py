@@ -84,6 +84,11 @@ class Settings(BaseSettings):
         description="Languages of scans and images, by Tesseract's names: `eng+deu`. Empty: these are not read.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the core runs.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Precision of the core. `auto`: the checkpoint's on a GPU; float32 on a CPU, with products in bf16 "
+        "where weights and processor allow it.",
+    )
     profile: str = Field("", description="How the core is prompted. Empty: as its checkpoint suggests.")
     threads: int = Field(
         0,

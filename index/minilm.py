@@ -8,7 +8,6 @@ import json
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from index.int8 import encoder
+from index.niceness import TAKING_IN, pool
 from index.tokens import Tokens
 from index.types import Vectors
 
@@ -44,7 +44,7 @@ class MiniLM(Tokens):
         options.add_external_initializers(list(tensors), values)
         self._session = onnxruntime.InferenceSession(GRAPH.read_bytes(), options, providers=["CPUExecutionProvider"])
         cores = os.cpu_count() or 1
-        self._pool, self._turn = ThreadPoolExecutor(cores, "embedder"), threading.Semaphore(max(1, cores // 2))
+        self._pool, self._turn = pool(cores, "embedder", TAKING_IN), threading.Semaphore(max(1, cores // 2))
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         return self._vectors(list(self._pool.map(self._pooled, self._cut(texts))))

@@ -19,7 +19,6 @@ import os
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice, pairwise
@@ -35,6 +34,7 @@ from safetensors.torch import load_file
 from tokenizers import Encoding, Tokenizer
 
 from index.errors import InvalidRequest
+from index.niceness import READING, pool
 from index.together import Together
 from index.types import Mark
 
@@ -196,7 +196,7 @@ def onnx_scorer(folder: Path, threads: int) -> Scorer:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
-    pool = ThreadPoolExecutor(threads, "reader")
+    readers = pool(threads, "reader", READING)
 
     def one(window: Window) -> Floats:
         rows = (window.ids, window.types, range(len(window.ids)))
@@ -206,7 +206,7 @@ def onnx_scorer(folder: Path, threads: int) -> Scorer:
 
     def each(windows: Sequence[Window]) -> list[Floats]:
         order = sorted(range(len(windows)), key=lambda i: -len(windows[i].ids))
-        scores = dict(zip(order, pool.map(one, (windows[i] for i in order)), strict=True))
+        scores = dict(zip(order, readers.map(one, (windows[i] for i in order)), strict=True))
         return [scores[i] for i in range(len(windows))]
 
     return each

@@ -138,10 +138,10 @@ def test_gaps_are_those_in_which_something_arrived() -> None:
 
 def test_sides_that_differ_are_not_compared() -> None:
     text, other = [(1, 0.0), (2, 1.0)], [(1, 0.0), (3, 1.0), (4, 2.0)]
-    assert agreed([text] * 10, [text[:1]] * 9 + [other], "cpu") == 0.9
+    assert agreed([text] * 10, [text[:1]] * 9 + [other], exact=True) == 0.9
     with pytest.raises(Disagree, match="80 %"):
-        agreed([text] * 10, [text] * 8 + [other] * 2, "cpu")
-    assert agreed([text], [other], "cuda") == 0  # half precision: told, not judged
+        agreed([text] * 10, [text] * 8 + [other] * 2, exact=True)
+    assert agreed([text], [other], exact=False) == 0  # half precision: told, not judged
 
 
 def test_a_ratio_is_the_median_of_each_repetitions_own() -> None:

@@ -15,9 +15,9 @@ async def many(load: Load, budget: Budget) -> list[Ratio]:
     config = roomy(load.streams, load.context + load.tokens, max_batch_tokens=max(STEP, load.streams))
     rates: dict[str, list[float]] = {"ours": [], "batching": [], "generate": []}
     same = {"batching": 1.0, "generate": 1.0}
-    generate, engine = Generate(load.folder, load.device), _engine(load, load.streams, load.tokens)
+    generate, engine = Generate(load.folder, load.device, load.theirs), _engine(load, load.streams, load.tokens)
     try:
-        with batching(load.folder, load.device, config, streamed=False) as batched:
+        with batching(load.folder, load.device, config, load.theirs, streamed=False) as batched:
             for _, counts in budget.runs():
                 told: dict[str, list[Text]] = {
                     "ours": await texts(ours(engine), prompts, load.tokens),
@@ -25,7 +25,7 @@ async def many(load: Load, budget: Budget) -> list[Ratio]:
                     "generate": generate.write(prompts, load.tokens),
                 }
                 for peer in same:
-                    same[peer] = min(same[peer], agreed(told["ours"], told[peer], load.device))
+                    same[peer] = min(same[peer], agreed(told["ours"], told[peer], load.exact))
                 if counts:
                     for name, written in told.items():
                         rates[name].append(steady(written))
@@ -41,11 +41,11 @@ async def many(load: Load, budget: Budget) -> list[Ratio]:
 async def one(load: Load, budget: Budget) -> list[Ratio]:
     prompts, tokens = load.drawn(1, load.context, "one"), LONGER * load.tokens
     mine, theirs, same = list[float](), list[float](), 1.0
-    generate, engine = Generate(load.folder, load.device), _engine(load, 1, tokens)
+    generate, engine = Generate(load.folder, load.device, load.theirs), _engine(load, 1, tokens)
     try:
         for _, counts in budget.runs():
             written, other = await texts(ours(engine), prompts, tokens), generate.write(prompts, tokens)
-            same = min(same, agreed(written, other, load.device))
+            same = min(same, agreed(written, other, load.exact))
             if counts:
                 mine.append(steady(written))
                 theirs.append(steady(other))
@@ -64,6 +64,7 @@ def _engine(load: Load, streams: int, tokens: int) -> LocalEngine:
     return load_engine(
         load.folder,
         load.device,
+        dtype=load.dtype,
         max_sequences=streams,
         cache_tokens=2 * streams * (load.context + tokens),
         queue=streams,

@@ -48,11 +48,13 @@ def ours(engine: LocalEngine, keep: float = 0.0, key: str = "") -> Writer:
 
 
 @contextmanager
-def batching(folder: Path, device: str, config: ContinuousBatchingConfig, *, streamed: bool) -> Iterator[Writer]:
+def batching(
+    folder: Path, device: str, config: ContinuousBatchingConfig, dtype: str = "auto", *, streamed: bool
+) -> Iterator[Writer]:
     """transformers' continuous batching, through the handlers that its own server uses. Unless it is `streamed` a text
     comes whole, which is quicker; its stamps are the same."""
     ends = GenerationConfig(do_sample=False, eos_token_id=-1)
-    model: Any = _model(folder, device)
+    model: Any = _model(folder, device, dtype)
     context = model.continuous_batching_context_manager(generation_config=ends, continuous_batching_config=config)
     with context as manager:
         yield _batched(manager, streamed)
@@ -95,8 +97,8 @@ def roomy(sequences: int, length: int, *, page: int = PAGE, **given: Any) -> Con
 class Generate:
     """transformers' `generate` over its DynamicCache: one static batch, from prompts of equal length."""
 
-    def __init__(self, folder: Path, device: str) -> None:
-        self._model = _model(folder, device)
+    def __init__(self, folder: Path, device: str, dtype: str = "auto") -> None:
+        self._model = _model(folder, device, dtype)
         self._model.generation_config = GenerationConfig(do_sample=False, use_cache=True)
 
     def write(self, prompts: Sequence[Sequence[int]], count: int) -> list[Text]:
@@ -125,9 +127,9 @@ class _Stamps(StoppingCriteria):
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
-def _model(folder: Path, device: str) -> PreTrainedModel:
-    """In the dtype that our engine takes there."""
-    dtype: Any = torch.float32 if device == "cpu" else "auto"
+def _model(folder: Path, device: str, dtype: str) -> PreTrainedModel:
+    """`auto`: float32 on a CPU, where it is the quicker for most of what is measured, else the checkpoint's own."""
+    dtype = "float32" if dtype == "auto" and device == "cpu" else dtype
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
     model.config.eos_token_id = None
     model.to(device)  # type: ignore[arg-type]

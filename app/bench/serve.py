@@ -6,7 +6,7 @@ Rows as in the project's table: 1 many streams, 2 one stream, 3 the first token 
 over none where answers quote (`cogcore bench speculation` tells more), 5 the gaps between tokens while long prompts
 arrive, 6 whole answers over HTTP. In each repetition the sides take turns, after one run to warm up; the ratio is the
 median of the repetitions' own ratios, its spread the least and the greatest. Greedy, without drafts but in row 4, and
-both sides must have written the same.
+both sides must have written the same, where ours runs in full precision.
 
 All rows are meant to take 20 minutes on two idle CPU cores, and --minutes holds them to it: for each core about 2.5 for
 row 1, half a minute for row 2, 1 for row 3, 2.5 for row 4, 1.5 for row 5, and 4 for row 6. What one row leaves is the
@@ -34,6 +34,7 @@ from app.bench.speculation import rows as copied
 from app.bench.visits import Busy, Fault
 from app.bench.waiting import after_call, between
 from app.engine.device import pick
+from app.engine.load import DTYPES
 from app.engine.types import EngineError
 
 Row = Callable[[Load, Budget], Awaitable[list[Ratio]]]
@@ -69,7 +70,7 @@ def _table(given: argparse.Namespace) -> None:
         with folder_of(core) as folder:
             name = core if core in ("tiny", *SHAPES) else folder.name
             sizes = {field: getattr(given, field) for field in ("streams", "context", "tokens", "prompt", "cached")}
-            load = Load(name, folder, device, given.threads, **sizes)
+            load = Load(name, folder, device, given.threads, given.dtype, given.peer_dtype, **sizes)
             for row in (row for row, of in wanted if of == core):
                 _print(asyncio.run(_lines(row, load, Budget(given.repeats, next(ends)))))
     if ANSWERS in given.rows:
@@ -98,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
         help="`tiny`, `random` (27M), `large` (1.7B) or a folder; rows 1-5",
     )
     add("--device", default="auto", help="auto, cpu or cuda")
+    add("--dtype", choices=("auto", *DTYPES), default="auto", help="of our engine; rows 1, 2, 3, 5")
+    add("--peer-dtype", choices=("auto", *DTYPES), default="auto", help="the same; auto is float32 on a CPU")
     add("--threads", type=int, default=os.cpu_count(), help="of either side; in row 6 our server has its own")
     add("--repeats", type=int, default=5)
     add("--minutes", type=float, default=20, help="after which no further repetition begins (20)")

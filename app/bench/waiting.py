@@ -44,7 +44,7 @@ async def after_call(load: Load, budget: Budget) -> list[Ratio]:
             (round_two,) = await _first_rounds(large, load, [prompt], run)
             seconds, text = await _answered(ours(large), round_two)
             cold, alike = await _answered(ours(large, key=f"nobody else's {run}"), round_two)
-            same = min(same, agreed([text], [alike], load.device))
+            same = min(same, agreed([text], [alike], load.device == "cpu"))
             back = await _first_rounds(tight, load, chosen.sample(begun, AT_ONCE), run)
             pressed = [(await _answered(ours(tight), prompt))[0] for prompt in back]
             if counts:
@@ -83,12 +83,12 @@ async def between(load: Load, budget: Budget) -> list[Ratio]:
     running = load.drawn(STREAMS, load.context, "running")
     mine, theirs, same = list[float](), list[float](), 1.0
     try:
-        with batching(load.folder, load.device, config, streamed=True) as batched:
+        with batching(load.folder, load.device, config, load.theirs, streamed=True) as batched:
             for run, counts in budget.runs():
                 arriving = load.drawn(ARRIVALS, load.long, f"arriving {run}")
                 slow, written = await _pressed(ours(engine), running, arriving, load)
                 other, alike = await _pressed(batched, running, arriving, load)
-                same = min(same, agreed(written, alike, load.device))
+                same = min(same, agreed(written, alike, load.exact))
                 if counts:
                     mine.append(slow)
                     theirs.append(other)
@@ -141,6 +141,7 @@ def _engine(load: Load, sequences: int) -> LocalEngine:
     return load_engine(
         load.folder,
         load.device,
+        dtype=load.dtype,
         max_sequences=sequences,
         cache_tokens=2 * sequences * (load.long + 1),
         threads=load.threads,

@@ -23,7 +23,7 @@ from app.engine.flash import works
 from app.engine.graphs import Capturing
 from app.engine.local import LocalEngine
 from app.engine.model import Decoder, Layer, Matrix, Weights
-from app.engine.packed import Packed, layout
+from app.engine.packed import ANY, EXACT, Packed, layout
 from app.engine.plan import Planner
 from app.engine.scheduler import Scheduler
 from app.engine.types import UnsupportedModel
@@ -79,8 +79,8 @@ def load_engine(
     tokens in a step; while somebody is being answered there are only as many as a step of `step_seconds` has time for.
     `speculation` is the most ids that are drafted for a request and step, 0 for none. `threads` sets torch's for the
     whole process: by default one for a model under SMALL on a CPU, else as many as there are cores.
-    "auto" is float32 on a CPU (quickest for small models, and the same numbers everywhere) and the checkpoint's own
-    dtype elsewhere.
+    "auto" is the checkpoint's own dtype on a GPU, and float32 on a CPU, but for products with bf16 weights where it has
+    instructions for those (packed.py). "float32" gives nearly the same numbers on every CPU.
     """
     if max_sequences < 1 or queue < 1:
         raise ValueError(f"max_sequences and queue must be at least 1, not {max_sequences} and {queue}")
@@ -92,7 +92,7 @@ def load_engine(
     context = min(config.context, DEFAULT_CONTEXT if cache_tokens is None else cache_tokens // slots)
     if context < 2:
         raise ValueError(f"cache_tokens={cache_tokens} leaves {context} tokens to each of {slots} slots: give more")
-    weights = _weights(folder, config, kind, device)
+    weights = _weights(folder, config, kind, device, EXACT if dtype == "float32" else ANY)
     least = 1 + quick if cache_tokens is None else slots
     slots = _fitting(slots, least, context, config.kv_bytes(kind.itemsize), device) - quick
     decoder = Decoder(config, weights, context)
@@ -137,11 +137,11 @@ def _dtype(name: DType, config: DecoderConfig, device: str) -> torch.dtype:
 class _Checkpoint:
     """The tensors of a folder by name, read one by one; it knows which nobody asked for."""
 
-    def __init__(self, folder: Path, dtype: torch.dtype, device: str) -> None:
-        self.folder, self.dtype, self.device = folder, dtype, device
+    def __init__(self, folder: Path, dtype: torch.dtype, device: str, kinds: Sequence[type[Packed]]) -> None:
+        self.folder, self.dtype, self.device, self.kinds = folder, dtype, device, kinds
         self.files = self._files()
         self.left = set(self.files)
-        self.layouts: dict[tuple[int, ...], tuple[type[Packed], int] | None] = {}  # by shape
+        self.layouts: dict[object, tuple[type[Packed], int] | None] = {}  # by shape and kinds
 
     def _files(self) -> dict[str, str]:
         """Which file holds which tensor."""
@@ -179,11 +179,13 @@ class _Checkpoint:
     def matrix(self, names: Iterable[str], outs: Iterable[int], inside: int) -> Matrix:
         """The named [out, in] matrices side by side as one from `inside` to the sum of outs."""
         parts = [self.get(f"{name}.weight", out, inside) for name, out in zip(names, outs, strict=True)]
-        weight = torch.cat(parts).to(self.device, self.dtype)
-        shape = tuple(weight.shape)
-        if shape not in self.layouts:
-            self.layouts[shape] = layout(weight)
-        chosen = self.layouts[shape]
+        weight = torch.cat(parts)
+        kinds = self.kinds if weight.dtype == torch.bfloat16 else EXACT
+        weight = weight.to(self.device, self.dtype)
+        like = weight.shape, kinds
+        if like not in self.layouts:
+            self.layouts[like] = layout(weight, kinds)
+        chosen = self.layouts[like]
         return weight.t().contiguous() if chosen is None else chosen[0](weight)
 
     def table(self, name: str, rows: int, inside: int) -> Tensor:
@@ -197,8 +199,10 @@ class _Checkpoint:
         return self.keep(torch.cat([self.get(f"{name}.bias", out) for name, out in zip(names, outs, strict=True)]))
 
 
-def _weights(folder: Path, config: DecoderConfig, dtype: torch.dtype, device: str) -> Weights:
-    files = _Checkpoint(folder, dtype, device)
+def _weights(
+    folder: Path, config: DecoderConfig, dtype: torch.dtype, device: str, kinds: Sequence[type[Packed]] = EXACT
+) -> Weights:
+    files = _Checkpoint(folder, dtype, device, kinds)
     embedding, vocabulary = "model.embed_tokens", config.vocab_size
     layers = tuple(_layer(files, config, f"model.layers.{index}") for index in range(config.layers))
     norm = files.keep(files.get("model.norm.weight", config.hidden))

@@ -1,10 +1,10 @@
-"""A float32 matrix as MKL or oneDNN lays it out once for all products with it, on CPUs where torch has them.
+"""A matrix as MKL or oneDNN lays it out once for all float32 products with it, on CPUs where torch has them.
 
 It is what torch.compile makes of linear layers, without a compiler: quicker for few rows, and the product of one row
 alone has the bits that the row has among others, so nothing need be padded where that has been seen to hold.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -18,6 +18,7 @@ class Packed:
     """Made of W [out, in], for x · Wᵀ, by MKL."""
 
     there: ClassVar[bool] = torch._C.has_mkl
+    off: ClassVar[float] = 1e-3  # by how much products may be, of the largest
 
     def __init__(self, weight: Tensor) -> None:
         self._packed = torch.ops.mkl._mkl_reorder_linear_weight(weight, ROWS)
@@ -42,27 +43,46 @@ class Blocked(Packed):
         return product
 
 
-def layout(weight: Tensor) -> tuple[type[Packed], int] | None:
-    """The one that does for matrices of this shape, and from how many rows on, one or two: from there a row is
+class Halved(Blocked):
+    """The same for weights that are bf16 themselves, on CPUs that multiply bf16: x is rounded to it, and the product
+    is. Half the time, and half the memory."""
+
+    there = Blocked.there and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    off = 1e-2
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__(weight.bfloat16())
+
+    def times(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        product = super().times(x.bfloat16()).float()
+        return product if bias is None else product.add_(bias)
+
+
+EXACT: tuple[type[Packed], ...] = (Packed, Blocked)
+ANY: tuple[type[Packed], ...] = (Halved, *EXACT)
+
+
+def layout(weight: Tensor, kinds: Sequence[type[Packed]] = EXACT) -> tuple[type[Packed], int] | None:
+    """The first that does for matrices of this shape, and from how many rows on, one or two: from there a row is
     right, and on one thread the same to the last bit in any company. Asked of the machine: neither promises it."""
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         return None
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return next(_that_do(weight), None)
+        return next(_that_do(weight, kinds), None)
     finally:
         torch.set_num_threads(threads)
 
 
-def _that_do(weight: Tensor) -> Iterator[tuple[type[Packed], int]]:
+def _that_do(weight: Tensor, kinds: Sequence[type[Packed]]) -> Iterator[tuple[type[Packed], int]]:
     x = torch.randn(ROWS, weight.shape[1], generator=torch.Generator().manual_seed(0))
     plain = torch.mm(x, weight.t())
-    for kind in (Packed, Blocked):
+    for kind in kinds:
         if kind.there:
             matrix = kind(weight)
             whole = matrix.times(x)
-            right = torch.allclose(whole, plain, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
+            right = torch.allclose(whole, plain, rtol=kind.off, atol=kind.off * float(whole.abs().max()))
             differ = [rows for rows in CHECKED if not torch.equal(matrix.times(x[:rows]), whole[:rows])]
             if right and differ in ([], [1]):
                 yield kind, 1 + len(differ)
